@@ -1,0 +1,1 @@
+"""Applications: keys -> protected messages and files."""

@@ -1,0 +1,1 @@
+"""Events and records -> verdict: what is secure, against whom, on which assumptions."""

@@ -1,0 +1,1 @@
+"""The command line. It holds no rules: what it can do, Python can do."""

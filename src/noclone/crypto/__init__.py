@@ -1,0 +1,1 @@
+"""Cryptography below the protocols: universal hashing, one-time authentication, one-time pad."""

@@ -1,0 +1,1 @@
+"""Doors to the outside: the public channel (memory, TCP), recordings (HDF5), TLS."""

@@ -1,0 +1,1 @@
+"""Many links -> one system: the scenario file, and running it all."""

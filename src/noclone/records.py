@@ -1,0 +1,299 @@
+"""The journey of a key: one frozen record per arrow, each naming its origin.
+
+    light -> Detections -> SiftedKey -> ReconciledKey -> SecretKey -> stored Key -> key container -> application
+
+Bases are called by their task: *key* (usually Z) and *test* (usually X). Intensities are counted from the brightest, 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import IntEnum
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noclone.bits import Words, bytes_from_words, word_count
+
+U8 = NDArray[np.uint8]
+U64 = NDArray[np.uint64]
+
+MAX_INTENSITIES = 4
+MAX_SLOTS = 1 << 48  # a slot number shares 64 bits with 16 flags
+
+
+class Basis(IntEnum):
+    """What a slot's basis is used for."""
+
+    KEY = 0
+    TEST = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DecoyBB84:
+    """The settings that Alice and Bob agree on before light is sent, all public.
+
+    Args:
+        intensities: Mean photon numbers per pulse, brightest first; two (one decoy) or three (two decoys).
+        probabilities: How often Alice sends each.
+        p_key_alice: Probability that Alice prepares in the key basis.
+        p_key_bob: Probability that Bob measures in the key basis.
+    """
+
+    intensities: tuple[float, ...]
+    probabilities: tuple[float, ...]
+    p_key_alice: float
+    p_key_bob: float
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.intensities) <= MAX_INTENSITIES:
+            raise ValueError("a decoy protocol needs 2 to 4 intensities")
+        if len(self.probabilities) != len(self.intensities):
+            raise ValueError("there must be one probability for each intensity")
+        if list(self.intensities) != sorted(set(self.intensities), reverse=True) or self.intensities[-1] < 0:
+            raise ValueError("intensities must fall, without repetition, to zero or above")
+        if abs(sum(self.probabilities) - 1) > 1e-9 or min(self.probabilities) <= 0:
+            raise ValueError("intensity probabilities must be above zero and add up to 1")
+        if not (0 < self.p_key_alice < 1 and 0 < self.p_key_bob < 1):
+            raise ValueError("basis probabilities must lie between 0 and 1, both excluded")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where detections came from, and so what a key made of them can claim.
+
+    Args:
+        kind: Simulated light makes simulated secrecy; a recording is past data; hardware is live.
+        seeded: The randomness can be run again from a number that is written down: never a secret.
+        detail: For people: the simulator's version, the file's name, the device.
+    """
+
+    kind: Literal["simulated", "recorded", "hardware"]
+    seeded: bool = False
+    detail: str = ""
+
+
+class Settings(Protocol):
+    """Alice's record of what she sent: her secret."""
+
+    def at(self, slots: U64) -> U8:
+        """Return one code per slot: bit 0 the bit value, bit 1 the `Basis`, bits 2-3 the intensity's index."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """What Bob's devices told him about one block: his secret until he announces part of it.
+
+    Args:
+        link: Name of the QKD link.
+        block: Number of the block on this link, from 0. Each block counts its slots from 0 again.
+        n_slots: Slots that Alice sent in this block.
+        clock_hz: Slots per second.
+        events: uint64, one per slot with a click inside the gate, strictly rising: `slot << 16 | flags`, flags being
+            bit 0      value, already drawn at random where several detectors clicked,
+            bit 1      `Basis` that was measured,
+            bit 2      more than one detector clicked,
+            bits 4-7   which detectors clicked, one bit each,
+            bits 8-15  arrival within the slot, signed, in 1/256 of the slot's period from its centre.
+        origin: Simulated, recorded or hardware.
+    """
+
+    link: str
+    block: int
+    n_slots: int
+    clock_hz: float
+    events: U64 = field(repr=False)
+    origin: Origin
+
+    VALUE = 0x1
+    BASIS = 0x2
+    MULTIPLE = 0x4
+    DETECTOR_SHIFT = 4
+    ARRIVAL_SHIFT = 8
+    SLOT_SHIFT = 16
+
+    def __post_init__(self) -> None:
+        assert self.events.dtype == np.uint64
+        assert self.events.ndim == 1
+        assert 0 < self.n_slots <= MAX_SLOTS
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    @property
+    def slots(self) -> U64:
+        """Slot number of each detection."""
+        return self.events >> np.uint64(self.SLOT_SHIFT)
+
+    @property
+    def values(self) -> U8:
+        """Bit value of each detection."""
+        return (self.events & np.uint64(self.VALUE)).astype(np.uint8)
+
+    @property
+    def bases(self) -> U8:
+        """Measured basis of each detection."""
+        return ((self.events >> np.uint64(1)) & np.uint64(1)).astype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What both parties know of a block after sifting: one number per intensity, brightest first.
+
+    Args:
+        n_slots: Pulses sent in the block.
+        n_key: Detections where both chose the key basis.
+        n_test: Detections where both chose the test basis.
+        m_test: Errors among `n_test`.
+        m_key: Errors among `n_key`; known only after reconciliation, None before.
+    """
+
+    n_slots: int
+    n_key: tuple[int, ...]
+    n_test: tuple[int, ...]
+    m_test: tuple[int, ...]
+    m_key: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.n_key) == len(self.n_test) == len(self.m_test):
+            raise ValueError("counts need one number for each intensity")
+        if any(m > n or m < 0 for n, m in zip(self.n_test, self.m_test, strict=True)):
+            raise ValueError("there cannot be more errors than detections in the test basis")
+        if self.m_key is not None and any(m > n or m < 0 for n, m in zip(self.n_key, self.m_key, strict=True)):
+            raise ValueError("there cannot be more errors than detections in the key basis")
+
+    @property
+    def key_total(self) -> int:
+        return sum(self.n_key)
+
+    @property
+    def test_total(self) -> int:
+        return sum(self.n_test)
+
+    @property
+    def qber_test(self) -> float:
+        """Error rate in the test basis, 0 when nothing was detected."""
+        return sum(self.m_test) / self.test_total if self.test_total else 0.0
+
+    @property
+    def qber_key(self) -> float | None:
+        """Error rate in the key basis, None while it is not known."""
+        if self.m_key is None:
+            return None
+        return sum(self.m_key) / self.key_total if self.key_total else 0.0
+
+    def __add__(self, other: Counts) -> Counts:
+        def add(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+            return tuple(x + y for x, y in zip(a, b, strict=True))
+
+        m_key = None if self.m_key is None or other.m_key is None else add(self.m_key, other.m_key)
+        return Counts(
+            self.n_slots + other.n_slots,
+            add(self.n_key, other.n_key),
+            add(self.n_test, other.n_test),
+            add(self.m_test, other.m_test),
+            m_key,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SiftedKey:
+    """One party's key-basis bits of one block, in the order of their slots.
+
+    Args:
+        bits: Packed; see `bits`.
+        n_bits: How many.
+        intensity: Alice's intensity index for each bit (she announces it after detection).
+    """
+
+    link: str
+    block: int
+    bits: Words = field(repr=False)
+    n_bits: int
+    intensity: U8 = field(repr=False)
+
+    def __post_init__(self) -> None:
+        assert len(self.bits) == word_count(self.n_bits)
+        assert len(self.intensity) == self.n_bits
+
+
+@dataclass(frozen=True, slots=True)
+class ReconciledKey:
+    """The same bits at both ends, confirmed; not yet secret.
+
+    Args:
+        leak_bits: Everything that reconciliation told the world: each parity, from either side, once.
+        confirmation_bits: Length of the confirmation tag, told to the world as well.
+        efficiency: leak_bits / (n_bits * h(qber)): 1 is Shannon's limit.
+        rounds: Messages that had to wait for an answer.
+    """
+
+    link: str
+    block: int
+    bits: Words = field(repr=False)
+    n_bits: int
+    counts: Counts
+    leak_bits: int
+    confirmation_bits: int
+    efficiency: float
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockProvenance:
+    """What one block of secret key stands on. JSON values only, no secrets.
+
+    Args:
+        link: Name of the QKD link.
+        alice: Node that sent the light.
+        bob: Node that measured it.
+        block: Number of the block on this link.
+        protocol: Such as "decoy-bb84".
+        origin: Simulated, recorded or hardware; seeded or not.
+        proof: Name of the proof that gave the length.
+        statement: Which kind of statement that proof makes.
+        epsilon: Total failure probability of this block: secrecy + correctness + authentication.
+        cumulative_epsilon: The same summed over all blocks since the link was bootstrapped.
+        bootstrap: What authenticated the link's first block, such as "pre-shared-key".
+        time_s: When it was distilled, seconds since 1970.
+    """
+
+    link: str
+    alice: str
+    bob: str
+    block: int
+    protocol: str
+    origin: Origin
+    proof: str
+    statement: Literal["fixed-length", "variable-length"]
+    epsilon: float
+    cumulative_epsilon: float
+    bootstrap: str
+    time_s: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> BlockProvenance:
+        """Rebuild what `to_json` gave."""
+        return cls(**{**data, "origin": Origin(**data["origin"])})
+
+
+@dataclass(frozen=True, slots=True)
+class SecretKey:
+    """One block of secret key, the same at both ends."""
+
+    bits: Words = field(repr=False)
+    n_bits: int
+    provenance: BlockProvenance
+
+    def __post_init__(self) -> None:
+        assert len(self.bits) == word_count(self.n_bits)
+
+    def to_bytes(self) -> bytes:
+        """Return the whole bytes of the key; up to seven last bits are dropped."""
+        return bytes_from_words(self.bits, self.n_bits - self.n_bits % 8)

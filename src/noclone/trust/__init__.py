@@ -1,0 +1,1 @@
+"""Provenance -> trust formula: who could read this key, and on what assumptions."""

@@ -1,0 +1,1 @@
+"""Monitors: events -> alarms, from what the devices really report."""
