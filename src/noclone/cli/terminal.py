@@ -1,0 +1,80 @@
+"""The terminal: results to stdout, everything else to stderr.
+
+A command builds plain data (for `--json`) and lines of text (for people), and hands both to `show`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+import noclone
+
+Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON document instead of text.")]
+
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+stdout = Console(highlight=False, soft_wrap=True)
+
+
+def show(data: Any, lines: Iterable[str], *, as_json: bool) -> None:
+    """Print a command's result: the data as one JSON document, or the lines."""
+    if as_json:
+        sys.stdout.write(json.dumps(data, indent=2, allow_nan=False) + "\n")
+        sys.stdout.flush()
+        return
+    for line in lines:
+        stdout.print(line)
+
+
+def say(text: str) -> None:
+    """Tell the user what is going on, on stderr."""
+    stderr.print(text)
+
+
+def complain(message: str, hint: str = "") -> None:
+    """Print an error: what happened and where, then what to do."""
+    stderr.print(f"noclone: {message}", style="red", markup=False)
+    if hint:
+        stderr.print(f"  {hint}", markup=False)
+
+
+def progress() -> Progress:
+    """Return a progress display on stderr; it draws nothing where stderr is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        console=stderr,
+        transient=True,
+        disable=not stderr.is_terminal,
+    )
+
+
+def announce_compilation() -> None:
+    """Say that the first run compiles, if this is it."""
+    place = os.environ.get("NUMBA_CACHE_DIR")
+    folder = Path(place) if place else Path(noclone.__file__).parent
+    if next(folder.rglob("*.nbi"), None) is None:
+        say("compiling kernels (first run only, about half a minute) ...")
+
+
+def grouped(number: float, digits: int = 0) -> str:
+    """Write a number with a thin space between groups of three digits."""
+    return f"{number:,.{digits}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def si(number: float, unit: str) -> str:
+    """Write a number with an SI prefix and three digits: `1.23 Mb/s`."""
+    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= factor:
+            return f"{number / factor:.3g} {prefix}{unit}"
+    return f"{number:.3g} {unit}"

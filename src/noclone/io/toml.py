@@ -1,0 +1,142 @@
+"""Text files that people write: TOML in, a checked pydantic model out, or an error that they can act on.
+
+pydantic alone reports a misspelt field twice ("field required", "extra inputs not permitted"), without naming the file.
+Here one line names file, place, field, and what was probably meant.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from noclone.errors import InputError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+Model = TypeVar("Model", bound=BaseModel)
+
+MAX_FILE_BYTES = 4_000_000
+MAX_PROBLEMS = 8
+
+
+def load_toml(path: Path, model: type[Model], error: type[InputError]) -> Model:
+    """Read a TOML file and check it against a model.
+
+    Raises:
+        InputError: Of the class `error`: the file cannot be read, is no TOML, or does not fit the model.
+    """
+    return parse_toml(read_text(path, error), model, error, name=path.name)
+
+
+def read_text(path: Path, error: type[InputError]) -> str:
+    """Read a small UTF-8 file."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise error(f"{path}: larger than {MAX_FILE_BYTES // 1_000_000} MB", hint="is this the right file?")
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as problem:
+        raise error(f"{path}: not a text file (byte {problem.start} is not UTF-8)") from None
+    except OSError as problem:
+        raise error(f"{path}: cannot be read: {problem.strerror}") from None
+
+
+def parse_toml(text: str, model: type[Model], error: type[InputError], *, name: str) -> Model:
+    """Check TOML text against a model; `name` is what messages call it."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as problem:
+        raise error(f"{name}: not valid TOML: {problem}") from None
+    return validate(data, model, error, name=name)
+
+
+def validate(data: dict[str, Any], model: type[Model], error: type[InputError], *, name: str) -> Model:
+    """Check plain data against a model."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as problem:
+        raise error(explain(problem, model, data, name=name)) from None
+
+
+def explain(problem: ValidationError, model: type[BaseModel], data: dict[str, Any], *, name: str) -> str:
+    """Return one line per mistake: `file, place: what is wrong`."""
+    details = problem.errors(include_url=False)
+    misspelt = {_near(d, model) for d in details if d["type"] == "extra_forbidden"}
+    lines = []
+    for detail in details:
+        if detail["type"] == "missing" and (detail["loc"][:-1], detail["loc"][-1]) in misspelt:
+            continue  # already said as "did you mean"
+        lines.append(f"{name}, {_place(detail['loc'], data)}{_say(detail, model)}")
+    if len(lines) > MAX_PROBLEMS:
+        lines = [*lines[:MAX_PROBLEMS], f"... and {len(lines) - MAX_PROBLEMS} more"]
+    return "\n".join(lines)
+
+
+def _say(detail: ErrorDetails, model: type[BaseModel]) -> str:
+    field = detail["loc"][-1] if detail["loc"] else ""
+    match detail["type"]:
+        case "extra_forbidden":
+            near = _near(detail, model)
+            return f"unknown field '{field}'" + (f"; did you mean '{near[1]}'?" if near else "")
+        case "missing":
+            return f"'{field}' is missing"
+        case "value_error":
+            return str(detail["msg"]).removeprefix("Value error, ")
+        case _:
+            given = detail.get("input")
+            shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
+            message = str(detail["msg"])
+            return f"'{field}': {message[:1].lower()}{message[1:]}{shown}"
+
+
+def _place(location: tuple[int | str, ...], data: Any) -> str:
+    """Say where a mistake is, with names of list entries where they have one: `link 2 (alder-birch), fibre: `."""
+    words: list[str] = []
+    for part in location[:-1]:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            data = None
+        if isinstance(part, int) and words:
+            label = data.get("name") or data.get("id") if isinstance(data, dict) else None
+            words[-1] += f" {part + 1}" + (f" ({label})" if isinstance(label, str) else "")
+        else:
+            words.append(str(part))
+    return ", ".join(words) + ": " if words else ""
+
+
+def _near(detail: ErrorDetails, model: type[BaseModel]) -> tuple[tuple[int | str, ...], str] | None:
+    """Find the known field that an unknown one was probably meant to be, with its place."""
+    location = detail["loc"]
+    fields = _fields_at(model, location[:-1])
+    matches = difflib.get_close_matches(str(location[-1]), fields, n=1, cutoff=0.6)
+    return (location[:-1], matches[0]) if matches else None
+
+
+def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    current: type[BaseModel] | None = model
+    for part in location:
+        if isinstance(part, int) or current is None:
+            continue
+        found = current.model_fields.get(part) or next(
+            (f for f in current.model_fields.values() if f.alias == part), None
+        )
+        current = _model_inside(found.annotation) if found else None
+    if current is None:
+        return []
+    return [info.alias or name for name, info in current.model_fields.items()]
+
+
+def _model_inside(annotation: Any) -> type[BaseModel] | None:
+    """Return the model that an annotation such as `list[Link]` or `Fibre | None` holds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        inside = _model_inside(argument)
+        if inside is not None:
+            return inside
+    return None

@@ -1,0 +1,306 @@
+"""The scenario file: which nodes, links, applications and attacks there are, as TOML, checked before anything runs.
+
+In: a TOML file that people write (its JSON Schema: `noclone schema`).  Out: a `Scenario`, and from it what the other
+layers take: `LinkDevices`, `DecoyBB84`, addresses. Units stand in the names of fields.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from noclone.errors import ScenarioError
+from noclone.io.toml import load_toml, parse_toml
+from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
+from noclone.proofs.epsilon import Epsilons
+from noclone.records import DecoyBB84
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", description="lower-case letters, digits, hyphens")]
+SaeId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._~-]{1,64}$", description="RFC 3986 unreserved characters")]
+Probability = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+FIRST_LINK_PORT = 100  # after base_port: nodes take two ports each from 0, links two each from here
+CONTROL_PORT = 99
+
+T = TypeVar("T")
+
+
+class Section(BaseModel):
+    """A table of the file: unknown fields are mistakes, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class NodeSection(Section):
+    """A site with a key-management entity (KME)."""
+
+    name: Name
+    title: str = ""
+    host: str = Field("127.0.0.1", description="address that its servers listen on")
+    latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
+    longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
+
+
+class SaeSection(Section):
+    """An application (secure application entity) and the node that serves it."""
+
+    id: SaeId
+    node: Name
+
+
+class SourceSection(Section):
+    """Alice's laser: phase-randomised weak coherent pulses."""
+
+    clock_hz: Positive = Field(description="pulses per second")
+    intensities: list[NonNegative] = Field(
+        min_length=2, max_length=4, description="mean photon numbers per pulse, brightest first"
+    )
+    probabilities: list[Probability] = Field(min_length=2, max_length=4, description="how often each is sent")
+    p_key: Annotated[float, Field(gt=0, lt=1)] = Field(description="probability of the key basis")
+
+
+class FibreSection(Section):
+    """The quantum channel."""
+
+    length_km: NonNegative
+    attenuation_db_per_km: NonNegative = 0.2
+    extra_loss_db: NonNegative = Field(0.0, description="connectors, splices, filters")
+
+
+class ReceiverSection(Section):
+    """Bob's optics and single-photon detectors; one value for all detectors, or a list with one for each."""
+
+    scheme: Literal["active", "passive"] = Field("active", description="two detectors, or four behind a splitter")
+    p_key: Annotated[float, Field(gt=0, lt=1)] = Field(description="probability of the key basis")
+    efficiency: Probability | list[Probability]
+    dark_count_hz: NonNegative | list[NonNegative]
+    dead_time_ns: NonNegative = 0.0
+    afterpulse_probability: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    afterpulse_lifetime_ns: Positive = 100.0
+    jitter_ps: NonNegative = Field(0.0, description="standard deviation of the arrival time")
+    gate_ps: NonNegative = Field(0.0, description="width of the acceptance window; 0: the whole slot")
+    misalignment: Annotated[float, Field(ge=0, le=0.5)] = Field(description="share of photons in the wrong detector")
+    loss_db: NonNegative = Field(0.0, description="insertion loss of the receiver")
+
+
+class DistillationSection(Section):
+    """How detections become key."""
+
+    proof: str = Field("wiesemann2024", description="wiesemann2024, lim2014 or rusca2018")
+    block_key_bits: Annotated[int, Field(ge=10_000, le=1_000_000_000)] = Field(
+        1_000_000, description="sifted bits of the key basis that a block is made for"
+    )
+    eps_secrecy: Annotated[float, Field(gt=0, lt=1e-3)] = 1e-10
+    eps_correctness: Annotated[float, Field(gt=0, lt=1e-3)] = 1e-15
+    qber_abort: Annotated[float, Field(gt=0, lt=0.5)] = Field(0.11, description="no block above this error rate")
+    efficiency: Annotated[float, Field(ge=1, le=2)] = Field(
+        1.12, description="reconciliation efficiency that the agreed length leaves room for"
+    )
+
+
+class LinkSection(Section):
+    """A quantum link with its public channel."""
+
+    name: Name
+    alice: Name = Field(description="node that sends the light")
+    bob: Name = Field(description="node that measures it")
+    protocol: Literal["decoy-bb84"] = "decoy-bb84"
+    source: SourceSection
+    fibre: FibreSection
+    receiver: ReceiverSection
+    distillation: DistillationSection = DistillationSection()
+
+    @model_validator(mode="after")
+    def _fits_physics(self) -> Self:
+        if self.alice == self.bob:
+            raise ValueError(f"link '{self.name}' has the same node, '{self.alice}', at both ends")
+        self.devices()
+        self.epsilons()
+        return self
+
+    def decoy_bb84(self) -> DecoyBB84:
+        """Return the settings that both ends agree on."""
+        return DecoyBB84(
+            tuple(self.source.intensities), tuple(self.source.probabilities), self.source.p_key, self.receiver.p_key
+        )
+
+    def devices(self) -> LinkDevices:
+        """Return the link's devices for the light to pass."""
+        receiver = self.receiver
+        detectors = 2 if receiver.scheme == "active" else 4
+
+        def each(value: float | list[float]) -> tuple[float, ...]:
+            return tuple(value) if isinstance(value, list) else (value,) * detectors
+
+        return LinkDevices(
+            Source(self.source.clock_hz, self.decoy_bb84()),
+            Fibre(self.fibre.length_km, self.fibre.attenuation_db_per_km, self.fibre.extra_loss_db),
+            Receiver(
+                scheme=receiver.scheme,
+                efficiency=each(receiver.efficiency),
+                dark_count_hz=each(receiver.dark_count_hz),
+                dead_time_ns=receiver.dead_time_ns,
+                afterpulse_probability=receiver.afterpulse_probability,
+                afterpulse_lifetime_ns=receiver.afterpulse_lifetime_ns,
+                jitter_ps=receiver.jitter_ps,
+                gate_ps=receiver.gate_ps,
+                misalignment=receiver.misalignment,
+                loss_db=receiver.loss_db,
+            ),
+        )
+
+    def epsilons(self) -> Epsilons:
+        """Return the failure probabilities that a block is made for."""
+        return Epsilons(self.distillation.eps_secrecy, self.distillation.eps_correctness)
+
+
+class AttackSection(Section):
+    """An attack that `noclone run` carries out by itself; only where `lab = true`."""
+
+    name: Literal["intercept-resend"]
+    on: Name = Field(description="link")
+    strength: Annotated[float, Field(gt=0, le=1)] = 1.0
+    first_block: Annotated[int, Field(ge=0)] = 0
+    last_block: Annotated[int, Field(ge=0)] | None = None
+
+    def covers(self, link: str, block: int) -> bool:
+        """Say whether this attack is on during a block."""
+        return self.on == link and self.first_block <= block and (self.last_block is None or block <= self.last_block)
+
+
+class KeySection(Section):
+    """What the KMEs store and deliver."""
+
+    key_size_bits: Annotated[int, Field(ge=64, le=4096, multiple_of=64)] = Field(256, description="default key size")
+    lifetime_hours: Positive = Field(24.0, description="stored and uncollected keys are erased after this")
+
+
+class Scenario(Section):
+    """A whole network."""
+
+    name: Name
+    title: str = ""
+    description: str = ""
+    lab: bool = Field(False, description="attacks are possible only where this is true")
+    base_port: Annotated[int, Field(ge=1024, le=65000)] = 9440
+    keys: KeySection = KeySection()
+    nodes: list[NodeSection] = Field(alias="node", min_length=2, max_length=48)
+    saes: list[SaeSection] = Field(alias="sae", default=[])
+    links: list[LinkSection] = Field(alias="link", min_length=1, max_length=200)
+    attacks: list[AttackSection] = Field(alias="attack", default=[])
+
+    @model_validator(mode="after")
+    def _refers_to_what_exists(self) -> Self:
+        nodes = _unique("node", [n.name for n in self.nodes])
+        links = _unique("link", [link.name for link in self.links])
+        _unique("sae", [s.id for s in self.saes])
+        for sae in self.saes:
+            _known(f"sae '{sae.id}'", "node", sae.node, nodes)
+        for link in self.links:
+            _known(f"link '{link.name}'", "alice", link.alice, nodes)
+            _known(f"link '{link.name}'", "bob", link.bob, nodes)
+        for attack in self.attacks:
+            _known(f"attack '{attack.name}'", "on", attack.on, links)
+        if self.attacks and not self.lab:
+            raise ValueError("attacks exist only in a lab: set lab = true, or remove [[attack]]")
+        _unique("pair of nodes", [" and ".join(sorted((link.alice, link.bob))) for link in self.links])
+        return self
+
+    def link(self, name: str) -> LinkSection:
+        """Return the link of that name."""
+        return _find("link", name, {link.name: link for link in self.links})
+
+    def node(self, name: str) -> NodeSection:
+        """Return the node of that name."""
+        return _find("node", name, {node.name: node for node in self.nodes})
+
+    def sae(self, identifier: str) -> SaeSection:
+        """Return the application of that id."""
+        return _find("SAE", identifier, {sae.id: sae for sae in self.saes})
+
+    def etsi014_address(self, node: str) -> tuple[str, int]:
+        """Return where applications reach a node's KME."""
+        return self.node(node).host, self.base_port + 2 * self._node_index(node)
+
+    def kme_address(self, node: str) -> tuple[str, int]:
+        """Return where other KMEs reach a node's KME."""
+        return self.node(node).host, self.base_port + 2 * self._node_index(node) + 1
+
+    def light_address(self, link: str) -> tuple[str, int]:
+        """Return where both ends of a simulated link reach its light."""
+        return self.node(self.link(link).bob).host, self.base_port + FIRST_LINK_PORT + 2 * self._link_index(link)
+
+    def channel_address(self, link: str) -> tuple[str, int]:
+        """Return where Bob reaches Alice over the public channel."""
+        return self.node(self.link(link).alice).host, self.base_port + FIRST_LINK_PORT + 2 * self._link_index(link) + 1
+
+    def control_address(self) -> tuple[str, int]:
+        """Return where the operator reaches a served network: always on this machine."""
+        return "127.0.0.1", self.base_port + CONTROL_PORT
+
+    def _node_index(self, name: str) -> int:
+        return [n.name for n in self.nodes].index(name)
+
+    def _link_index(self, name: str) -> int:
+        return [link.name for link in self.links].index(name)
+
+
+def _unique(what: str, names: list[str]) -> set[str]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{what} '{twice[0]}' appears twice")
+    return set(names)
+
+
+def _known(where: str, field: str, name: str, names: set[str]) -> None:
+    if name not in names:
+        raise ValueError(f"{where}: {field} = '{name}' is not one of: {', '.join(sorted(names))}")
+
+
+def _find(what: str, name: str, known: dict[str, T]) -> T:
+    if name not in known:
+        raise ScenarioError(f"this scenario has no {what} '{name}'", hint=f"it has: {', '.join(known) or 'none'}")
+    return known[name]
+
+
+def load_scenario(path: Path | str) -> Scenario:
+    """Read a scenario from a file, or a shipped one by its name, such as `metro`.
+
+    Raises:
+        ScenarioError: The file cannot be read, or what it says is impossible.
+    """
+    text = Path(path)
+    if text.suffix != ".toml" and not text.exists():
+        return parse_toml(shipped_text(str(path)), Scenario, ScenarioError, name=f"{path}.toml")
+    return load_toml(text, Scenario, ScenarioError)
+
+
+def shipped() -> list[str]:
+    """Return the names of the scenarios that come with noclone."""
+    folder = resources.files("noclone.network") / "scenarios"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def shipped_text(name: str) -> str:
+    """Return the text of a shipped scenario."""
+    names = shipped()
+    if name not in names:
+        raise ScenarioError(
+            f"'{name}' is neither a file nor a shipped scenario",
+            hint=f"give a path that ends in .toml, or one of: {', '.join(names)}",
+        )
+    return (resources.files("noclone.network") / "scenarios" / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of scenario files."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "noclone scenario",
+        **Scenario.model_json_schema(by_alias=True),
+    }

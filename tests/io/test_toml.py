@@ -1,0 +1,71 @@
+"""Errors in text files: file, place, field, and what was meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field
+
+from noclone.errors import ScenarioError
+from noclone.io.toml import load_toml
+
+
+class Fibre(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    length_km: float = Field(ge=0)
+
+
+class Link(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    fibre: Fibre
+
+
+class File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    links: list[Link] = Field(alias="link")
+
+
+def complaint(tmp_path: Path, text: str | bytes) -> str:
+    path = tmp_path / "metro.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ScenarioError) as caught:
+        load_toml(path, File, ScenarioError)
+    return caught.value.message
+
+
+def test_a_good_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "good.toml"
+    path.write_text('[[link]]\nname = "a-b"\nfibre = { length_km = 3 }\n')
+    assert load_toml(path, File, ScenarioError).links[0].fibre.length_km == 3
+
+
+def test_a_misspelt_field_is_one_line_with_a_suggestion(tmp_path: Path) -> None:
+    message = complaint(tmp_path, '[[link]]\nname = "a-b"\nfibre = { lenght_km = 3 }\n')
+    assert message == "metro.toml, link 1 (a-b), fibre: unknown field 'lenght_km'; did you mean 'length_km'?"
+
+
+def test_an_impossible_value_names_its_place(tmp_path: Path) -> None:
+    message = complaint(tmp_path, '[[link]]\nname = "a-b"\nfibre = { length_km = -2 }\n')
+    assert "metro.toml, link 1 (a-b), fibre: 'length_km'" in message
+    assert "greater than or equal to 0" in message
+    assert "given: -2" in message
+
+
+def test_a_missing_field_is_named(tmp_path: Path) -> None:
+    assert complaint(tmp_path, '[[link]]\nname = "a-b"\n') == "metro.toml, link 1 (a-b): 'fibre' is missing"
+
+
+def test_what_is_no_toml_and_what_is_no_text(tmp_path: Path) -> None:
+    assert "not valid TOML" in complaint(tmp_path, "[[link")
+    assert "not a text file" in complaint(tmp_path, b"\xff\xfe\x00")
+    with pytest.raises(ScenarioError, match="cannot be read"):
+        load_toml(tmp_path / "absent.toml", File, ScenarioError)
+
+
+def test_many_mistakes_are_cut_short(tmp_path: Path) -> None:
+    text = "".join(f'[[link]]\nname = "l{i}"\n' for i in range(30))
+    lines = complaint(tmp_path, text).splitlines()
+    assert len(lines) == 9
+    assert lines[-1] == "... and 22 more"
