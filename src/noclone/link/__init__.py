@@ -1,3 +1,1 @@
-"""The light: devices -> `Detections`.
-
-Sources, fibres, detectors, and the place where Eve may sit. Pure: arrays in, records out."""
+"""The light: from devices to `Detections`, paying for detections and not for pulses."""

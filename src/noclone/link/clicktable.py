@@ -1,0 +1,94 @@
+"""The table that turns one uniform number into clicks: which detectors, for each `Case` of a slot.
+
+In: devices and a tap.  Out: thresholds for the kernels, and the largest click probability of any case, which is the
+rate at which the light proposes slots.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noclone.link.devices import LinkDevices
+from noclone.link.optics import basis_choices, cases, dark_means
+from noclone.link.tap import SETTINGS, Tap
+
+RAREST = 1e-15  # proposals per slot, at least; all but some are then rejected, so the law stays exact
+_ALL_ONES = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ClickTable:
+    """Thresholds, one row per case; see `pulses.would_be_clicks`.
+
+    Args:
+        p_max: Largest probability, over the cases, that any detector clicks.
+        masks: uint8[rows, 16]: sets of detectors, one bit each.
+        limits: uint64[rows, 16]: a draw below limits[row, m], and not below those before, gives masks[row, m].
+        n_masks: How many of the 16 columns are in use.
+        dark_limits: uint64[rows, 4]: share of 2^32 of a detector's clicks that no photon caused.
+        eve_limits: uint64[16, outcomes]: cumulative shares of 2^64 of the tap's outcomes.
+        choices: Bob's settings per slot.
+    """
+
+    p_max: float
+    masks: NDArray[np.uint8]
+    limits: NDArray[np.uint64]
+    n_masks: int
+    dark_limits: NDArray[np.uint64]
+    eve_limits: NDArray[np.uint64]
+    choices: int
+
+
+def _share_of_64_bits(probability: float) -> int:
+    return min(_ALL_ONES, max(0, int(probability * 2.0**64)))
+
+
+def _mask_probabilities(click: NDArray[np.float64]) -> list[tuple[float, int]]:
+    """Return (probability, set) for each non-empty set of detectors that may click together, the likeliest first."""
+    found = []
+    for mask in range(1, 1 << len(click)):
+        factors = [p if (mask >> d) & 1 else 1 - p for d, p in enumerate(click)]
+        found.append((math.prod(factors), mask))
+    return sorted(found, key=lambda entry: (-entry[0], entry[1]))
+
+
+def click_table(devices: LinkDevices, tap: Tap) -> ClickTable:
+    """Work out the thresholds."""
+    choices = basis_choices(devices)
+    detectors = devices.receiver.detectors
+    dark = dark_means(devices)
+    possible = [case for case in cases(devices, tap) if case.probability > 0]
+    p_max = max(-math.expm1(-float(np.sum(case.means + dark))) for case in possible)
+    if p_max > 0:
+        p_max = max(p_max, RAREST)
+
+    rows = len(tap.outcomes) * SETTINGS * choices
+    masks = np.zeros((rows, 16), np.uint8)
+    limits = np.zeros((rows, 16), np.uint64)
+    dark_limits = np.zeros((rows, 4), np.uint64)
+    for case in possible if p_max > 0 else []:
+        light_clicks = -np.expm1(-case.means)
+        clicks = -np.expm1(-(case.means + dark))
+        total = 0.0
+        for column, (probability, mask) in enumerate(_mask_probabilities(clicks)):
+            total += probability
+            masks[case.row, column] = mask
+            limits[case.row, column] = _share_of_64_bits(total / p_max)
+        for d in range(detectors):
+            share = 1 - light_clicks[d] / clicks[d] if clicks[d] > 0 else 0.0
+            dark_limits[case.row, d] = round(share * 2**32)
+    return ClickTable(p_max, masks, limits, (1 << detectors) - 1, dark_limits, eve_limits(tap), choices)
+
+
+def eve_limits(tap: Tap) -> NDArray[np.uint64]:
+    """Return the thresholds of `choices.eve_lanes`."""
+    limits = np.zeros((SETTINGS, len(tap.outcomes)), np.uint64)
+    for code, row in enumerate(tap.probabilities):
+        for number in range(len(row)):
+            total = math.fsum(row[: number + 1])
+            limits[code, number] = _ALL_ONES if total > 1 - 1e-15 else _share_of_64_bits(total)
+    return limits

@@ -1,0 +1,205 @@
+"""The quantum channel: from devices and seeds to Bob's detections, at the price of the detections.
+
+In: `LinkDevices`, Alice's secret seed, a seed for physics, perhaps a `Tap`.  Out: `Detections`, whole or in chunks.
+
+Slots are cut into segments. `pulses` finds the would-be clicks of segments side by side in threads; `readout` plays
+them in order through the detectors. Both are functions of the seeds and the devices alone, so neither the number of
+threads nor the way in which the chunks are consumed changes a bit of the result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noclone import rng
+from noclone.link.chacha import key_words
+from noclone.link.clicktable import ClickTable, click_table
+from noclone.link.devices import LinkDevices
+from noclone.link.pulses import MAX_SEGMENT_BITS, TICKS, would_be_clicks
+from noclone.link.readout import Readout
+from noclone.link.settings import setting_limits, share_of_32_bits
+from noclone.link.tap import NO_TAP, Tap
+from noclone.records import MAX_SLOTS, U64, Detections, Origin
+
+I64 = NDArray[np.int64]
+
+PROPOSALS_PER_SEGMENT = 1 << 17  # a few MB and a few ms of work
+
+
+def physics_key(physics_seed: bytes, link: str, block: int, part: str) -> bytes:
+    """Return the key of one part of a block's physics: "light", "detectors", "bob" or "eve"."""
+    return rng.derive(physics_seed, f"{link}/block-{block}/{part}")
+
+
+def segment_length(p_max: float) -> int:
+    """Return how many slots are worked out in one go: a power of two with about as many proposals as planned."""
+    if p_max <= 0:
+        return 1 << MAX_SEGMENT_BITS
+    bits = round(math.log2(PROPOSALS_PER_SEGMENT / p_max))
+    return 1 << min(MAX_SEGMENT_BITS, max(10, bits))
+
+
+class _Pulses:
+    """The first half of the light, ready to work out any segment."""
+
+    def __init__(self, devices: LinkDevices, table: ClickTable, keys: NDArray[np.uint32], segment_slots: int) -> None:
+        p = table.p_max
+        self._inverse_rate = -1 / math.log1p(-p) if 0 < p < 1 else 0.0
+        self._table = table
+        self._keys = keys
+        self._limits = setting_limits(devices.source.protocol)
+        self._bob_limit = np.uint64(share_of_32_bits(devices.source.protocol.p_key_bob))
+        self._jitter_ticks = devices.jitter_periods * TICKS
+        self._segment_slots = segment_slots
+        self._detectors = devices.receiver.detectors
+
+    def clicks(self, segment: int, n_slots: int) -> I64:
+        """Return the would-be clicks of one segment."""
+        table = self._table
+        if table.p_max <= 0:
+            return np.zeros(0, np.int64)
+        expected = n_slots * table.p_max
+        room = self._detectors * int(1.2 * expected + 8 * math.sqrt(expected)) + 1024  # untouched pages cost nothing
+        while True:
+            out = np.empty(room, np.int64)
+            n = would_be_clicks(
+                self._keys,
+                segment,
+                segment * self._segment_slots,
+                n_slots,
+                self._inverse_rate,
+                self._limits,
+                self._bob_limit,
+                table.choices,
+                table.eve_limits,
+                table.limits,
+                table.masks,
+                table.n_masks,
+                table.dark_limits,
+                self._jitter_ticks,
+                out,
+            )
+            if n >= 0:
+                return out[:n]
+            room *= 2
+
+
+def _in_order(pulses: _Pulses, lengths: _Lengths, threads: int) -> Iterator[I64]:
+    """Yield each segment's clicks in order, working a few segments ahead in threads."""
+    if threads == 1:
+        for segment, n_slots in enumerate(lengths):
+            yield pulses.clicks(segment, n_slots)
+        return
+    ahead: deque[Future[I64]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="light")
+    try:
+        for segment, n_slots in enumerate(lengths):
+            ahead.append(pool.submit(pulses.clicks, segment, n_slots))
+            if len(ahead) > threads + 1:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Lengths:
+    """The lengths of all segments, without a list of them."""
+
+    def __init__(self, n_slots: int, segment_slots: int) -> None:
+        self._n_slots = n_slots
+        self._segment_slots = segment_slots
+
+    def __len__(self) -> int:
+        return -(-self._n_slots // self._segment_slots)
+
+    def __iter__(self) -> Iterator[int]:
+        for first in range(0, self._n_slots, self._segment_slots):
+            yield min(self._segment_slots, self._n_slots - first)
+
+
+def transmit_chunks(
+    devices: LinkDevices,
+    *,
+    alice_seed: bytes,
+    physics_seed: bytes,
+    n_slots: int,
+    link: str,
+    block: int,
+    tap: Tap | None = None,
+    threads: int = 2,
+    segment_slots: int | None = None,
+) -> Iterator[U64]:
+    """Yield the events of one block in order of slots, a bounded number at a time.
+
+    Stop early by closing the iterator; nothing is left running.
+
+    Args:
+        alice_seed: The seed of her `SeededSettings` for this block, and for no other.
+        physics_seed: Everything else that is random; link and block are mixed in here.
+        n_slots: Slots that Alice sends.
+        tap: What Eve does to the pulses as they leave Alice.
+        threads: How many segments are worked out side by side; the result does not depend on it.
+        segment_slots: Length of a segment, for tests; chosen from the devices if None.
+    """
+    if not 0 < n_slots <= MAX_SLOTS:
+        raise ValueError(f"n_slots must lie between 1 and {MAX_SLOTS}, and is {n_slots}")
+    if threads < 1:
+        raise ValueError(f"threads must be 1 or more, and is {threads}")
+    table = click_table(devices, tap or NO_TAP)
+    length = segment_slots or segment_length(table.p_max)
+    if not 0 < length <= 1 << MAX_SEGMENT_BITS:
+        raise ValueError(f"segment_slots must lie between 1 and 2^{MAX_SEGMENT_BITS}, and is {length}")
+    keys = {part: physics_key(physics_seed, link, block, part) for part in ("light", "detectors", "bob", "eve")}
+    key_table = np.stack([key_words(key) for key in (alice_seed, keys["bob"], keys["eve"], keys["light"])])
+    pulses = _Pulses(devices, table, key_table, length)
+    active = devices.receiver.scheme == "active"
+    readout = Readout(
+        detector_key=keys["detectors"],
+        bob_key=keys["bob"],
+        bob_limit=share_of_32_bits(devices.source.protocol.p_key_bob) if active else None,
+        dead_time_periods=devices.dead_time_periods,
+        gate_fraction=devices.gate_fraction,
+        jitter_ticks=devices.jitter_periods * TICKS,
+        afterpulse_probability=devices.receiver.afterpulse_probability,
+        afterpulse_lifetime_periods=devices.afterpulse_lifetime_periods,
+    )
+    lengths = _Lengths(n_slots, length)
+    for segment, clicks in enumerate(_in_order(pulses, lengths, threads)):
+        first = segment * length
+        events = readout.segment(clicks, first, min(length, n_slots - first), last=segment == len(lengths) - 1)
+        if len(events):
+            yield events
+
+
+def transmit(
+    devices: LinkDevices,
+    *,
+    alice_seed: bytes,
+    physics_seed: bytes,
+    n_slots: int,
+    link: str,
+    block: int,
+    origin: Origin,
+    tap: Tap | None = None,
+    threads: int = 2,
+) -> Detections:
+    """Send one block of light and return what Bob's devices told him; see `transmit_chunks`."""
+    chunks = transmit_chunks(
+        devices,
+        alice_seed=alice_seed,
+        physics_seed=physics_seed,
+        n_slots=n_slots,
+        link=link,
+        block=block,
+        tap=tap,
+        threads=threads,
+    )
+    events = [np.zeros(0, np.uint64), *chunks]
+    return Detections(link, block, n_slots, devices.source.clock_hz, np.concatenate(events), origin)

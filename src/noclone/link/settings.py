@@ -1,0 +1,59 @@
+"""Alice's record of what she sent, as a function of her secret seed and the slot number.
+
+In: 32 secret bytes, for one block only, and the protocol.  Out: `records.Settings`.
+
+Her choices are ChaCha20 keystream (RFC 8439), so whoever does not hold the seed cannot predict any of them, and whoever
+learned some learns nothing of the others. A seed drawn from the operating system serves live links, a derived one
+seeded runs; the function is the same. Each probability is resolved to 2^-32, and intensity, basis and value use words
+of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noclone.link.chacha import key_words
+from noclone.link.choices import alice_codes
+from noclone.records import U8, U64, DecoyBB84
+
+
+def share_of_32_bits(probability: float) -> int:
+    """Return the threshold under which a uniform 32-bit word falls with this probability."""
+    return min(1 << 32, max(0, round(probability * 2**32)))
+
+
+def setting_limits(protocol: DecoyBB84) -> NDArray[np.uint64]:
+    """Return the thresholds of `choices.alice_lanes`."""
+    limits = np.full(4, 1 << 32, np.uint64)
+    for i in range(len(protocol.intensities) - 1):
+        limits[i] = share_of_32_bits(sum(protocol.probabilities[: i + 1]))
+    limits[3] = share_of_32_bits(protocol.p_key_alice)
+    return limits
+
+
+@dataclass(frozen=True, slots=True)
+class SeededSettings:
+    """What Alice sends in every slot of one block.
+
+    Args:
+        seed: 32 bytes, Alice's secret. Never use one for two blocks: slots count from 0 in each, so both blocks would
+            carry the same bits.
+        protocol: Intensities, bases and how often each is used.
+    """
+
+    seed: bytes = field(repr=False)
+    protocol: DecoyBB84
+
+    def __post_init__(self) -> None:
+        if len(self.seed) != 32:
+            raise ValueError("a seed has 32 bytes")
+
+    def at(self, slots: U64) -> U8:
+        """Return one code per slot: bit 0 the bit value, bit 1 the `Basis`, bits 2-3 the intensity's index."""
+        slots = np.ascontiguousarray(slots, np.uint64)
+        codes = np.empty(len(slots), np.uint8)
+        alice_codes(key_words(self.seed), slots, setting_limits(self.protocol), codes)
+        return codes
