@@ -41,7 +41,7 @@ class NodeSection(Section):
 
     name: Name
     title: str = ""
-    host: str = Field("127.0.0.1", description="address that its servers listen on")
+    host: str = Field(default="127.0.0.1", description="address that its servers listen on")
     latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
     longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
 
@@ -69,37 +69,41 @@ class FibreSection(Section):
 
     length_km: NonNegative
     attenuation_db_per_km: NonNegative = 0.2
-    extra_loss_db: NonNegative = Field(0.0, description="connectors, splices, filters")
+    extra_loss_db: NonNegative = Field(default=0.0, description="connectors, splices, filters")
 
 
 class ReceiverSection(Section):
     """Bob's optics and single-photon detectors; one value for all detectors, or a list with one for each."""
 
-    scheme: Literal["active", "passive"] = Field("active", description="two detectors, or four behind a splitter")
+    scheme: Literal["active", "passive"] = Field(
+        default="active", description="two detectors, or four behind a splitter"
+    )
     p_key: Annotated[float, Field(gt=0, lt=1)] = Field(description="probability of the key basis")
     efficiency: Probability | list[Probability]
     dark_count_hz: NonNegative | list[NonNegative]
     dead_time_ns: NonNegative = 0.0
     afterpulse_probability: Annotated[float, Field(ge=0, lt=1)] = 0.0
     afterpulse_lifetime_ns: Positive = 100.0
-    jitter_ps: NonNegative = Field(0.0, description="standard deviation of the arrival time")
-    gate_ps: NonNegative = Field(0.0, description="width of the acceptance window; 0: the whole slot")
+    jitter_ps: NonNegative = Field(default=0.0, description="standard deviation of the arrival time")
+    gate_ps: NonNegative = Field(default=0.0, description="width of the acceptance window; 0: the whole slot")
     misalignment: Annotated[float, Field(ge=0, le=0.5)] = Field(description="share of photons in the wrong detector")
-    loss_db: NonNegative = Field(0.0, description="insertion loss of the receiver")
+    loss_db: NonNegative = Field(default=0.0, description="insertion loss of the receiver")
 
 
 class DistillationSection(Section):
     """How detections become key."""
 
-    proof: str = Field("wiesemann2024", description="wiesemann2024, lim2014 or rusca2018")
+    proof: str = Field(default="wiesemann2024", description="wiesemann2024, lim2014 or rusca2018")
     block_key_bits: Annotated[int, Field(ge=10_000, le=1_000_000_000)] = Field(
-        1_000_000, description="sifted bits of the key basis that a block is made for"
+        default=1_000_000, description="sifted bits of the key basis that a block is made for"
     )
     eps_secrecy: Annotated[float, Field(gt=0, lt=1e-3)] = 1e-10
     eps_correctness: Annotated[float, Field(gt=0, lt=1e-3)] = 1e-15
-    qber_abort: Annotated[float, Field(gt=0, lt=0.5)] = Field(0.11, description="no block above this error rate")
+    qber_abort: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        default=0.11, description="no block above this error rate"
+    )
     efficiency: Annotated[float, Field(ge=1, le=2)] = Field(
-        1.12, description="reconciliation efficiency that the agreed length leaves room for"
+        default=1.12, description="reconciliation efficiency that the agreed length leaves room for"
     )
 
 
@@ -113,7 +117,7 @@ class LinkSection(Section):
     source: SourceSection
     fibre: FibreSection
     receiver: ReceiverSection
-    distillation: DistillationSection = DistillationSection()
+    distillation: DistillationSection = Field(default_factory=DistillationSection)
 
     @model_validator(mode="after")
     def _fits_physics(self) -> Self:
@@ -176,8 +180,10 @@ class AttackSection(Section):
 class KeySection(Section):
     """What the KMEs store and deliver."""
 
-    key_size_bits: Annotated[int, Field(ge=64, le=4096, multiple_of=64)] = Field(256, description="default key size")
-    lifetime_hours: Positive = Field(24.0, description="stored and uncollected keys are erased after this")
+    key_size_bits: Annotated[int, Field(ge=64, le=4096, multiple_of=64)] = Field(
+        default=256, description="default key size"
+    )
+    lifetime_hours: Positive = Field(default=24.0, description="stored and uncollected keys are erased after this")
 
 
 class Scenario(Section):
@@ -186,9 +192,9 @@ class Scenario(Section):
     name: Name
     title: str = ""
     description: str = ""
-    lab: bool = Field(False, description="attacks are possible only where this is true")
+    lab: bool = Field(default=False, description="attacks are possible only where this is true")
     base_port: Annotated[int, Field(ge=1024, le=65000)] = 9440
-    keys: KeySection = KeySection()
+    keys: KeySection = Field(default_factory=KeySection)
     nodes: list[NodeSection] = Field(alias="node", min_length=2, max_length=48)
     saes: list[SaeSection] = Field(alias="sae", default=[])
     links: list[LinkSection] = Field(alias="link", min_length=1, max_length=200)

@@ -1,0 +1,76 @@
+"""`noclone run`: run a scenario for some blocks and leave a folder that says everything."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter, validators
+
+from noclone.cli.terminal import Json, announce_compilation, grouped, progress, say, show, si
+
+
+def run(
+    scenario: str,
+    /,
+    *,
+    blocks: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=100_000))] = 5,
+    seed: Annotated[int | None, Parameter(validator=validators.Number(gte=0))] = None,
+    output: Path = Path("runs"),
+    as_json: Json = False,
+) -> int:
+    """Run every link of a scenario for some blocks: light, distillation, verdict.
+
+    Keys are measured and thrown away: whoever knows the seed can run the light again.
+
+    Args:
+        scenario: A scenario file, or the name of a shipped one, such as `metro`.
+        blocks: How many blocks each link makes.
+        seed: A number that makes the run repeatable; one is drawn and written down where none is given.
+        output: Folder in which the run's own folder is made.
+    """
+    from noclone import rng
+    from noclone.audit.verdict import judge
+    from noclone.events import EventLog
+    from noclone.network.folder import RunFolder
+    from noclone.network.scenario import load_scenario
+    from noclone.network.simulate import run as simulate
+    from noclone.redteam.attacks import resolve
+
+    network = load_scenario(scenario)
+    if seed is None:
+        seed = secrets.randbelow(1 << 53)
+    folder = RunFolder(output, network)
+    folder.write_run(seed=seed, blocks=blocks)
+    announce_compilation()
+    log = EventLog(folder.events)
+    try:
+        with progress() as bar:
+            task = bar.add_task(f"{network.name}, seed {seed}", total=blocks * len(network.links))
+            result = simulate(
+                network,
+                log,
+                seed=rng.seed_from_int(seed),
+                seeded=True,
+                blocks=blocks,
+                resolve=resolve,
+                on_block=lambda _link, _block: bar.advance(task),
+            )
+        verdict = judge(log)
+    finally:
+        log.close()
+    data = {**result.to_json(), "seed": seed, "folder": str(folder.path), "verdict": verdict.to_json()}
+    folder.write_result(data)
+    lines = [f"{network.title or network.name}, seed {seed}"]
+    for link in result.links:
+        lines.append(
+            f"  {link.link}: {link.blocks - link.aborted} of {link.blocks} blocks gave key, "
+            f"{grouped(link.secret_bits)} secret bits in {link.light_s:.3g} s of light ({si(link.secret_bps, 'b/s')}), "
+            f"{link.wall_s:.3g} s here"
+        )
+        lines.extend(f"    {count} aborted: {reason}" for reason, count in link.reasons.items())
+    show(data, [*lines, "", *verdict.lines()], as_json=as_json)
+    if not as_json:
+        say(f"written to {folder.path}/")
+    return 0

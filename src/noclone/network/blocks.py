@@ -1,0 +1,141 @@
+"""From a link of the scenario to the blocks that it is run in: how many slots, which length is agreed, which events.
+
+In: `LinkSection`.  Out: `LinkPlan`, from it a `BlockJob` for each block; and the block events that the audit and the
+monitors read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from noclone.distill.job import BlockAborted, BlockJob, BlockResult, BlockStatistics, agreed_tag_bits
+from noclone.errors import ScenarioError
+from noclone.events import EventLog
+from noclone.link.devices import LinkDevices
+from noclone.link.tap import Tap
+from noclone.link.theory import ExpectedCounts, expected_counts
+from noclone.network.scenario import LinkSection
+from noclone.proofs.agreement import Agreement, agree
+from noclone.records import MAX_SLOTS, Origin
+
+TRIAL_SLOTS = 1_000_000_000
+
+# How an attack's name and strength become a tap on a link's devices. `redteam` lies above this layer and hands it down.
+AttackResolver = Callable[[str, float, LinkDevices], Tap]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkPlan:
+    """What both ends of a link know before any light is sent.
+
+    Args:
+        n_slots: Slots of each block.
+        expected: What the devices' model says of a block.
+        agreement: The length that both ends agree on for each block.
+    """
+
+    link: LinkSection
+    devices: LinkDevices
+    n_slots: int
+    expected: ExpectedCounts
+    agreement: Agreement
+
+    @property
+    def seconds_per_block(self) -> float:
+        """How long the light of one block takes on the real link."""
+        return self.n_slots / self.devices.source.clock_hz
+
+    def job(self, block: int, origin: Origin) -> BlockJob:
+        """Return the job of one block."""
+        return BlockJob(
+            link=self.link.name,
+            alice=self.link.alice,
+            bob=self.link.bob,
+            block=block,
+            n_slots=self.n_slots,
+            protocol=self.devices.source.protocol,
+            clock_hz=self.devices.source.clock_hz,
+            epsilons=self.link.epsilons(),
+            proof=self.agreement.proof,
+            agreement=self.agreement,
+            origin=origin,
+        )
+
+
+def plan_link(link: LinkSection) -> LinkPlan:
+    """Return how a link is run.
+
+    Raises:
+        ScenarioError: The link can never detect as many bits as a block needs.
+    """
+    devices = link.devices()
+    trial = expected_counts(devices, TRIAL_SLOTS)
+    rate = sum(trial.n_key) / TRIAL_SLOTS
+    n_slots = math.ceil(link.distillation.block_key_bits / rate) if rate > 0 else MAX_SLOTS + 1
+    if n_slots > MAX_SLOTS:
+        raise ScenarioError(
+            f"link '{link.name}': a block of {link.distillation.block_key_bits} key bits would take more than "
+            f"{MAX_SLOTS} pulses ({MAX_SLOTS / devices.source.clock_hz / 86400:.0f} days of light)",
+            hint="use a smaller distillation.block_key_bits, or a link with less loss",
+        )
+    expected = expected_counts(devices, n_slots)
+    agreement = agree(
+        expected,
+        devices.source.protocol,
+        link.epsilons(),
+        link.distillation.proof,
+        efficiency=link.distillation.efficiency,
+        confirmation_bits=agreed_tag_bits(link.distillation.block_key_bits, link.epsilons()),
+    )
+    stricter = min(agreement.qber_max, link.distillation.qber_abort)
+    return LinkPlan(link, devices, n_slots, expected, replace(agreement, qber_max=stricter))
+
+
+def record_distilled(log: EventLog, result: BlockResult, **more: Any) -> None:
+    """Add the event of a block that gave key."""
+    length = result.statistics.length
+    provenance = result.key.provenance
+    assert length is not None
+    log.add(
+        "block.distilled",
+        f"link:{provenance.link}",
+        **_observed(result.statistics),
+        secret_bits=result.key.n_bits,
+        efficiency=result.statistics.leak_factor,
+        epsilon=provenance.epsilon,
+        cumulative_epsilon=provenance.cumulative_epsilon,
+        proof=provenance.proof,
+        statement=provenance.statement,
+        assumptions=list(length.assumptions),
+        length_terms=[asdict(term) for term in length.terms],
+        origin=provenance.origin.kind,
+        seeded=provenance.origin.seeded,
+        **more,
+    )
+
+
+def record_aborted(log: EventLog, link: str, block: int, abort: BlockAborted, **more: Any) -> None:
+    """Add the event of a block that gave no key."""
+    observed = _observed(abort.statistics) if abort.statistics else {"block": block}
+    log.add("block.aborted", f"link:{link}", **observed, reason=abort.verdict, message=abort.message, **more)
+
+
+def _observed(statistics: BlockStatistics) -> dict[str, Any]:
+    """Return what was seen in a block, as plain JSON values."""
+    counts = statistics.counts
+    return {
+        "block": statistics.block,
+        "stage": statistics.stage,
+        "detections": statistics.detections,
+        "counts": asdict(counts) if counts else None,
+        "qber": counts.qber_test if counts else None,
+        "n_key": counts.key_total if counts else 0,
+        "n_test": counts.test_total if counts else 0,
+        "leak_bits": statistics.leak_bits,
+        "rounds": statistics.rounds,
+        "authentication_bits": statistics.authentication_bits,
+        "refill_bits": statistics.refill_bits,
+    }

@@ -1,0 +1,203 @@
+"""The operator's door to a served network: look at it, attack it where it is a lab.
+
+In: HTTP on this machine alone, with the operator's token.  Out: JSON: the state, the events, what an attack began.
+A web page that the operator happens to visit must not reach it, so Host and Origin are checked, and every request needs
+the token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from noclone.errors import InputError, NocloneError
+from noclone.events import Event, EventLog
+from noclone.network.light_server import LightServer
+
+BODY_BYTES_MAX = 4096
+EVENTS_MAX = 1000
+WAIT_MOST_S = 25.0
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+class Control:
+    """What the operator can see and do."""
+
+    def __init__(self, scenario: str, lab: bool, lights: Mapping[str, LightServer], log: EventLog) -> None:
+        self.scenario = scenario
+        self.lab = lab
+        self.lights = lights
+        self.log = log
+
+    def state(self) -> dict[str, Any]:
+        """Return what runs, and who attacks it."""
+        attacks = {name: asdict(light.attack) if light.attack else None for name, light in self.lights.items()}
+        return {"scenario": self.scenario, "lab": self.lab, "links": {n: {"attack": a} for n, a in attacks.items()}}
+
+    def attack(self, name: str, link: str, strength: float) -> None:
+        """Begin an attack on a link's light."""
+        self._light(link).start_attack(name, strength)
+
+    def stop_attack(self, link: str) -> None:
+        """End the attack on a link's light."""
+        self._light(link).stop_attack()
+
+    def _light(self, link: str) -> LightServer:
+        if link not in self.lights:
+            raise InputError(f"there is no link '{link}' here", hint=f"there is: {', '.join(self.lights)}")
+        return self.lights[link]
+
+
+def application(control: Control, token: str, port: int) -> ASGIApp:
+    """Return the web application, guarded."""
+
+    async def state(_request: Request) -> Response:
+        return JSONResponse(control.state())
+
+    async def events(request: Request) -> Response:
+        since = _number(request.query_params.get("since", "0"), "since")
+        wait_s = min(_number(request.query_params.get("wait", "0"), "wait"), WAIT_MOST_S)
+        found = await _events_since(control.log, since, wait_s)
+        return JSONResponse([json.loads(event.to_json()) for event in found[:EVENTS_MAX]])
+
+    async def begin(request: Request) -> Response:
+        body = await _body(request)
+        name, link, strength = body.get("name"), body.get("on"), body.get("strength", 1.0)
+        if not isinstance(name, str) or not isinstance(link, str) or type(strength) not in (int, float):
+            raise InputError("an attack needs 'name', 'on' and a 'strength' between 0 and 1")
+        control.attack(name, link, float(strength))
+        return JSONResponse(control.state())
+
+    async def end(request: Request) -> Response:
+        control.stop_attack(request.path_params["link"])
+        return JSONResponse(control.state())
+
+    async def complain(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, NocloneError)
+        status = 400 if isinstance(error, InputError) else 403
+        return JSONResponse({"message": error.message, "hint": error.hint}, status)
+
+    routes = [
+        Route("/api/state", state),
+        Route("/api/events", events),
+        Route("/api/attacks", begin, methods=["POST"]),
+        Route("/api/attacks/{link}", end, methods=["DELETE"]),
+    ]
+    return _Guard(Starlette(routes=routes, exception_handlers={NocloneError: complain}), token, port)
+
+
+class _Guard:
+    """Let in nobody without the token, and no web page from elsewhere."""
+
+    def __init__(self, app: ASGIApp, token: str, port: int) -> None:
+        self._app = app
+        self._token = token.encode()
+        self._hosts = {f"{name}:{port}".encode() for name in LOOPBACK}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        given = headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+        if headers.get(b"host", b"").lower() not in self._hosts or not self._same_origin(headers.get(b"origin")):
+            await JSONResponse({"message": "this door is for programs on this machine"}, 403)(scope, receive, send)
+        elif not hmac.compare_digest(given, self._token):
+            await JSONResponse({"message": "the operator's token is missing or wrong"}, 401)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _same_origin(self, origin: bytes | None) -> bool:
+        return origin is None or origin.removeprefix(b"http://") in self._hosts
+
+
+class ControlServer:
+    """The operator's door, open."""
+
+    def __init__(self, server: uvicorn.Server, task: asyncio.Task[None]) -> None:
+        self._server = server
+        self._task = task
+
+    @classmethod
+    async def start(cls, control: Control, token: str, host: str, port: int) -> ControlServer:
+        """Open it, on this machine alone."""
+        config = uvicorn.Config(
+            application(control, token, port),
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
+        server = _Quiet(config)
+        task = asyncio.create_task(server.serve())
+        while not server.started:
+            if task.done():
+                raise NocloneError(f"the operator's door cannot listen on {host}:{port}", hint="is the port taken?")
+            await asyncio.sleep(0.005)
+        return cls(server, task)
+
+    async def stop(self) -> None:
+        """Close it."""
+        self._server.should_exit = True
+        await self._task
+
+
+class _Quiet(uvicorn.Server):
+    """uvicorn's server, but signals stay with the program that runs it."""
+
+    def capture_signals(self) -> Any:
+        return contextlib.nullcontext()
+
+
+async def _events_since(log: EventLog, since: int, wait_s: float) -> list[Event]:
+    """Return the events after a number; if there are none yet, wait for one."""
+    loop = asyncio.get_running_loop()
+    something = asyncio.Event()
+
+    def wake(_event: Event) -> None:
+        loop.call_soon_threadsafe(something.set)
+
+    stop = log.listen(wake)
+    try:
+        found = log.since(since)
+        if not found and wait_s > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await something.wait()
+            found = log.since(since)
+        return found
+    finally:
+        stop()
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    data = b""
+    async for part in request.stream():
+        data += part
+        if len(data) > BODY_BYTES_MAX:
+            raise InputError("the request is too large")
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise InputError("the request is no JSON object")
+    return value
+
+
+def _number(text: str, name: str) -> int:
+    if not text.isdecimal() or len(text) > 15:
+        raise InputError(f"'{name}' is a whole number")
+    return int(text)

@@ -1,0 +1,263 @@
+"""The two ends of a simulated link, each inside its node: block after block, from light to the key store.
+
+In: the light (over TLS), the public channel (TCP), the node's key store.  Out: deposited blocks, and events.
+Before each block Bob says where he is, and Alice says which block comes next: this talk is not authenticated, but both
+ends then put the block's number into their jobs, which the block protocol authenticates.
+
+    Bob  {"next": 7}      Alice  {"wait": true} ... {"block": 8}      then the block protocol
+
+A block that aborts, or a channel that breaks, ends the session; a new one is opened after a pause that grows with each
+failure in a row, because every aborted block costs both ends authentication key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import numpy as np
+from OpenSSL import SSL
+
+from noclone import rng
+from noclone.clock import Clock
+from noclone.distill.authentication import AuthenticationPool
+from noclone.distill.job import BlockAborted, BlockResult
+from noclone.distill.parties import Party, alice, bob
+from noclone.distill.session import run_party
+from noclone.errors import AuthenticationError, ChannelError, NocloneError
+from noclone.events import EventLog
+from noclone.io.channel import PublicChannel, TcpChannel, TcpServer
+from noclone.io.tls import connect_streams, identity
+from noclone.link.settings import SeededSettings
+from noclone.network.blocks import LinkPlan, record_aborted, record_distilled
+from noclone.network.frames import read_json, receive_frame, receive_json, send_json, whole
+from noclone.network.light_server import BLOCK_MAX, events_from_frame
+from noclone.records import Detections, Origin, SecretKey
+
+KEEPALIVE_S = 5.0
+LIGHT_TIMEOUT_S = 86_400.0 * 30  # a block of a very long link takes days of light
+CALL_TIMEOUT_S = 30.0
+PAUSE_FIRST_S = 0.2
+PAUSE_MOST_S = 10.0
+
+# What a node does with a block's key: it returns when the key is durable.
+Deposit = Callable[[SecretKey], Awaitable[None]]
+WantsKey = Callable[[], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where an end finds the light and the public channel."""
+
+    light: tuple[str, int]
+    channel: tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class EndServices:
+    """What an end needs of its node.
+
+    Args:
+        context: TLS settings with the node's certificate, for the light.
+        wants_key: Whether the store has room for another block.
+        seed: Makes Alice's settings repeatable, for seeded runs alone.
+    """
+
+    context: SSL.Context
+    pool: AuthenticationPool
+    deposit: Deposit
+    wants_key: WantsKey
+    log: EventLog
+    clock: Clock
+    origin: Origin
+    seed: bytes | None = None
+
+
+class _End:
+    """What both ends do alike: sessions one after the other, until cancelled."""
+
+    role = ""
+
+    def __init__(self, plan: LinkPlan, addresses: Addresses, services: EndServices) -> None:
+        self.plan = plan
+        self.paused = False
+        self._addresses = addresses
+        self._services = services
+        self._qber: float | None = None
+        self._failures = 0
+        self._reported = ""
+
+    async def run(self) -> None:
+        """Make key for ever."""
+        subject = f"link:{self.plan.link.name}"
+        while True:
+            try:
+                await self._session()
+            except BlockAborted:
+                pass  # recorded where it happened
+            except NocloneError as error:
+                if error.message != self._reported:  # once, not at every attempt
+                    self._reported = error.message
+                    self._services.log.add("link.down", subject, end=self.role, message=error.message)
+            self._failures += 1
+            await asyncio.sleep(min(PAUSE_FIRST_S * 1.5 ** (self._failures - 1), PAUSE_MOST_S))
+
+    async def _session(self) -> None:
+        raise NotImplementedError
+
+    async def _call_light(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to the light of this link, and to nobody else: it learns our seed."""
+        host, port = self._addresses.light
+        reader, writer, transport = await connect_streams(self._services.context, host, port)
+        if identity(transport.peer_certificate, "light") != self.plan.link.name:
+            writer.close()
+            raise AuthenticationError(
+                f"what answers at {host}:{port} is not the light of {self.plan.link.name}",
+                hint="check the ports of the scenario, and what else runs on this machine",
+            )
+        return reader, writer
+
+    def _next_block(self) -> int:
+        return self._services.pool.last_block + 1
+
+    async def _distil(self, party: Party, channel: PublicChannel, block: int) -> None:
+        """Run our side of a block; keep its key, and say what happened."""
+        log, link = self._services.log, self.plan.link.name
+        try:
+            result = await run_party(party, channel)
+        except BlockAborted as abort:
+            record_aborted(log, link, block, abort, end=self.role)
+            raise
+        await self._services.deposit(result.key)
+        self._learn(result)
+        record_distilled(log, result, end=self.role)
+
+    def _learn(self, result: BlockResult) -> None:
+        counts = result.statistics.counts
+        self._qber = counts.qber_key if counts else None
+        self._failures = 0
+        if self._reported:
+            self._reported = ""
+            self._services.log.add("link.up", f"link:{self.plan.link.name}", end=self.role)
+
+
+class AliceEnd(_End):
+    """Alice's end: she listens on the public channel and sends the light."""
+
+    role = "alice"
+
+    async def run(self) -> None:
+        """Listen, and make key for ever."""
+        host, port = self._addresses.channel
+        self._server = await TcpServer.listen(host, port, role="alice", link=self.plan.link.name)
+        try:
+            await super().run()
+        finally:
+            await self._server.close()
+
+    async def _session(self) -> None:
+        channel = await self._server.accept()
+        try:
+            reader, writer = await self._call_light()
+            try:
+                while True:
+                    await self._block(channel, reader, writer)
+            finally:
+                writer.close()
+        finally:
+            await channel.close()
+
+    async def _block(self, channel: PublicChannel, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs = whole(read_json(await channel.receive()), "next", BLOCK_MAX)
+        while self.paused or not await self._services.wants_key():
+            await channel.send(b'{"wait":true}')
+            await asyncio.sleep(KEEPALIVE_S)
+        block = max(theirs, self._next_block())
+        seed = self._alice_seed(block)
+        await channel.send(json.dumps({"block": block}).encode())
+        await send_json(writer, {"block": block, "seed": seed.hex()}, timeout_s=CALL_TIMEOUT_S)
+        sent = asyncio.create_task(receive_json(reader, timeout_s=LIGHT_TIMEOUT_S))
+        try:
+            while not (await asyncio.wait({sent}, timeout=KEEPALIVE_S))[0]:
+                await channel.send(b'{"wait":true}')
+            sent.result()
+        finally:
+            sent.cancel()
+        await channel.send(b'{"sent":true}')
+        party = alice(
+            SeededSettings(seed, self.plan.devices.source.protocol),
+            self.plan.job(block, self._services.origin),
+            self._services.pool,
+            time_s=self._services.clock.now_s(),
+            qber_expected=self._qber,
+        )
+        await self._distil(party, channel, block)
+
+    def _alice_seed(self, block: int) -> bytes:
+        """Return the seed of her settings: from the system, unless the run is to be repeatable."""
+        if self._services.seed is None:
+            return os.urandom(rng.SEED_BYTES)
+        return rng.derive(self._services.seed, f"{self.plan.link.name}/block-{block}/alice")
+
+
+class BobEnd(_End):
+    """Bob's end: he calls Alice, and reads what his devices saw."""
+
+    role = "bob"
+
+    async def _session(self) -> None:
+        reader, writer = await self._call_light()
+        try:
+            channel_host, channel_port = self._addresses.channel
+            channel = await TcpChannel.connect(channel_host, channel_port, role="bob", link=self.plan.link.name)
+            try:
+                while True:
+                    await self._block(channel, reader)
+            finally:
+                await channel.close()
+        finally:
+            writer.close()
+
+    async def _block(self, channel: PublicChannel, reader: asyncio.StreamReader) -> None:
+        await channel.send(json.dumps({"next": self._next_block()}).encode())
+        answer = await self._patiently(channel)
+        block = whole(answer, "block", BLOCK_MAX)
+        light = asyncio.create_task(self._detections(reader, block))
+        try:
+            await self._patiently(channel)  # Alice says when all has been sent
+            detections = await light
+        finally:
+            light.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ChannelError):
+                await light
+        await self._distil(
+            bob(detections, self.plan.job(block, self._services.origin), self._services.pool), channel, block
+        )
+
+    async def _patiently(self, channel: PublicChannel) -> dict[str, object]:
+        """Return Alice's next message that is not a request to wait."""
+        while (message := read_json(await channel.receive())).get("wait"):
+            pass
+        return message
+
+    async def _detections(self, reader: asyncio.StreamReader, block: int) -> Detections:
+        """Read a block from the light, passing over what is left of one that broke off."""
+        while True:
+            header = read_json(await receive_frame(reader, timeout_s=LIGHT_TIMEOUT_S))
+            parts = []
+            while data := await receive_frame(reader, timeout_s=LIGHT_TIMEOUT_S):
+                parts.append(events_from_frame(data))
+            if header.get("block") == block:
+                break
+        if header.get("n_slots") != self.plan.n_slots:
+            raise ChannelError(
+                "the light sends blocks of another size than this node's scenario says",
+                hint="give the same scenario file to all processes",
+            )
+        events = np.concatenate(parts) if parts else np.empty(0, np.uint64)
+        name, clock_hz = self.plan.link.name, self.plan.devices.source.clock_hz
+        return Detections(name, block, self.plan.n_slots, clock_hz, events, self._services.origin)

@@ -1,0 +1,191 @@
+"""The light of one simulated link, as a process of its own: between its two ends, where Eve sits.
+
+In: from Alice's end, over TLS, the seed of each block's settings.  Out: to Bob's end, what his devices would see; to
+nobody else anything. Who runs this process knows all keys of the link: it is the atom `fibre:LINK` of their formulas.
+
+    Alice's end                        light                          Bob's end
+    {"block": b, "seed": ...}    ->
+                                             {"block": b, "n_slots"}   ->
+                                             events, events, ..., (empty)   ->
+                                 <-  {"block": b}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from OpenSSL import SSL
+
+from noclone import rng
+from noclone.errors import ChannelError, NocloneError
+from noclone.events import EventLog
+from noclone.io.tls import TlsServer, TlsTransport, identity
+from noclone.link.light import transmit_chunks
+from noclone.link.tap import Tap
+from noclone.network.blocks import AttackResolver, LinkPlan
+from noclone.network.frames import receive_json, send_frame, send_json, whole
+from noclone.records import U64
+from noclone.units import fibre_delay_s
+
+SEND_TIMEOUT_S = 60.0
+EVENTS_PER_FRAME = 1 << 19
+BLOCK_MAX = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveAttack:
+    """What Eve is doing on the link."""
+
+    name: str
+    strength: float
+
+
+class LightServer:
+    """Serve one link's light to its two ends.
+
+    Args:
+        seed: Makes the physics repeatable; None draws it anew for each block.
+        speed: How much faster than the real link; infinity: as fast as this machine can.
+        resolve: Turns attacks into taps; None where the scenario is no lab.
+    """
+
+    def __init__(
+        self,
+        plan: LinkPlan,
+        log: EventLog,
+        *,
+        seed: bytes | None = None,
+        speed: float = 1.0,
+        resolve: AttackResolver | None = None,
+        threads: int = 2,
+    ) -> None:
+        self.plan = plan
+        self.attack: ActiveAttack | None = None
+        self._tap: Tap | None = None
+        self._log = log
+        self._seed = seed
+        self._speed = speed
+        self._resolve = resolve
+        self._threads = threads
+        self._bob: asyncio.StreamWriter | None = None
+        self._server: TlsServer | None = None
+        self._ends: set[asyncio.Task[None]] = set()
+
+    async def start(self, context: SSL.Context, host: str, port: int) -> None:
+        """Listen for the two ends."""
+        self._server = await TlsServer.start(context, self._protocol, host=host, port=port, connections_max=8)
+
+    async def stop(self) -> None:
+        """Hang up on both ends."""
+        for task in tuple(self._ends):
+            task.cancel()
+        if self._server is not None:
+            await self._server.stop()
+
+    def start_attack(self, name: str, strength: float) -> None:
+        """Put Eve on the fibre, from the next block on.
+
+        Raises:
+            NocloneError: The scenario is no lab, or there is no such attack.
+        """
+        if self._resolve is None:
+            raise NocloneError(
+                "attacks exist only where the scenario says lab = true", hint="use a scenario that is a lab"
+            )
+        self._tap = self._resolve(name, strength, self.plan.devices)
+        self.attack = ActiveAttack(name, strength)
+        self._log.add("attack.started", f"link:{self.plan.link.name}", name=name, strength=strength)
+
+    def stop_attack(self) -> None:
+        """Take Eve off the fibre."""
+        if self.attack is not None:
+            self._log.add("attack.stopped", f"link:{self.plan.link.name}", name=self.attack.name)
+        self.attack = self._tap = None
+
+    def _protocol(self) -> asyncio.Protocol:
+        reader = asyncio.StreamReader()
+
+        def met(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.create_task(self._meet(reader, writer))
+            self._ends.add(task)
+            task.add_done_callback(self._ends.discard)
+
+        return asyncio.StreamReaderProtocol(reader, met)
+
+    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve whoever called, by what the certificate says; ends of other links get nothing."""
+        transport = writer.transport
+        assert isinstance(transport, TlsTransport)
+        name = identity(transport.peer_certificate, "kme")
+        with contextlib.suppress(ChannelError):
+            if name == self.plan.link.alice:
+                await self._serve_alice(reader, writer)
+            elif name == self.plan.link.bob:
+                self._bob = writer
+                await receive_json(reader, timeout_s=None)  # he has nothing to say; this ends when he leaves
+        if self._bob is writer:
+            self._bob = None
+        writer.close()
+
+    async def _serve_alice(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            message = await receive_json(reader, timeout_s=None)
+            block = whole(message, "block", BLOCK_MAX)
+            try:
+                alice_seed = bytes.fromhex(message.get("seed", ""))
+            except (ValueError, TypeError):
+                alice_seed = b""
+            if len(alice_seed) != rng.SEED_BYTES:
+                raise ChannelError("Alice's end sent no seed")
+            if self._bob is None:
+                raise ChannelError("Bob's end is not there")
+            await self._send_light(block, alice_seed, self._bob)
+            await send_json(writer, {"block": block}, timeout_s=SEND_TIMEOUT_S)
+
+    async def _send_light(self, block: int, alice_seed: bytes, bob: asyncio.StreamWriter) -> None:
+        """Simulate a block and pass it on as it comes, no faster than the real light would."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        header = {"block": block, "n_slots": self.plan.n_slots}
+        await send_json(bob, header, timeout_s=SEND_TIMEOUT_S)
+        chunks = self._chunks(block, alice_seed)
+        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+            for first in range(0, len(chunk), EVENTS_PER_FRAME):
+                data = chunk[first : first + EVENTS_PER_FRAME].astype("<u8", copy=False).tobytes()
+                await send_frame(bob, data, timeout_s=SEND_TIMEOUT_S)
+        due_s = self.plan.seconds_per_block / self._speed + fibre_delay_s(self.plan.link.fibre.length_km)
+        await asyncio.sleep(max(0.0, started + due_s - loop.time()))
+        await send_frame(bob, b"", timeout_s=SEND_TIMEOUT_S)
+
+    def _chunks(self, block: int, alice_seed: bytes) -> Iterator[U64]:
+        link = self.plan.link.name
+        physics_seed = os.urandom(rng.SEED_BYTES)
+        if self._seed is not None:
+            physics_seed = rng.derive(self._seed, f"{link}/block-{block}/physics")
+        chunks = transmit_chunks(
+            self.plan.devices,
+            alice_seed=alice_seed,
+            physics_seed=physics_seed,
+            n_slots=self.plan.n_slots,
+            link=link,
+            block=block,
+            tap=self._tap,
+            threads=self._threads,
+        )
+        return (chunk for chunk in chunks if len(chunk))
+
+
+def events_from_frame(data: bytes) -> U64:
+    """Return the detections that a frame of the light holds.
+
+    Raises:
+        ChannelError: It holds something else.
+    """
+    if len(data) % 8:
+        raise ChannelError("the light sent half a detection")
+    return np.frombuffer(data, "<u8").astype(np.uint64, copy=False)

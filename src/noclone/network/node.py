@@ -1,0 +1,188 @@
+"""One node of a network: its KME, with both doors open, and its ends of links, making key.
+
+In: the scenario, the node's certificates and secrets, a folder for its data.  Out: a node to start and stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from OpenSSL import SSL
+
+from noclone import __version__
+from noclone.clock import Clock, SystemClock
+from noclone.distill.authentication import AuthenticationPool, Role
+from noclone.errors import InputError
+from noclone.events import EventLog
+from noclone.io import tls
+from noclone.kms.sealing import load_kek
+from noclone.kms.service import KmeFiles, KmeService
+from noclone.kms.store import Store, StoreSettings
+from noclone.network.blocks import plan_link
+from noclone.network.ends import Addresses, AliceEnd, BobEnd, Deposit, EndServices, WantsKey
+from noclone.network.pki import KmeIdentity, load_kme
+from noclone.network.scenario import LinkSection, Scenario
+from noclone.records import Origin, SecretKey
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a served network runs.
+
+    Args:
+        seed: Makes light and settings repeatable. Its keys are no secret, so it takes this explicit word to use one.
+        speed: How much faster than the real links; infinity: as fast as this machine can.
+    """
+
+    seed: bytes | None = None
+    speed: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.speed > 0:
+            raise InputError(f"the speed must be above 0, not {self.speed}")
+
+    @property
+    def origin(self) -> Origin:
+        """What the keys of this network are made of."""
+        return Origin("simulated", self.seed is not None, f"noclone {__version__}")
+
+
+class Node:
+    """One site of a scenario, serving.
+
+    Args:
+        pki: Folder that `noclone pki` made, or the node's part of it.
+        data: Folder of the node's key store.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        name: str,
+        *,
+        pki: Path,
+        data: Path,
+        log: EventLog,
+        options: RunOptions,
+        clock: Clock | None = None,
+    ) -> None:
+        self.name = name
+        self.ends: dict[str, AliceEnd | BobEnd] = {}
+        self._scenario = scenario
+        self._identity = load_kme(pki, name)
+        self._log = log
+        self._options = options
+        self._clock = clock or SystemClock()
+        self._store = self._open_store(data)
+        self._service = self._make_service()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def service(self) -> KmeService:
+        """The node's KME."""
+        return self._service
+
+    async def start(self) -> None:
+        """Open the doors, call the neighbours, begin to make key."""
+        scenario, name = self._scenario, self.name
+        host, etsi014_port = scenario.etsi014_address(name)
+        _, kme_port = scenario.kme_address(name)
+        await self._service.start(host=host, etsi014_port=etsi014_port, kme_port=kme_port)
+        self._log.add("node.started", f"node:{name}", etsi014=self._service.url)
+        for link in self._links():
+            peer = _peer(link, name)
+            self._service.connect(peer, scenario.kme_address(peer))
+            self.ends[link.name] = self._end(link, peer)
+        self._tasks = [asyncio.create_task(end.run()) for end in self.ends.values()]
+
+    async def wait(self) -> None:
+        """Wait until an end of a link fails for good; ends do not fail for what can pass."""
+        await asyncio.gather(*self._tasks)
+
+    async def stop(self) -> None:
+        """Stop making key, finish what is under way, close the store."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+        try:
+            await self._service.stop()
+        finally:
+            self._store.close()
+        self._log.add("node.stopped", f"node:{self.name}")
+
+    def _links(self) -> list[LinkSection]:
+        return [link for link in self._scenario.links if self.name in (link.alice, link.bob)]
+
+    def _open_store(self, data: Path) -> Store:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        keys = self._scenario.keys
+        return Store.open(
+            data / f"{self.name}.db",
+            name=self.name,
+            kek=load_kek(self._identity.kek),
+            settings=StoreSettings(unit_bits=keys.key_size_bits, lifetime_s=3600 * keys.lifetime_hours),
+            clock=self._clock,
+        )
+
+    def _make_service(self) -> KmeService:
+        identity = self._identity
+        return KmeService(
+            self._store,
+            {sae.id: sae.node for sae in self._scenario.saes},
+            KmeFiles(identity.certificate, identity.key, identity.kme_ca, identity.sae_ca),
+            peers=tuple(_peer(link, self.name) for link in self._links()),
+            events=self._log,
+        )
+
+    def _end(self, link: LinkSection, peer: str) -> AliceEnd | BobEnd:
+        role: Role = "alice" if link.alice == self.name else "bob"
+        addresses = Addresses(self._scenario.light_address(link.name), self._scenario.channel_address(link.name))
+        services = EndServices(
+            context=light_context(self._identity),
+            pool=self._pool(role, link.name),
+            deposit=self._depositor(peer),
+            wants_key=self._asker(peer),
+            log=self._log,
+            clock=self._clock,
+            origin=self._options.origin,
+            seed=self._options.seed,
+        )
+        return (AliceEnd if role == "alice" else BobEnd)(plan_link(link), addresses, services)
+
+    def _pool(self, role: Role, link: str) -> AuthenticationPool:
+        """Return this end's authentication pool, as it was left."""
+        ledger = self._store.ledger(link)
+        state = ledger.load(self._identity.link_secret(link))
+        return AuthenticationPool(
+            role,
+            state.segments,
+            ledger=ledger,
+            last_block=state.last_block,
+            cumulative_epsilon=state.cumulative_epsilon,
+        )
+
+    def _depositor(self, peer: str) -> Deposit:
+        async def deposit(secret: SecretKey) -> None:
+            await self._service.kme.deposit(secret, peer)
+
+        return deposit
+
+    def _asker(self, peer: str) -> WantsKey:
+        async def wants_key() -> bool:
+            return await asyncio.to_thread(self._store.wants_key, peer)
+
+        return wants_key
+
+
+def light_context(identity: KmeIdentity) -> SSL.Context:
+    """Return TLS settings with which a node calls the light of its links."""
+    return tls.client_context(identity.certificate, identity.key, identity.kme_ca)
+
+
+def _peer(link: LinkSection, name: str) -> str:
+    return link.bob if link.alice == name else link.alice

@@ -1,0 +1,109 @@
+"""A whole scenario in one process: the light of each link, every node, the operator's door. `noclone serve`.
+
+The same parts as on many hosts, over the same sockets; only the events are shared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from OpenSSL import SSL
+
+from noclone.events import EventLog
+from noclone.io import tls
+from noclone.network.blocks import AttackResolver, plan_link
+from noclone.network.control import Control, ControlServer
+from noclone.network.light_server import LightServer
+from noclone.network.node import Node, RunOptions
+from noclone.network.pki import LightIdentity, load_light, load_operator_token
+from noclone.network.scenario import Scenario
+
+
+def light_server_context(identity: LightIdentity) -> SSL.Context:
+    """Return TLS settings with which the light lets its two ends in."""
+    return tls.server_context(identity.certificate, identity.key, identity.kme_ca)
+
+
+async def start_light(
+    scenario: Scenario, link: str, pki: Path, log: EventLog, options: RunOptions, resolve: AttackResolver
+) -> LightServer:
+    """Serve the light of one link."""
+    light = LightServer(
+        plan_link(scenario.link(link)),
+        log,
+        seed=options.seed,
+        speed=options.speed,
+        resolve=resolve if scenario.lab else None,
+    )
+    host, port = scenario.light_address(link)
+    await light.start(light_server_context(load_light(pki, link)), host, port)
+    log.add("fibre.started", f"link:{link}")
+    return light
+
+
+class ServedNetwork:
+    """Everything that a scenario describes, running.
+
+    Args:
+        pki: Folder that `noclone pki` made.
+        data: Folder of the key stores.
+        resolve: Turns attacks into taps; used only where the scenario is a lab.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        pki: Path,
+        data: Path,
+        log: EventLog,
+        options: RunOptions,
+        resolve: AttackResolver,
+    ) -> None:
+        self.scenario = scenario
+        self.log = log
+        self.lights: dict[str, LightServer] = {}
+        self.nodes: dict[str, Node] = {}
+        self._pki = pki
+        self._data = data
+        self._options = options
+        self._resolve = resolve
+        self._control: ControlServer | None = None
+
+    async def __aenter__(self) -> ServedNetwork:
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def _start(self) -> None:
+        scenario = self.scenario
+        for link in scenario.links:
+            self.lights[link.name] = await start_light(
+                scenario, link.name, self._pki, self.log, self._options, self._resolve
+            )
+        for section in scenario.nodes:
+            node = Node(scenario, section.name, pki=self._pki, data=self._data, log=self.log, options=self._options)
+            self.nodes[section.name] = node
+            await node.start()
+        control = Control(scenario.name, scenario.lab, self.lights, self.log)
+        self._control = await ControlServer.start(control, load_operator_token(self._pki), *scenario.control_address())
+
+    async def wait(self) -> None:
+        """Wait for ever, or until a part fails for good."""
+        await asyncio.gather(*(node.wait() for node in self.nodes.values()))
+
+    async def stop(self) -> None:
+        """Stop everything, in order."""
+        if self._control is not None:
+            await self._control.stop()
+        for node in self.nodes.values():
+            await node.stop()
+        for light in self.lights.values():
+            await light.stop()
