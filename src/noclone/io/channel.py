@@ -264,9 +264,11 @@ class TcpChannel(_Channel):
     async def close(self) -> None:
         """End the conversation."""
         self._writer.close()
-        with contextlib.suppress(OSError, TimeoutError):
+        try:
             async with asyncio.timeout(1.0):
                 await self._writer.wait_closed()
+        except (OSError, TimeoutError):
+            self._writer.transport.abort()  # the peer does not read what is left
 
 
 class TcpServer:

@@ -1,0 +1,284 @@
+"""The authentication pool of a link: secret bits that both ends share, spent on tags and refilled from distilled key.
+
+In: the initial secret that was carried out of band, later a share of each block's key.  Out: for each block one fresh
+256-bit key per direction (512 bits in all), so that no tag key ever serves two messages.
+The pool is a set of segments, each a row of key pairs (Alice's tag key, then Bob's). Segment 0 is the initial secret;
+block b refills segment b + 1. Both ends name what they hold, and take the first pair that neither has used, in the
+oldest segment that both have; so an end that crashed, or that missed a refill, falls in step without any key being
+used twice. A pair counts as used from the moment that its use is durable (`Ledger.mark`), which comes before the use.
+Why one key per tag: Bernstein 2005 for the bound; keeping r and renewing only s drags in Abidin, Larsson 2011
+(arXiv:1109.5168), where partial knowledge of the pad wears the hash out.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from noclone.crypto.wegman_carter import KEY_BYTES, OneTimeKey
+from noclone.errors import Aborted, InputError
+
+Role = Literal["alice", "bob"]
+
+PAIR_BYTES = 2 * KEY_BYTES
+PAIR_BITS = 8 * PAIR_BYTES
+INITIAL_SEGMENT = 0
+SEGMENTS_MAX = 512
+SKIP_PAIRS_MAX = 64
+RELEASED_MAX = 64
+
+
+class Ledger(Protocol):
+    """What must survive a crash. Each call returns only when what it was told is durable."""
+
+    def mark(self, segment: int, used_pairs: int, block: int) -> None:
+        """Record that the first `used_pairs` of `segment` are spent, and that `block` was tried."""
+        ...
+
+    def refill(self, segment: int, key: bytes, cumulative_epsilon: float) -> None:
+        """Keep new key, sealed, and what the link's key may fail by so far."""
+        ...
+
+
+class MemoryLedger:
+    """A ledger for one process: it forgets when the process ends."""
+
+    def mark(self, segment: int, used_pairs: int, block: int) -> None:
+        """Record nothing."""
+
+    def refill(self, segment: int, key: bytes, cumulative_epsilon: float) -> None:
+        """Keep nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far one segment is used at one end, in pairs. Public."""
+
+    segment: int
+    used: int
+    total: int
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.segment < 1 << 63 and 0 <= self.used <= self.total < 1 << 40):
+            raise ValueError("a mark must lie within its segment")
+
+
+class TagKeys:
+    """The pair of keys of one block, held in memory and not yet spent. Never shows its bytes."""
+
+    def __init__(self, pool: AuthenticationPool, segment: int, pair: int, block: int, own: bytes, peer: bytes) -> None:
+        self._pool = pool
+        self._place = (segment, pair)
+        self._block = block
+        self.own = OneTimeKey(own)
+        self.peer = OneTimeKey(peer)
+        self.committed = False
+
+    def commit(self) -> None:
+        """Make it durable that these keys are spent; call this before the first tag is sent or checked."""
+        if not self.committed:
+            self._pool._commit(self._place, self._block)
+            self.committed = True
+
+    def release(self) -> None:
+        """Forget the keys; a pair that was never committed may serve a later block."""
+        self.own.erase()
+        self.peer.erase()
+        self._pool._release(self._place)
+
+
+class _Segment:
+    def __init__(self, key: bytes, used: int) -> None:
+        total = len(key) // PAIR_BYTES
+        if not 0 <= used <= total:
+            raise InputError(f"an authentication segment of {total} key pairs cannot have {used} of them used")
+        self.key = bytearray(key[: total * PAIR_BYTES])
+        self.total = total
+        self.used = used
+        self.key[: used * PAIR_BYTES] = bytes(used * PAIR_BYTES)
+
+    def spend(self, used: int) -> None:
+        """Forget every pair before `used`."""
+        if used > self.used:
+            self.key[self.used * PAIR_BYTES : used * PAIR_BYTES] = bytes((used - self.used) * PAIR_BYTES)
+            self.used = used
+
+
+class AuthenticationPool:
+    """One end's view of the secret bits that authenticate a link.
+
+    Thread-safe.
+
+    Args:
+        role: Which end this is: it decides which key of a pair tags and which one checks.
+        segments: Key and used pairs by segment number; segment 0 is the initial secret.
+        ledger: What makes marks and refills durable.
+        last_block: Number of the last block that was tried; a block is never tried twice.
+        cumulative_epsilon: Total failure probability of all key distilled on this link so far.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        segments: Mapping[int, tuple[bytes, int]],
+        *,
+        ledger: Ledger | None = None,
+        last_block: int = -1,
+        cumulative_epsilon: float = 0.0,
+    ) -> None:
+        self.role: Role = role
+        self.ledger = ledger or MemoryLedger()
+        self.last_block = last_block
+        self.cumulative_epsilon = cumulative_epsilon
+        self.consumed_bits = 0
+        self.refilled_bits = 0
+        self._lock = threading.RLock()
+        self._segments = {number: _Segment(*segment) for number, segment in sorted(segments.items())}
+        self._outstanding: set[tuple[int, int]] = set()
+        self._released: list[int] = []
+
+    @classmethod
+    def from_secret(cls, role: Role, secret: bytes, *, ledger: Ledger | None = None) -> AuthenticationPool:
+        """Return the pool of a link whose ends share nothing but an initial secret, of at least 64 bytes."""
+        if len(secret) < PAIR_BYTES:
+            raise InputError(
+                f"the initial authentication secret has {len(secret)} bytes; one block takes {PAIR_BYTES}",
+                hint="make a new one with `noclone pki` and carry it to both ends",
+            )
+        return cls(role, {INITIAL_SEGMENT: (secret, 0)}, ledger=ledger)
+
+    @property
+    def available_bits(self) -> int:
+        """Key bits that this end has left."""
+        with self._lock:
+            return sum(PAIR_BITS * (mark.total - mark.used) for mark in self.marks())
+
+    @property
+    def released(self) -> tuple[int, ...]:
+        """The newest blocks whose key this end released, for the peer to know."""
+        with self._lock:
+            return tuple(self._released)
+
+    def marks(self) -> tuple[Mark, ...]:
+        """Return how far each segment is used, counting keys that a block in progress holds."""
+        with self._lock:
+            return tuple(Mark(n, self._next(n), s.total) for n, s in self._segments.items())
+
+    def begin(self, block: int) -> None:
+        """Note that a block is being tried.
+
+        A second try with the same detections would tell the world more about them than was counted.
+
+        Raises:
+            InputError: It, or a later one, was tried before.
+        """
+        with self._lock:
+            if block <= self.last_block:
+                raise InputError(
+                    f"block {block} of this link was tried before (the last was {self.last_block})",
+                    hint="a block is distilled once; go on with the next one",
+                )
+            self.last_block = block
+
+    def reserve(self, own: Sequence[Mark], peer: Sequence[Mark], block: int) -> TagKeys:
+        """Take the first pair that neither end has used.
+
+        Args:
+            own: What we told the peer in this block.
+            peer: What it told us.
+            block: Which block the keys are for.
+
+        Raises:
+            Aborted: No pair is left, or the two ends have drifted too far apart.
+        """
+        with self._lock:
+            segment, pair = choose_pair(own, peer)
+            held = self._segments[segment]
+            if pair < self._next(segment):
+                raise Aborted("authentication-failed", "two blocks at once want the same authentication key")
+            start = pair * PAIR_BYTES
+            alice = bytes(held.key[start : start + KEY_BYTES])
+            bob = bytes(held.key[start + KEY_BYTES : start + PAIR_BYTES])
+            self._outstanding.add((segment, pair))
+            mine, theirs = (alice, bob) if self.role == "alice" else (bob, alice)
+            return TagKeys(self, segment, pair, block, mine, theirs)
+
+    def deposit(self, block: int, key: bytes, cumulative_epsilon: float) -> None:
+        """Take in what a released block gives back, and what the link's key may fail by so far."""
+        if len(key) % PAIR_BYTES:
+            raise ValueError("a refill is whole key pairs")
+        with self._lock:
+            self.ledger.refill(block + 1, key, cumulative_epsilon)
+            if key:
+                self._segments[block + 1] = _Segment(key, 0)
+            self.refilled_bits += 8 * len(key)
+            self.cumulative_epsilon = max(self.cumulative_epsilon, cumulative_epsilon)
+            self._released = [*self._released, block][-RELEASED_MAX:]
+            self._forget_spent()
+
+    def _next(self, segment: int) -> int:
+        outstanding = [pair + 1 for number, pair in self._outstanding if number == segment]
+        return max(self._segments[segment].used, *outstanding, 0)
+
+    def _commit(self, place: tuple[int, int], block: int) -> None:
+        segment, pair = place
+        with self._lock:
+            held = self._segments[segment]
+            used = max(held.used, pair + 1)
+            self.ledger.mark(segment, used, block)
+            self.consumed_bits += PAIR_BITS * (used - held.used)
+            held.spend(used)
+
+    def _release(self, place: tuple[int, int]) -> None:
+        with self._lock:
+            self._outstanding.discard(place)
+
+    def _forget_spent(self) -> None:
+        """Drop segments that are used up, and the oldest ones beyond what a hello may list."""
+        busy = {segment for segment, _ in self._outstanding}
+        idle = [number for number in self._segments if number not in busy]
+        excess = len(self._segments) - SEGMENTS_MAX
+        for position, number in enumerate(idle):
+            if position < excess or self._segments[number].used == self._segments[number].total:
+                self._segments.pop(number).key[:] = b""
+
+
+def common_pairs(own: Sequence[Mark], peer: Sequence[Mark]) -> int:
+    """Return how many key pairs the two ends have left together. Both compute the same number."""
+    theirs = {mark.segment: mark for mark in peer}
+    both = [(mark, theirs[mark.segment]) for mark in own if mark.segment in theirs]
+    return sum(mark.total - max(mark.used, other.used) for mark, other in both if mark.total == other.total)
+
+
+def choose_pair(own: Sequence[Mark], peer: Sequence[Mark]) -> tuple[int, int]:
+    """Return segment and number of the first pair that neither end has used, in the oldest segment that has one.
+
+    The larger mark wins. A peer that claims to be far ahead is not followed, or one forged hello could burn the pool.
+
+    Raises:
+        Aborted: There is none, or the marks are too far apart.
+    """
+    theirs = {mark.segment: mark for mark in peer}
+    for mark in sorted(own, key=lambda mark: mark.segment):
+        other = theirs.get(mark.segment)
+        if other is None or other.total != mark.total:
+            continue
+        pair = max(mark.used, other.used)
+        if pair == mark.total:
+            continue
+        if abs(mark.used - other.used) > SKIP_PAIRS_MAX:
+            raise Aborted(
+                "authentication-failed",
+                f"the two ends disagree by {abs(mark.used - other.used)} authentication keys (segment {mark.segment}); "
+                f"at most {SKIP_PAIRS_MAX} are skipped",
+                hint="one end was restored from an old copy, or somebody answers in its place; "
+                "carry a new initial secret to both",
+            )
+        return mark.segment, pair
+    raise Aborted(
+        "authentication-key-exhausted",
+        "the two ends share no unused authentication key",
+        hint="make a new initial secret with `noclone pki` and carry it to both ends out of band",
+    )

@@ -1,0 +1,75 @@
+"""Parameter estimation: errors and counts, per intensity.
+
+In: both parties' bits of one basis.  Out: how many differ for each intensity; the wire form of the counts.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+from numba import njit
+
+from noclone.bits import Words
+from noclone.errors import Aborted
+from noclone.proofs.entropy import binary_entropy
+from noclone.records import MAX_INTENSITIES, U8, Counts
+
+QBER_MIN = 1e-4  # Cascade's block sizes need a rate above zero, also when no error was seen
+QBER_MAX = 0.5
+
+
+def errors_by_intensity(ours: Words, theirs: Words, intensity: U8, n_bits: int, intensities: int) -> tuple[int, ...]:
+    """Return how many of the first `n_bits` differ, for each intensity."""
+    errors = np.zeros(MAX_INTENSITIES, np.int64)
+    count_errors(ours, theirs, intensity, n_bits, errors)
+    return tuple(int(count) for count in errors[:intensities])
+
+
+def qber_estimate(counts: Counts, expected: float | None) -> float:
+    """Return the error rate that reconciliation should plan for; a bad guess costs efficiency, never security.
+
+    Args:
+        counts: Of this block, with the errors of the test basis.
+        expected: The key basis' error rate in earlier blocks, if there were any.
+    """
+    rate = counts.qber_test if expected is None else expected
+    return min(max(rate, QBER_MIN, 1.0 / max(counts.key_total, 1)), QBER_MAX)
+
+
+def leak_factor(leak_bits: int, n_bits: int, qber: float) -> float:
+    """Return the leak in units of Shannon's limit n h(qber); 0 where there were no errors."""
+    limit = n_bits * binary_entropy(qber)
+    return leak_bits / limit if limit > 0 else 0.0
+
+
+def pack_numbers(*rows: Sequence[int]) -> bytes:
+    """Return counts as bytes: eight for each, big-endian."""
+    flat = [number for row in rows for number in row]
+    return struct.pack(f">{len(flat)}Q", *flat)
+
+
+def unpack_numbers(data: bytes, rows: int, intensities: int) -> list[tuple[int, ...]]:
+    """Read what `pack_numbers` wrote.
+
+    Raises:
+        Aborted: The length is wrong.
+    """
+    if len(data) != 8 * rows * intensities:
+        raise Aborted("peer-misbehaved", "a table of counts does not have the size that it should")
+    flat = struct.unpack(f">{rows * intensities}Q", data)
+    return [flat[row * intensities : (row + 1) * intensities] for row in range(rows)]
+
+
+@njit(cache=True, nogil=True)
+def count_errors(ours, theirs, intensity, n_bits, errors):  # type: ignore[no-untyped-def]
+    """Add the differing bits of two packed rows to `errors`, by intensity; stop early in words that agree."""
+    for word in range(len(ours)):
+        difference = ours[word] ^ theirs[word]
+        position = word << 6
+        while difference:
+            if position < n_bits and difference & np.uint64(1):
+                errors[intensity[position]] += 1
+            difference >>= np.uint64(1)
+            position += 1

@@ -1,0 +1,292 @@
+"""The block protocol: Alice and Bob turn one block of detections into one block of secret key.
+
+In: Alice's `Settings`, Bob's `Detections`, the same `BlockJob` at both ends, and each end's authentication pool.
+Out: a `BlockResult` each, with the same key; or `BlockAborted` or `ChannelError`, and no key.
+
+    Bob                                  Alice
+    HELLO      job, pool, epsilon   ->
+                                    <-   HELLO        the same; both now hold a fresh pair of tag keys
+    ANNOUNCE*  slots and bases      ->
+                                    <-   SIFT*        which match, and their intensities
+    TEST       test-basis values    ->
+                                    <-   COUNTS       errors per intensity; error rate and seed for Cascade
+    QUERY      blocks               ->                (Cascade, again and again)
+                                    <-   ANSWER       their parities
+    RECONCILED leak                 ->
+                                    <-   CONFIRM      hash key and tag of the key
+    CONFIRMED  errors corrected     ->                (both now compute the length)
+                                    <-   AMPLIFY*     seed; then TAG over everything so far
+    TAG        over all of it       ->                Bob releases his key; Alice hers when it verifies
+
+Both parties are generators that do no input or output: see `messages`. What the order protects, and the last message
+that gets lost: docs/public-channel.md.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable
+
+from noclone.bits import Words, bytes_from_words, words_from_bytes
+from noclone.crypto.polynomial_hash import digest
+from noclone.distill.amplification import amplify, seed_bytes
+from noclone.distill.authentication import AuthenticationPool
+from noclone.distill.cascade import Answerer, Questioner
+from noclone.distill.estimation import errors_by_intensity, pack_numbers, qber_estimate, unpack_numbers
+from noclone.distill.greeting import HELLO_BYTES_MAX, Hello
+from noclone.distill.job import BlockAborted, BlockJob, BlockResult
+from noclone.distill.messages import Conversation, Kind, Misbehaved, Steps
+from noclone.distill.side import Side, conduct
+from noclone.distill.sifting import ANNOUNCEMENT_BYTES_MAX, CHUNK, Announcement, Sieve, announce, answer, apply_answer
+from noclone.errors import Aborted, InputError
+from noclone.records import Basis, Counts, Detections, Settings
+
+Party = Steps[BlockResult]
+Entropy = Callable[[int], bytes]
+
+SEED_BYTES = 32
+HASH_KEY_BYTES = 16
+TOTAL = struct.Struct(">Q")
+PLAN = struct.Struct(f">d{SEED_BYTES}s")
+NUMBER = struct.Struct(">Q")
+
+
+def alice(
+    settings: Settings,
+    job: BlockJob,
+    pool: AuthenticationPool,
+    *,
+    time_s: float = 0.0,
+    qber_expected: float | None = None,
+    entropy: Entropy = os.urandom,
+) -> Party:
+    """Return Alice's side of one block.
+
+    Args:
+        time_s: When the block is distilled; it enters the provenance at both ends.
+        qber_expected: Error rate of the key basis in earlier blocks, for Cascade's block sizes.
+        entropy: Where hash keys and seeds come from; anything but `os.urandom` is for seeded runs.
+    """
+    assert pool.role == "alice"
+    pool.begin(job.block)
+    side = _Alice(job, pool, time_s)
+    return (yield from _guarded(side.talk, side.run(settings, qber_expected, entropy)))
+
+
+def bob(detections: Detections, job: BlockJob, pool: AuthenticationPool) -> Party:
+    """Return Bob's side of one block."""
+    assert pool.role == "bob"
+    if (detections.link, detections.block, detections.n_slots) != (job.link, job.block, job.n_slots):
+        raise InputError(
+            f"the detections are of block {detections.block} of {detections.link} with {detections.n_slots} slots, "
+            f"the job is block {job.block} of {job.link} with {job.n_slots}"
+        )
+    pool.begin(job.block)
+    side = _Bob(job, pool, 0.0)
+    return (yield from _guarded(side.talk, side.run(detections)))
+
+
+def _guarded(talk: Conversation, steps: Party) -> Party:
+    """Run one side; when it gives up, tell the peer why and keep what was learned; forget the tag keys at any end."""
+    try:
+        return (yield from steps)
+    except BlockAborted:
+        raise
+    except Aborted as abort:
+        yield from talk.tell_abort(abort)
+        raise BlockAborted(abort.reason, abort.message, hint=abort.hint, statistics=talk.statistics) from abort
+    finally:
+        talk.close()
+
+
+class _Alice(Side):
+    def run(self, settings: Settings, qber_expected: float | None, entropy: Entropy) -> Party:
+        """Run the block."""
+        talk = self.talk
+        _, data = yield from talk.receive(Kind.HELLO, bytes_max=HELLO_BYTES_MAX)
+        ours = Hello.of(self.job, self.pool, self.time_s)
+        greeting = self.greet(ours, data)
+        yield from talk.send(Kind.HELLO, ours.to_bytes())
+        sieve = yield from self._sift(settings)
+        counts = yield from self._estimate(sieve)
+        words, n_bits = sieve.bits(Basis.KEY), int(sieve.n[Basis.KEY])
+        yield from self._reconcile(words, n_bits, qber_estimate(counts, qber_expected), counts, entropy)
+        m_key = yield from self._confirm(words, n_bits, entropy)
+        length = self.settled(m_key)
+        seed = entropy(seed_bytes(n_bits, length.bits))
+        yield from talk.send(Kind.AMPLIFY, seed)
+        yield from talk.send_tag()
+        key = amplify(words, n_bits, seed, length.bits)
+        self.statistics.stage = "authentication"
+        yield from talk.receive_tag()
+        return self.release(key, length, greeting)
+
+    def _sift(self, settings: Settings) -> Steps[Sieve]:
+        """Read Bob's announcement, then answer which detections match."""
+        talk, n_slots = self.talk, self.job.n_slots
+        sieve = Sieve.empty()
+        answers: list[bytes] = []
+        previous, announced, total = -1, 0, 1
+        while announced < total:
+            _, data = yield from talk.receive(Kind.ANNOUNCE, bytes_max=ANNOUNCEMENT_BYTES_MAX + TOTAL.size)
+            if len(data) < TOTAL.size:
+                raise Misbehaved("an announcement of detections is truncated")
+            total = TOTAL.unpack_from(data)[0]
+            chunk = Announcement.read(data[TOTAL.size :], previous, n_slots)
+            count = len(chunk.slots)
+            announced += count
+            if total > n_slots or announced > total or (count < CHUNK and announced < total):
+                raise Misbehaved(f"the peer announces {announced} of {total} detections in {n_slots} slots")
+            if count == 0:
+                break
+            previous = int(chunk.slots[-1])
+            answers.append(answer(chunk, settings.at(chunk.slots), sieve))
+        self.statistics.detections = announced
+        self.statistics.stage = "sifting"
+        if not announced:
+            raise Aborted("too-few-detections", "nothing was detected in this block", hint="is there light at all?")
+        for data in answers:
+            yield from talk.send(Kind.SIFT, data)
+        return sieve
+
+    def _estimate(self, sieve: Sieve) -> Steps[Counts]:
+        """Compare the test-basis values that Bob discloses with hers."""
+        n_test = int(sieve.n[Basis.TEST])
+        _, data = yield from self.talk.receive(Kind.TEST, bytes_max=(n_test + 7) // 8)
+        if len(data) != (n_test + 7) // 8:
+            raise Misbehaved(f"the peer disclosed {8 * len(data)} test bits of {n_test}")
+        errors = errors_by_intensity(
+            sieve.bits(Basis.TEST), words_from_bytes(data), sieve.intensity[Basis.TEST], n_test, self.levels
+        )
+        counts = Counts(
+            self.job.n_slots, sieve.tally(Basis.KEY, self.levels), sieve.tally(Basis.TEST, self.levels), errors
+        )
+        self.estimated(counts)
+        return counts
+
+    def _reconcile(self, words: Words, n_bits: int, qber: float, counts: Counts, entropy: Entropy) -> Steps[None]:
+        """Tell the counts, then answer Bob's questions until he has no more."""
+        talk = self.talk
+        seed = entropy(SEED_BYTES)
+        self.statistics.qber_estimate = qber
+        yield from talk.send(
+            Kind.COUNTS, PLAN.pack(qber, seed) + pack_numbers(counts.n_key, counts.n_test, counts.m_test)
+        )
+        answerer = Answerer(words, n_bits, self.cascade(n_bits, qber, seed))
+        rounds = 0
+        while True:
+            kind, data = yield from talk.receive(Kind.QUERY, Kind.RECONCILED, bytes_max=cascade_bytes_max(n_bits))
+            if kind is Kind.RECONCILED:
+                break
+            rounds += 1
+            with conduct():
+                parities = answerer.answer(data)
+            yield from talk.send(Kind.ANSWER, parities)
+        if data != NUMBER.pack(answerer.leak_bits):
+            raise Misbehaved("the two ends do not count the same leak")
+        self.reconciled(answerer.leak_bits, rounds)
+
+    def _confirm(self, words: Words, n_bits: int, entropy: Entropy) -> Steps[tuple[int, ...]]:
+        """Send a fresh hash of the key; learn from Bob where the errors were."""
+        tag_bits = self.tag_bits(n_bits)
+        key = entropy(HASH_KEY_BYTES)
+        yield from self.talk.send(Kind.CONFIRM, key + digest(words, n_bits, key, tag_bits))
+        _, data = yield from self.talk.receive(Kind.CONFIRMED, bytes_max=8 * self.levels)
+        return unpack_numbers(data, 1, self.levels)[0]
+
+
+class _Bob(Side):
+    def run(self, detections: Detections) -> Party:
+        """Run the block."""
+        talk = self.talk
+        ours = Hello.of(self.job, self.pool, self.time_s)
+        yield from talk.send(Kind.HELLO, ours.to_bytes())
+        _, data = yield from talk.receive(Kind.HELLO, bytes_max=HELLO_BYTES_MAX)
+        greeting = self.greet(ours, data)
+        sieve = yield from self._sift(detections)
+        qber, seed = yield from self._estimate(sieve)
+        n_bits = int(sieve.n[Basis.KEY])
+        raw = sieve.bits(Basis.KEY)
+        words = yield from self._reconcile(raw, n_bits, qber, seed)
+        yield from self._confirm(words, n_bits)
+        m_key = errors_by_intensity(raw, words, sieve.intensity[Basis.KEY], n_bits, self.levels)
+        yield from talk.send(Kind.CONFIRMED, pack_numbers(m_key))
+        _, seed = yield from talk.receive(Kind.AMPLIFY, bytes_max=(n_bits + 1024) // 4)
+        length = self.settled(m_key)
+        if len(seed) != seed_bytes(n_bits, length.bits):
+            raise Misbehaved(f"the peer's seed has {len(seed)} bytes, {seed_bytes(n_bits, length.bits)} are due")
+        key = amplify(words, n_bits, seed, length.bits)
+        self.statistics.stage = "authentication"
+        yield from talk.receive_tag()
+        yield from talk.send_tag()
+        return self.release(key, length, greeting)
+
+    def _sift(self, detections: Detections) -> Steps[Sieve]:
+        """Announce slots and bases, and keep what Alice says matches."""
+        events = detections.events
+        self.statistics.detections = len(events)
+        total = TOTAL.pack(len(events))
+        starts = range(0, max(len(events), 1), CHUNK)
+        for start in starts:
+            yield from self.talk.send(Kind.ANNOUNCE, total + announce(events, start))
+        sieve = Sieve.empty()
+        for start in starts:
+            _, data = yield from self.talk.receive(Kind.SIFT, bytes_max=CHUNK)
+            apply_answer(events[start : start + CHUNK], data, self.levels, sieve)
+        self.statistics.stage = "sifting"
+        return sieve
+
+    def _estimate(self, sieve: Sieve) -> Steps[tuple[float, bytes]]:
+        """Disclose the test-basis values; check Alice's counts against what she let him sift."""
+        n_test = int(sieve.n[Basis.TEST])
+        yield from self.talk.send(Kind.TEST, bytes_from_words(sieve.bits(Basis.TEST), n_test))
+        size = PLAN.size + 24 * self.levels
+        _, data = yield from self.talk.receive(Kind.COUNTS, bytes_max=size)
+        if len(data) != size:
+            raise Misbehaved("the peer's counts are truncated")
+        qber, seed = PLAN.unpack_from(data)
+        n_key, n_tested, m_test = unpack_numbers(data[PLAN.size :], 3, self.levels)
+        ours = sieve.tally(Basis.KEY, self.levels), sieve.tally(Basis.TEST, self.levels)
+        if (n_key, n_tested) != ours or not 0 < qber <= 0.5:
+            raise Misbehaved("the peer's counts are not those of what was sifted")
+        try:
+            counts = Counts(self.job.n_slots, n_key, n_tested, m_test)
+        except ValueError as error:
+            raise Misbehaved(f"the peer's counts are impossible: {error}") from None
+        self.statistics.qber_estimate = qber
+        self.estimated(counts)
+        return qber, seed
+
+    def _reconcile(self, raw: Words, n_bits: int, qber: float, seed: bytes) -> Steps[Words]:
+        """Ask Alice for parities until no more errors show."""
+        questioner = Questioner(raw, n_bits, self.cascade(n_bits, qber, seed))
+        query = questioner.next(None)
+        while query is not None:
+            yield from self.talk.send(Kind.QUERY, query)
+            _, reply = yield from self.talk.receive(Kind.ANSWER, bytes_max=cascade_bytes_max(n_bits))
+            with conduct():
+                query = questioner.next(reply)
+        yield from self.talk.send(Kind.RECONCILED, NUMBER.pack(questioner.leak_bits))
+        self.reconciled(questioner.leak_bits, questioner.rounds)
+        return questioner.words
+
+    def _confirm(self, words: Words, n_bits: int) -> Steps[None]:
+        """Check Alice's hash of her key against the same hash of his."""
+        tag_bits = self.tag_bits(n_bits)
+        size = HASH_KEY_BYTES + (tag_bits + 7) // 8
+        _, data = yield from self.talk.receive(Kind.CONFIRM, bytes_max=size)
+        if len(data) != size:
+            raise Misbehaved("the peer's confirmation is truncated")
+        self.statistics.stage = "confirmation"
+        if digest(words, n_bits, data[:HASH_KEY_BYTES], tag_bits) != data[HASH_KEY_BYTES:]:
+            raise Aborted(
+                "confirmation-failed",
+                f"after reconciliation the two keys of {n_bits} bits still differ",
+                hint="rare by chance; if it repeats, the error rate is higher than Cascade planned for",
+            )
+
+
+def cascade_bytes_max(n_bits: int) -> int:
+    """Return the largest message that either side of Cascade may send: a bounded multiple of the block."""
+    return (1 << 20) + n_bits

@@ -1,0 +1,139 @@
+"""What Alice and Bob do alike in a block: greet, weigh the counts, count the leak, settle the length, release the key.
+
+In: what the two of them told each other (see `parties` for the order).  Out: one `BlockResult`, equal at both ends but
+for what each sent and received.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from noclone.bits import Words, bytes_from_words, take
+from noclone.crypto.polynomial_hash import tag_bits_for
+from noclone.distill.authentication import PAIR_BITS, AuthenticationPool
+from noclone.distill.cascade import CascadeParameters, plan
+from noclone.distill.estimation import leak_factor
+from noclone.distill.greeting import Greeting, Hello, compare
+from noclone.distill.job import PROTOCOL_NAME, BlockJob, BlockResult, BlockStatistics
+from noclone.distill.messages import Conversation, Misbehaved
+from noclone.errors import Aborted, ChannelError, InputError
+from noclone.proofs.agreement import screen, settle
+from noclone.proofs.keylength import KeyLength
+from noclone.records import BlockProvenance, Counts, SecretKey
+
+KEY_BITS_MIN = 128  # below that no proof gives a key, and Cascade has nothing to divide
+
+
+@contextmanager
+def conduct() -> Iterator[None]:
+    """Turn what Cascade finds wrong with a message into a verdict about the peer, who can then be told."""
+    try:
+        yield
+    except ChannelError as error:
+        raise Misbehaved(error.message) from None
+
+
+class Side:
+    """What both sides do alike."""
+
+    def __init__(self, job: BlockJob, pool: AuthenticationPool, time_s: float) -> None:
+        self.job = job
+        self.pool = pool
+        self.statistics = BlockStatistics(job.link, job.block, pool.role)
+        self.talk = Conversation(pool.role, self.statistics)
+        self.time_s = time_s
+        self.levels = len(job.protocol.intensities)
+
+    def greet(self, ours: Hello, theirs: bytes) -> Greeting:
+        """Check the peer's hello against ours, and take a fresh pair of tag keys."""
+        hello = Hello.read(theirs)
+        greeting = compare(ours, hello)
+        self.talk.arm(self.pool.reserve(ours.marks, hello.marks, self.job.block))
+        self.statistics.authentication_bits = PAIR_BITS
+        return greeting
+
+    def estimated(self, counts: Counts) -> None:
+        """Note the counts, and give up before reconciliation where they already allow no key.
+
+        With one decoy the key basis' errors enter the length and are not known yet; none at all is the best case.
+        """
+        self.statistics.counts = counts
+        self.statistics.stage = "parameter estimation"
+        if min(counts.key_total, counts.test_total) < KEY_BITS_MIN:
+            raise Aborted(
+                "too-few-detections",
+                f"{counts.key_total} detections in the key basis and {counts.test_total} in the test basis are left; "
+                f"each must give {KEY_BITS_MIN} at least",
+            )
+        screen(self.job.agreement, counts)
+        settle(self.job.agreement, replace(counts, m_key=(0,) * self.levels), 0)
+
+    def tag_bits(self, n_bits: int) -> int:
+        """Return how long the confirmation tag is: what was agreed, if that is enough for so many bits."""
+        agreed = self.job.agreement.confirmation_bits
+        needed = tag_bits_for(n_bits, self.job.epsilons.correctness)
+        if needed > agreed:
+            raise InputError(
+                f"a confirmation tag of {agreed} bits was agreed, but {n_bits} sifted bits need {needed}",
+                hint="agree on more confirmation bits, or on shorter blocks",
+            )
+        self.statistics.confirmation_bits = agreed
+        return agreed
+
+    def cascade(self, n_bits: int, qber: float, seed: bytes) -> CascadeParameters:
+        """Return what both sides of Cascade must hold alike."""
+        return plan(n_bits, qber, seed, leak_bits_max=self.job.agreement.leak_bits_max)
+
+    def reconciled(self, leak_bits: int, rounds: int) -> None:
+        """Note what reconciliation cost; the one place where the leak is counted."""
+        self.statistics.stage = "reconciliation"
+        self.statistics.leak_bits = leak_bits
+        self.statistics.cascade_rounds = rounds
+
+    def settled(self, m_key: tuple[int, ...]) -> KeyLength:
+        """Return the length; both sides compute it from the same numbers."""
+        counts = self.statistics.counts
+        assert counts is not None
+        try:
+            counts = replace(counts, m_key=m_key)
+        except ValueError as error:
+            raise Misbehaved(f"the peer's error counts are impossible: {error}") from None
+        self.statistics.counts = counts
+        self.statistics.corrected = sum(m_key)
+        self.statistics.leak_factor = leak_factor(self.statistics.leak_bits, counts.key_total, counts.qber_key or 0.0)
+        self.statistics.stage = "key length"
+        length = settle(
+            self.job.agreement, counts, self.statistics.leak_bits, confirmation_bits=self.statistics.confirmation_bits
+        )
+        self.statistics.length = length
+        return length
+
+    def release(self, key: Words, length: KeyLength, greeting: Greeting) -> BlockResult:
+        """Refill the pool and hand out the rest, after the last tag was checked."""
+        job, statistics = self.job, self.statistics
+        refill_bits = job.refill.refill_bits(length.bits, greeting.common_bits)
+        statistics.refill_bits = refill_bits
+        statistics.epsilon = job.epsilons.secrecy + job.epsilons.correctness + self.talk.forgery_bound
+        statistics.cumulative_epsilon = greeting.cumulative_epsilon + statistics.epsilon
+        statistics.stage = "released"
+        provenance = BlockProvenance(
+            link=job.link,
+            alice=job.alice,
+            bob=job.bob,
+            block=job.block,
+            protocol=PROTOCOL_NAME,
+            origin=job.origin,
+            proof=length.proof,
+            statement=length.statement,
+            epsilon=statistics.epsilon,
+            cumulative_epsilon=statistics.cumulative_epsilon,
+            bootstrap=job.bootstrap,
+            time_s=greeting.time_s,
+        )
+        refill = bytes_from_words(take(key, 0, refill_bits), refill_bits)
+        rest = length.bits - refill_bits
+        secret = SecretKey(take(key, refill_bits, rest), rest, provenance)
+        self.pool.deposit(job.block, refill, statistics.cumulative_epsilon)
+        return BlockResult(secret, statistics, greeting.peer_holds)
