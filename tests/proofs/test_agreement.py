@@ -185,3 +185,17 @@ def test_bad_input(block: Callable[..., Counts], epsilons: Epsilons) -> None:
 def test_both_ends_hash_the_same_json(block: Callable[..., Counts], epsilons: Epsilons) -> None:
     one, other = (agree(block(ONE, 1e8), ONE, epsilons, efficiency=1.2) for _ in range(2))
     assert json.dumps(one.to_json(), sort_keys=True) == json.dumps(other.to_json(), sort_keys=True)
+
+
+def test_cascade_earns_nothing_from_empty_pulses() -> None:
+    """With two-way reconciliation the vacuum term is left out, in the agreement and in the settlement alike."""
+    protocol = DecoyBB84((0.5, 0.1, 2e-4), (0.6, 0.3, 0.1), 0.9, 0.9)
+    # A billion pulses, 5 % arrive, 1e-4 dark counts each: the faintest intensity sees mostly dark counts.
+    n_key = (12_000_000, 1_220_000, 8_900)
+    counts = Counts(10**9, n_key, (150_000, 15_000, 110), (1_900, 300, 55), (150_000, 24_000, 4_400))
+    epsilons = Epsilons(1e-9, 1e-12)
+    one_way = secret_length(counts, protocol, epsilons, leak_bits=1_000_000, proof="lim2014")
+    two_way = secret_length(counts, protocol, epsilons, leak_bits=1_000_000, proof="lim2014", two_way=True)
+    assert one_way.vacuum > 1000
+    assert one_way.bits - two_way.bits == pytest.approx(one_way.vacuum, abs=1)
+    assert any("both ways" in assumption for assumption in two_way.assumptions)

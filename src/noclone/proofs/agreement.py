@@ -124,7 +124,13 @@ def agree(
 
     def length(t: _Tally) -> float:
         return expected_length(
-            t, protocol, epsilons, leak_bits=leak_max, confirmation_bits=confirmation_bits, proof=proof
+            t,
+            protocol,
+            epsilons,
+            leak_bits=leak_max,
+            confirmation_bits=confirmation_bits,
+            proof=proof,
+            two_way=True,  # reconciliation is Cascade
         )
 
     agreed, reason = 0, "nothing is expected to be detected"
@@ -188,6 +194,7 @@ def settle(agreement: Agreement, counts: Counts, leak_bits: int, confirmation_bi
         leak_bits=agreement.leak_bits_max,
         confirmation_bits=agreement.confirmation_bits,
         proof=agreement.proof,
+        two_way=True,
     )
     variable = found.statement == "variable-length"
     if found.bits > 0 and (variable or found.bits >= agreement.length_bits > 0):

@@ -82,6 +82,7 @@ class Reconciliation(_Strict):
     efficiency: Annotated[float, Field(ge=1, le=10)] | None = None
     qber: Annotated[float, Field(ge=0, le=0.5)] | None = None
     confirmation_bits: Annotated[int, Field(strict=True, ge=1, le=4096)] | None = None
+    two_way: bool = False
 
     @model_validator(mode="after")
     def _measured_or_modelled(self) -> Self:
@@ -142,6 +143,7 @@ class CountsFile:
     epsilons: Epsilons
     leak_bits: int
     confirmation_bits: int | None
+    two_way: bool = False
 
 
 def load_counts(path: Path) -> CountsFile:
@@ -166,6 +168,7 @@ def load_counts(path: Path) -> CountsFile:
         epsilons=epsilons,
         leak_bits=_leak(table.reconciliation, counts),
         confirmation_bits=table.reconciliation.confirmation_bits,
+        two_way=table.reconciliation.two_way,
     )
 
 
@@ -190,6 +193,7 @@ def report(file: CountsFile) -> list[KeyLength]:
                 leak_bits=file.leak_bits,
                 confirmation_bits=file.confirmation_bits,
                 proof=name,
+                two_way=file.two_way,
             )
         )
     if not fitting:

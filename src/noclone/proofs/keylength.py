@@ -89,6 +89,7 @@ def secret_length(
     leak_bits: int,
     confirmation_bits: int | None = None,
     proof: str = DEFAULT_PROOF,
+    two_way: bool = False,
 ) -> KeyLength:
     """Return how long the secret key of a block may be.
 
@@ -96,6 +97,7 @@ def secret_length(
         counts: What both parties know after sifting; one-decoy proofs need `m_key` as well.
         leak_bits: Everything that reconciliation told the world.
         confirmation_bits: Length of the confirmation tag told to the world; None charges what the proof says.
+        two_way: Reconciliation told where the errors are, as Cascade does; see `without_vacuum`.
 
     Raises:
         InputError: The proof does not exist, or does not fit the number of intensities, the counts or the tag.
@@ -114,6 +116,8 @@ def secret_length(
         )
     tag_bits = correctness_bits(epsilons, confirmation_bits)
     evaluation = chosen.evaluate(counts, protocol, epsilons)
+    if two_way:
+        evaluation = without_vacuum(evaluation)
     terms = funnel(counts, evaluation, leak_bits, tag_bits)
     length = math.floor(math.fsum(t.bits for t in terms))
     reason = "" if length > 0 else why_zero(counts, evaluation, terms)
@@ -127,10 +131,25 @@ def secret_length(
         leak_bits=leak_bits,
         confirmation_bits=math.ceil(tag_bits),
         epsilons=epsilons,
-        assumptions=chosen.assumptions_for(protocol),
+        assumptions=(*chosen.assumptions_for(protocol), *((_TWO_WAY,) if two_way else ())),
         reason=reason,
         terms=terms,
     )
+
+
+_TWO_WAY = (
+    "Reconciliation goes both ways and tells where the errors are; each of Alice's parities is counted once, which is "
+    "right for single photons, and pulses without a photon earn nothing."
+)
+
+
+def without_vacuum(evaluation: Evaluation) -> Evaluation:
+    """Return the evaluation with nothing earned by pulses without a photon.
+
+    Where nobody's photon was detected, Eve may have chosen Bob's bit; once the places of the errors are public, she
+    knows Alice's bit as well (docs/decisions/011).
+    """
+    return replace(evaluation, vacuum_counted=0.0)
 
 
 def expected_length(
@@ -141,12 +160,15 @@ def expected_length(
     leak_bits: float,
     confirmation_bits: int | None = None,
     proof: str = DEFAULT_PROOF,
+    two_way: bool = False,
 ) -> float:
     """Return the length for counts that a model expects: not floored, and below zero where there is no key.
 
     For plans, figures and agreements, which need to know by how much a block misses; never for a key.
     """
     evaluation = choose_proof(proof, protocol).evaluate(tally, protocol, epsilons)
+    if two_way:
+        evaluation = without_vacuum(evaluation)
     tag_bits = correctness_bits(epsilons, confirmation_bits)
     return math.fsum(t.bits for t in funnel(tally, evaluation, leak_bits, tag_bits))
 

@@ -1,0 +1,140 @@
+"""A small network that several test folders use: the shipped metro link with small blocks, served on free ports."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", ".hypothesis")
+
+SMALL = """
+name = "small"
+lab = true
+base_port = {base_port}
+[[node]]
+name = "ada"
+[[node]]
+name = "ben"
+[[sae]]
+id = "sae-ada"
+node = "ada"
+[[sae]]
+id = "sae-ben"
+node = "ben"
+[[sae]]
+id = "sae-bea"
+node = "ben"
+[[link]]
+name = "ada-ben"
+alice = "ada"
+bob = "ben"
+[link.source]
+clock_hz = 1e9
+intensities = [0.40, 0.13]
+probabilities = [0.4, 0.6]
+p_key = 0.7
+[link.fibre]
+length_km = 25
+[link.receiver]
+p_key = 0.7
+efficiency = 0.5
+dark_count_hz = 10
+dead_time_ns = 30
+misalignment = 0.01
+[link.distillation]
+block_key_bits = 200_000
+"""
+
+
+def free_base_port() -> int:
+    """Return a port from which the next two hundred are probably free."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return min(max(probe.getsockname()[1], 20_000), 60_000)
+
+
+@pytest.fixture(scope="session")
+def small_scenario(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scenario file of two nodes, three applications, one link with small blocks."""
+    path = tmp_path_factory.mktemp("small") / "small.toml"
+    path.write_text(SMALL.format(base_port=free_base_port()))
+    return path
+
+
+@dataclass
+class Served:
+    """A network that is being served in a thread."""
+
+    scenario: Path
+    pki: Path
+    data: Path
+    log: object
+
+    def wait_for(self, kind: str, *, after: int = 0, timeout_s: float = 60.0) -> object:
+        """Return the first event of a kind after a number."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            for event in self.log.since(after):  # type: ignore[attr-defined]
+                if event.kind == kind:
+                    return event
+            time.sleep(0.02)
+        raise AssertionError(f"no {kind} within {timeout_s} s: {[e.kind for e in self.log]}")  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="session")
+def served(small_scenario: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The small network, served on loopback until the tests end."""
+    from noclone.events import EventLog
+    from noclone.network.node import RunOptions
+    from noclone.network.scenario import load_scenario
+    from noclone.network.served import ServedNetwork
+    from noclone.network.setup import create_pki_for
+    from noclone.redteam.attacks import resolve
+
+    folder = tmp_path_factory.mktemp("served")
+    scenario = load_scenario(small_scenario)
+    create_pki_for(scenario, folder / "pki")
+    network = Served(small_scenario, folder / "pki", folder / "data", EventLog())
+    loop = asyncio.new_event_loop()
+    stopped = asyncio.Event()
+    up = threading.Event()
+    problem: list[BaseException] = []
+
+    async def main() -> None:
+        try:
+            async with ServedNetwork(
+                scenario,
+                pki=network.pki,
+                data=network.data,
+                log=network.log,  # type: ignore[arg-type]
+                options=RunOptions(speed=math.inf),
+                resolve=resolve,
+            ):
+                up.set()
+                await stopped.wait()
+        except BaseException as error:
+            problem.append(error)
+            raise
+        finally:
+            up.set()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(main(),), daemon=True)
+    thread.start()
+    assert up.wait(60)
+    if problem:
+        raise problem[0]
+    network.wait_for("block.distilled")
+    yield network
+    loop.call_soon_threadsafe(stopped.set)
+    thread.join(30)
+    assert not thread.is_alive(), "the network did not stop"
+    loop.close()

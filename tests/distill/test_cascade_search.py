@@ -1,0 +1,57 @@
+"""Cascade's public search against what it claims to know."""
+
+import numpy as np
+import pytest
+
+from noclone.bits import pack
+from noclone.distill.cascade import Answerer, Questioner, plan
+
+SEED = bytes(range(32))
+
+
+def frame_bits(sliced, b, lane):
+    return (sliced[b] >> np.uint64(lane)).astype(np.uint8) & 1
+
+
+def nodes(group):
+    """Yield every node of a tree of blocks: level, first leaf, and its cell."""
+    k = group.levels
+    for p in range(2):
+        for v in range(group.depths[p], k + 1):
+            below = v - group.depths[p]
+            for s in range(0, 1 << k, 1 << (k - v)):
+                top, inner = s >> (k - group.depths[p]), s >> (k - v) & ((1 << below) - 1)
+                yield p, v, s, top << (k - group.depths[p] + 1) | 1 << below | inner
+
+
+@pytest.mark.parametrize(("n_bits", "qber"), [(1000, 0.05), (512, 0.04), (1025, 0.02)])
+def test_the_search_always_knows_the_truth(n_bits, qber):
+    """After each round: a block marked known differs exactly if it holds an odd number of errors not yet found."""
+    rng = np.random.default_rng(n_bits)
+    key = rng.integers(0, 2, n_bits, np.uint8)
+    errors = (rng.random(n_bits) < qber).astype(np.uint8)
+    params = plan(n_bits, qber, SEED)
+    alice, bob = Answerer(pack(key), n_bits, params), Questioner(pack(key ^ errors), n_bits, params)
+    group = params.groups[0]
+    assert group.lanes == group.batches == 1
+    m, k = group.frame_bits, group.levels
+    known_blocks = 0
+    message = bob.next(None)
+    while message is not None:
+        answer = alice.answer(message)
+        assert np.array_equal(alice._search.tree, bob._search.tree)
+        assert np.array_equal(alice._search.asked, bob._search.asked)
+        search, left = bob._search, frame_bits(bob._half.sliced, 0, 0) ^ frame_bits(alice._half.sliced, 0, 0)
+        for p, v, s, cell in nodes(group):
+            known, odd = (search.tree[p, 0, cell >> 6] >> np.uint64(cell & 63)) & np.uint64(1)
+            if known:
+                low, high = s * m >> k, (s + (1 << (k - v))) * m >> k
+                assert odd == left[search.perm[p]][low:high].sum() % 2
+                known_blocks += 1
+        if search.opened == params.passes:
+            for p in range(2, params.passes):
+                quarters = [left[search.perm[p]][i * m >> 2 : (i + 1) * m >> 2].sum() % 2 for i in range(4)]
+                assert search.late[0, p - 2].tolist() == quarters
+        message = bob.next(answer)
+    assert known_blocks > 500
+    assert np.array_equal(bob.words, pack(key))

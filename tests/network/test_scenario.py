@@ -1,0 +1,103 @@
+"""Scenario files: what is shipped holds, and what is wrong is said with file, place and field."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from noclone.errors import ScenarioError
+from noclone.network.blocks import plan_link
+from noclone.network.scenario import load_scenario, schema, shipped, shipped_text
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_scenarios_give_key(name: str) -> None:
+    scenario = load_scenario(name)
+    for link in scenario.links:
+        plan = plan_link(link)
+        assert plan.agreement.length_bits > 0, plan.agreement.reason
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_scenarios_cite_their_sources_and_hold_no_secret(name: str) -> None:
+    text = shipped_text(name)
+    assert "et al." in text
+    assert "secret" not in text
+    assert "token" not in text
+
+
+def test_metro_is_the_published_link() -> None:
+    link = load_scenario("metro").links[0]
+    assert link.devices().fibre.loss_db == pytest.approx(14.5, abs=0.01)  # Toshiba: 45 km, 14.5 dB
+    assert link.fibre.length_km == 45
+    assert link.source.clock_hz == 1e9
+
+
+def test_longhaul_is_the_published_link() -> None:
+    link = load_scenario("longhaul").links[0]
+    assert link.devices().fibre.loss_db == pytest.approx(71.9, abs=0.01)  # Boaron 2018, Table I
+    assert link.fibre.length_km == 421.1
+    assert tuple(link.source.intensities) == (0.30, 0.13)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("length_km = 25", "lenght_km = 25", "link 1 (ada-ben), fibre: unknown field 'lenght_km'; did you mean"),
+        ("length_km = 25", "length_km = -1", "'length_km': input should be greater than or equal to 0 (given: -1)"),
+        ("misalignment = 0.01", "misalignment = 1.5", "'misalignment'"),
+        ("efficiency = 0.5", "efficiency = [0.5, 0.5, 0.5]", "efficiency needs 2 numbers"),
+        ("efficiency = 0.5", "efficiency = 1.2", "efficiency"),
+        ("probabilities = [0.4, 0.6]", "probabilities = [0.4, 0.7]", "add up to 1"),
+        ("intensities = [0.40, 0.13]", "intensities = [0.13, 0.40]", "intensities must fall"),
+        ("block_key_bits = 200_000", "block_key_bits = 10", "block_key_bits"),
+        ('bob = "ben"', 'bob = "bob"', "link 'ada-ben': bob = 'bob' is not one of: ada, ben"),
+        ('bob = "ben"', 'bob = "ada"', "has the same node, 'ada', at both ends"),
+        ('id = "sae-bea"', 'id = "sae-ben"', "sae 'sae-ben' appears twice"),
+        ('name = "small"', 'name = "Small!"', "'name'"),
+        ("lab = true", 'lab = false\nattack = [{name = "intercept-resend", on = "ada-ben"}]', "only in a lab"),
+    ],
+)
+def test_mistakes_are_said_where_they_are(
+    small_scenario: Path, tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    text = small_scenario.read_text()
+    assert old in text
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ScenarioError) as caught:
+        load_scenario(path)
+    assert message in caught.value.message
+    assert "mine.toml" in caught.value.message
+    assert caught.value.exit_code == 2
+
+
+def test_a_name_that_is_nothing_is_refused_with_what_there_is() -> None:
+    with pytest.raises(ScenarioError) as caught:
+        load_scenario("metropolis")
+    assert "metro" in caught.value.hint
+
+
+def test_a_link_that_never_sees_enough_is_refused(small_scenario: Path, tmp_path: Path) -> None:
+    path = tmp_path / "far.toml"
+    path.write_text(small_scenario.read_text().replace("length_km = 25", "length_km = 2500"))
+    plan = plan_link(load_scenario(path).links[0])
+    assert plan.agreement.length_bits == 0
+    assert plan.agreement.reason
+
+
+def test_the_schema_describes_the_file() -> None:
+    text = json.dumps(schema())
+    assert '"length_km"' in text
+    assert '"additionalProperties": false' in text
+    assert schema()["required"] == ["name", "node", "link"]
+
+
+def test_addresses_do_not_collide() -> None:
+    scenario = load_scenario("metro")
+    addresses = [scenario.control_address()]
+    addresses += [f(node.name) for node in scenario.nodes for f in (scenario.etsi014_address, scenario.kme_address)]
+    addresses += [f(link.name) for link in scenario.links for f in (scenario.light_address, scenario.channel_address)]
+    assert len(set(addresses)) == len(addresses)
