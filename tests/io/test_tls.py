@@ -7,7 +7,6 @@ import datetime as dt
 import os
 import socket
 import ssl
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -163,7 +162,10 @@ def test_a_caller_without_a_certificate_and_one_with_old_tls_are_refused(pki: Pa
     with_server(server(pki), story)
 
 
-@pytest.mark.parametrize(("whose", "name"), [("rogue", "localhost"), ("expired", "localhost"), ("ours", "elsewhere.example"), ("ours", "10.1.2.3")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("whose", "name"),
+    [("rogue", "localhost"), ("expired", "localhost"), ("ours", "elsewhere.example"), ("ours", "10.1.2.3")],
+)
 def test_a_client_refuses_the_wrong_server(pki: Path, whose: str, name: str) -> None:
     async def story(listening: tls.TlsServer, _: list[str]) -> None:
         with pytest.raises(AuthenticationError, match="certificate verify failed"):
@@ -232,7 +234,9 @@ def test_a_caller_who_does_not_read_does_not_fill_the_memory(pki: Path) -> None:
 
 
 def test_strangers_who_stall_or_talk_nonsense_are_cut_off_and_others_are_served(pki: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(tls.TlsProtocol.__init__, "__kwdefaults__", {**tls.TlsProtocol.__init__.__kwdefaults__, "handshake_timeout_s": 0.5})  # type: ignore[attr-defined] # fmt: skip
+    defaults: Any = tls.TlsProtocol.__init__
+    impatient = {**defaults.__kwdefaults__, "handshake_timeout_s": 0.5}
+    monkeypatch.setattr(defaults, "__kwdefaults__", impatient)
 
     async def story(listening: tls.TlsServer, reasons: list[str]) -> None:
         strangers = [await asyncio.open_connection("127.0.0.1", listening.port) for _ in range(20)]
@@ -328,8 +332,6 @@ def test_nobody_there_and_a_taken_port(pki: Path) -> None:
 
 def test_a_silent_server_is_given_up(pki: Path) -> None:
     silent = socket.create_server(("127.0.0.1", 0))
-    accept = threading.Thread(target=silent.accept, daemon=True)
-    accept.start()
 
     async def story() -> None:
         with pytest.raises((KmeError, AuthenticationError)):
@@ -337,7 +339,6 @@ def test_a_silent_server_is_given_up(pki: Path) -> None:
 
     asyncio.run(story())
     silent.close()
-    accept.join()
 
 
 def test_files_that_cannot_be_used(pki: Path, tmp_path: Path) -> None:

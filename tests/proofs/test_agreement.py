@@ -190,12 +190,12 @@ def test_both_ends_hash_the_same_json(block: Callable[..., Counts], epsilons: Ep
 def test_cascade_earns_nothing_from_empty_pulses() -> None:
     """With two-way reconciliation the vacuum term is left out, in the agreement and in the settlement alike."""
     protocol = DecoyBB84((0.5, 0.1, 2e-4), (0.6, 0.3, 0.1), 0.9, 0.9)
-    # A billion pulses, 5 % arrive, 1e-4 dark counts each: the faintest intensity sees mostly dark counts.
-    n_key = (12_000_000, 1_220_000, 8_900)
-    counts = Counts(10**9, n_key, (150_000, 15_000, 110), (1_900, 300, 55), (150_000, 24_000, 4_400))
+    # A billion pulses, 5 % arrive, 2.5e-3 dark counts each: the faintest intensity sees mostly dark counts.
+    n_key = (13_200_000, 1_820_000, 204_000)
+    counts = Counts(10**9, n_key, (163_000, 22_500, 2_520), (4_000, 3_000, 1_250), (750_000, 390_000, 101_000))
     epsilons = Epsilons(1e-9, 1e-12)
-    one_way = secret_length(counts, protocol, epsilons, leak_bits=1_000_000, proof="lim2014")
-    two_way = secret_length(counts, protocol, epsilons, leak_bits=1_000_000, proof="lim2014", two_way=True)
+    one_way = secret_length(counts, protocol, epsilons, leak_bits=10_000, proof="lim2014")
+    two_way = secret_length(counts, protocol, epsilons, leak_bits=10_000, proof="lim2014", two_way=True)
     assert one_way.vacuum > 1000
     assert one_way.bits - two_way.bits == pytest.approx(one_way.vacuum, abs=1)
     assert any("both ways" in assumption for assumption in two_way.assumptions)

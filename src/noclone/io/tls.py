@@ -114,6 +114,7 @@ def _context(method: int, certificate: Path, key: Path, ca: Path) -> SSL.Context
         raise PkiError(f"others than its owner can use the private key {key}", hint=f"chmod 600 {key}")
     context = SSL.Context(method)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    context.set_passwd_cb(lambda *_: b"")  # never ask at the terminal
     try:
         context.use_certificate_chain_file(os.fsencode(certificate))
         context.use_privatekey_file(os.fsencode(key))

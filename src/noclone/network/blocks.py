@@ -94,6 +94,11 @@ def plan_link(link: LinkSection) -> LinkPlan:
     return LinkPlan(link, devices, n_slots, expected, replace(agreement, qber_max=stricter))
 
 
+def record_light(log: EventLog, link: str, block: int, attack: str | None, strength: float = 0.0) -> None:
+    """Add the event of a block's light, with the truth about Eve that only the simulator knows."""
+    log.add("light.sent", f"link:{link}", block=block, attack=attack, strength=strength)
+
+
 def record_distilled(log: EventLog, result: BlockResult, **more: Any) -> None:
     """Add the event of a block that gave key."""
     length = result.statistics.length
@@ -113,6 +118,7 @@ def record_distilled(log: EventLog, result: BlockResult, **more: Any) -> None:
         length_terms=[asdict(term) for term in length.terms],
         origin=provenance.origin.kind,
         seeded=provenance.origin.seeded,
+        provenance=provenance.to_json(),
         **more,
     )
 

@@ -27,7 +27,7 @@ from noclone.events import EventLog
 from noclone.io.tls import TlsServer, TlsTransport, identity
 from noclone.link.light import transmit_chunks
 from noclone.link.tap import Tap
-from noclone.network.blocks import AttackResolver, LinkPlan
+from noclone.network.blocks import AttackResolver, LinkPlan, record_light
 from noclone.network.frames import receive_json, send_frame, send_json, whole
 from noclone.records import U64
 from noclone.units import fibre_delay_s
@@ -151,9 +151,10 @@ class LightServer:
         """Simulate a block and pass it on as it comes, no faster than the real light would."""
         loop = asyncio.get_running_loop()
         started = loop.time()
+        chunks, attack = self._chunks(block, alice_seed), self.attack
+        record_light(self._log, self.plan.link.name, block, *((attack.name, attack.strength) if attack else (None,)))
         header = {"block": block, "n_slots": self.plan.n_slots}
         await send_json(bob, header, timeout_s=SEND_TIMEOUT_S)
-        chunks = self._chunks(block, alice_seed)
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
             for first in range(0, len(chunk), EVENTS_PER_FRAME):
                 data = chunk[first : first + EVENTS_PER_FRAME].astype("<u8", copy=False).tobytes()

@@ -18,6 +18,7 @@ from noclone.network.light_server import LightServer
 from noclone.network.node import Node, RunOptions
 from noclone.network.pki import LightIdentity, load_light, load_operator_token
 from noclone.network.scenario import Scenario
+from noclone.watch.monitors import LinkMonitor
 
 
 def light_server_context(identity: LightIdentity) -> SSL.Context:
@@ -88,6 +89,7 @@ class ServedNetwork:
             self.lights[link.name] = await start_light(
                 scenario, link.name, self._pki, self.log, self._options, self._resolve
             )
+        LinkMonitor(self.log, {name: light.plan.expected for name, light in self.lights.items()})
         for section in scenario.nodes:
             node = Node(scenario, section.name, pki=self._pki, data=self._data, log=self.log, options=self._options)
             self.nodes[section.name] = node

@@ -18,9 +18,10 @@ from noclone.events import EventLog
 from noclone.link.light import transmit
 from noclone.link.settings import SeededSettings
 from noclone.link.tap import Tap
-from noclone.network.blocks import AttackResolver, LinkPlan, plan_link, record_aborted, record_distilled
+from noclone.network.blocks import AttackResolver, LinkPlan, plan_link, record_aborted, record_distilled, record_light
 from noclone.network.scenario import AttackSection, Scenario
 from noclone.records import Detections, Origin
+from noclone.watch.monitors import LinkMonitor
 
 SECRET_BYTES = 4096  # initial authentication secret of a link: 64 blocks' worth
 
@@ -101,8 +102,10 @@ def run(
         "run.started", f"scenario:{scenario.name}", blocks=blocks, seeded=seeded, version=__version__, lab=scenario.lab
     )
     summaries = []
-    for link in scenario.links:
-        plan = plan_link(link)
+    plans = [plan_link(link) for link in scenario.links]
+    LinkMonitor(log, {plan.link.name: plan.expected for plan in plans})
+    for plan in plans:
+        link = plan.link
         summary = LinkSummary(link.name)
         planned = [attack for attack in scenario.attacks if attack.on == link.name]
         pools = _pools(seed, link.name)
@@ -148,5 +151,7 @@ def _tap(
             log.add("attack.started", subject, name=attack.name, strength=attack.strength)
     for attack in planned:
         if attack.covers(plan.link.name, block):
+            record_light(log, plan.link.name, block, attack.name, attack.strength)
             return resolve(attack.name, attack.strength, plan.devices)
+    record_light(log, plan.link.name, block, None)
     return None
