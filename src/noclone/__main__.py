@@ -1,0 +1,5 @@
+"""`python -m noclone`."""
+
+from noclone.cli.main import main
+
+main()

@@ -1,0 +1,268 @@
+"""The verdict: what happened, what is secret, against whom, and on which assumptions.
+
+In: the events of a run or of a served network.  Out: a `Verdict`, in a few sentences at three levels: in transit, end
+to end, across the network. It never says more than the events show: simulated light makes simulated secrecy, a seeded
+key is no secret, and a link that refuses its blocks has no key to speak of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from noclone.events import Event
+from noclone.records import BlockProvenance
+from noclone.trust.formula import Formula, any_of
+from noclone.trust.provenance import claim, explain, formula_of_key
+
+SECURE, ATTACKED, NO_KEY, UNKNOWN = "secure-in-model", "under-attack", "no-key", "insufficient-evidence"
+WORDS = {
+    SECURE: "Keys were made, and nothing seen contradicts the model that they stand on.",
+    ATTACKED: "A link behaves as if somebody listens. Its blocks are refused: no key comes out of them.",
+    NO_KEY: "No key: a link's newest block was refused.",
+    UNKNOWN: "Nothing can be said yet: no block has been finished.",
+}
+RECOVERED = "Keys flow again: what disturbed a link is over, and the blocks that it touched gave no key or paid for it."
+EVE_REASONS = frozenset({"qber-too-high", "leak-above-agreed", "authentication-failed", "confirmation-failed"})
+
+
+@dataclass(slots=True)
+class LinkEvidence:
+    """What the events say about one link.
+
+    Args:
+        refused_last: Reason of the newest block if it was refused, else empty.
+        truth: Blocks on which Eve was, by what the simulator alone knows: block number to (attack, strength).
+    """
+
+    link: str
+    made: list[BlockProvenance] = field(default_factory=list)
+    secret_bits: int = 0
+    rates: list[float] = field(default_factory=list)
+    assumptions: dict[str, None] = field(default_factory=dict)
+    refused: dict[int, tuple[str, str]] = field(default_factory=dict)
+    refused_last: str = ""
+    alarms: list[str] = field(default_factory=list)
+    truth: dict[int, tuple[str, float]] = field(default_factory=dict)
+
+    @property
+    def code(self) -> str:
+        """The link's own verdict."""
+        if not self.made and not self.refused:
+            return UNKNOWN
+        if not self.refused_last:
+            return SECURE
+        return ATTACKED if self.refused_last in EVE_REASONS else NO_KEY
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an auditor may say.
+
+    Args:
+        code: "secure-in-model", "under-attack", "no-key" or "insufficient-evidence": the worst link's.
+        sentence: The same for people.
+        happened: What was seen, link by link.
+        in_transit: Against whoever holds the fibres and the public channels.
+        end_to_end: Who else has the keys.
+        across: What the network adds.
+        rests_on: The formula of when keys leak, its smallest causes, the proofs' assumptions.
+        truth: What the simulator knows and no monitor could: printed apart.
+    """
+
+    code: str
+    happened: tuple[str, ...]
+    in_transit: tuple[str, ...]
+    end_to_end: tuple[str, ...]
+    across: tuple[str, ...]
+    rests_on: tuple[str, ...]
+    truth: tuple[str, ...]
+    sentence: str
+    formula: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        rows = ("happened", "in_transit", "end_to_end", "across", "rests_on", "truth")
+        return {
+            "code": self.code,
+            "sentence": self.sentence,
+            **{row: list(getattr(self, row)) for row in rows},
+            "formula": self.formula,
+        }
+
+    def lines(self) -> list[str]:
+        """Return the verdict as text."""
+        parts = (
+            ("what happened", self.happened),
+            ("in transit", self.in_transit),
+            ("end to end", self.end_to_end),
+            ("across the network", self.across),
+            ("what the keys rest on", self.rests_on),
+            ("what only the simulator knows", self.truth),
+        )
+        lines = [f"VERDICT  {self.code}: {self.sentence}"]
+        for title, sentences in parts:
+            if sentences:
+                lines.extend([f"  {title}", *(f"    {sentence}" for sentence in sentences)])
+        return lines
+
+
+def judge(events: Iterable[Event]) -> Verdict:
+    """Return the verdict on what the events say."""
+    links = gather(events)
+    order = (UNKNOWN, SECURE, NO_KEY, ATTACKED)
+    code = max((evidence.code for evidence in links.values()), key=order.index, default=UNKNOWN)
+    blocks = [block for evidence in links.values() for block in evidence.made]
+    disturbed = any(evidence.refused or evidence.alarms for evidence in links.values())
+    formula = any_of(*(_formula(evidence) for evidence in links.values() if evidence.made)) if blocks else None
+    return Verdict(
+        code,
+        happened=tuple(s for evidence in links.values() for s in _happened(evidence)),
+        in_transit=tuple(s for evidence in links.values() if evidence.made for s in _in_transit(evidence)),
+        end_to_end=_end_to_end(blocks),
+        across=_across(links.values()),
+        rests_on=_rests_on(links.values(), blocks),
+        truth=tuple(s for evidence in links.values() for s in _truth(evidence)),
+        sentence=RECOVERED if code == SECURE and disturbed else WORDS[code],
+        formula=formula.to_json() if formula is not None else None,
+    )
+
+
+def gather(events: Iterable[Event]) -> dict[str, LinkEvidence]:
+    """Sort events by link. Both ends of a served link report a block: each is counted once."""
+    links: dict[str, LinkEvidence] = {}
+    for event in events:
+        kind, _, name = event.subject.partition(":")
+        if kind != "link":
+            continue
+        evidence = links.setdefault(name, LinkEvidence(name))
+        if event.data.get("end") != "bob":
+            _take(evidence, event)
+    return links
+
+
+def _take(evidence: LinkEvidence, event: Event) -> None:
+    data = event.data
+    match event.kind:
+        case "block.distilled":
+            evidence.made.append(BlockProvenance.from_json(data["provenance"]))
+            evidence.secret_bits += data["secret_bits"]
+            evidence.rates.append(data["qber"])
+            evidence.assumptions.update(dict.fromkeys(data["assumptions"]))
+            evidence.refused_last = ""
+        case "block.aborted":
+            evidence.refused[data["block"]] = (data["reason"], data["message"])
+            evidence.refused_last = data["reason"]
+        case "alarm.raised":
+            evidence.alarms.append(f"{data['monitor']}: {data['message']}")
+        case "light.sent" if data["attack"]:
+            evidence.truth[data["block"]] = (data["attack"], data["strength"])
+
+
+def _happened(evidence: LinkEvidence) -> list[str]:
+    sentences = []
+    if evidence.made:
+        mean = sum(evidence.rates) / len(evidence.rates)
+        sentences.append(
+            f"{evidence.link}: {len(evidence.made)} blocks gave {evidence.secret_bits:,} secret bits, "
+            f"at a mean error rate of {mean:.2%}."
+        )
+    if evidence.refused:
+        numbers = sorted(evidence.refused)
+        reason, message = evidence.refused[numbers[-1]]
+        sentences.append(
+            f"{evidence.link}: {len(numbers)} blocks were refused ({_ranges(numbers)}), the newest because of "
+            f"{reason}: {message}. No key of a refused block exists at either end."
+        )
+    if evidence.alarms:
+        sentences.append(f"{evidence.link}: {len(evidence.alarms)} alarms, the newest: {evidence.alarms[-1]}.")
+    if evidence.refused and not evidence.refused_last:
+        sentences.append(f"{evidence.link}: it has recovered; its newest block gave key.")
+    return sentences
+
+
+def _in_transit(evidence: LinkEvidence) -> list[str]:
+    newest = evidence.made[-1]
+    epsilon = max(block.cumulative_epsilon for block in evidence.made)
+    proofs = sorted({f"{block.proof}, {block.statement}" for block in evidence.made})
+    simulated = any(block.origin.kind == "simulated" for block in evidence.made)
+    return [
+        f"{evidence.link}: {'in the model of its simulated light, ' if simulated else ''}against anyone who holds the "
+        f"fibre and the public channel, with any computer, all of this link's key so far is secret and equal but for a "
+        f"probability of {epsilon:.2g} ({'; '.join(proofs)}).",
+        f"{evidence.link}: {claim(evidence.made)}; first authenticated by a {newest.bootstrap}.",
+    ]
+
+
+def _end_to_end(blocks: list[BlockProvenance]) -> tuple[str, ...]:
+    sites = sorted({site for block in blocks for site in (block.alice, block.bob)})
+    if not sites:
+        return ()
+    return (
+        f"{' and '.join(sites)} hold the keys by design: whoever owns one of these sites (its KME, key-encryption key, "
+        "or an application) reads its keys.",
+    )
+
+
+def _across(links: Iterable[LinkEvidence]) -> tuple[str, ...]:
+    names = [evidence.link for evidence in links if evidence.made]
+    if not names:
+        return ()
+    return (f"{len(names)} link{'s' if len(names) > 1 else ''}, no key is relayed: no node in between learns one.",)
+
+
+def _rests_on(links: Iterable[LinkEvidence], blocks: list[BlockProvenance]) -> tuple[str, ...]:
+    sentences: list[str] = []
+    assumptions: dict[str, None] = {}
+    for evidence in links:
+        if not evidence.made:
+            continue
+        formula = _formula(evidence)
+        sentences.append(f"a key of {evidence.link} leaks if: {formula}")
+        sentences.extend(f"  {atom}: {explain(atom)}" for atom in sorted(formula.atoms(), key=str))
+        assumptions.update(evidence.assumptions)
+    sentences.extend(f"assumed: {assumption}" for assumption in assumptions)
+    if any(block.origin.kind == "simulated" for block in blocks):
+        sentences.append("SIMULATED light: every epsilon above speaks about the model, not about a fibre.")
+    if any(block.origin.seeded for block in blocks):
+        sentences.append("SEEDED: these keys can be made again from a number that is written down. They are no secret.")
+    return tuple(sentences)
+
+
+def _truth(evidence: LinkEvidence) -> list[str]:
+    """Compare what the simulator knows with what the protocol decided."""
+    if not evidence.truth:
+        return []
+    accepted = {block.block for block in evidence.made}
+    touched = sorted(evidence.truth)
+    names = sorted({f"{name} at strength {strength:g}" for name, strength in evidence.truth.values()})
+    refused = [block for block in touched if block in evidence.refused]
+    passed = [block for block in touched if block in accepted]
+    sentence = (
+        f"{evidence.link}: Eve was on blocks {_ranges(touched)} ({'; '.join(names)}); {len(refused)} were refused"
+    )
+    if passed:
+        sentence += (
+            f", {len(passed)} accepted ({_ranges(passed)}), whose lengths pay for what the proof says she can know"
+        )
+    return [sentence + "."]
+
+
+def _formula(evidence: LinkEvidence) -> Formula:
+    newest = evidence.made[-1]
+    return formula_of_key(evidence.made, master_site=newest.alice, slave_site=newest.bob)
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Write rising numbers shortly: 1-3, 7."""
+    parts: list[str] = []
+    start = previous = numbers[0]
+    for number in [*numbers[1:], None]:
+        if number is not None and number == previous + 1:
+            previous = number
+            continue
+        parts.append(str(start) if start == previous else f"{start}-{previous}")
+        if number is not None:
+            start = previous = number
+    return ", ".join(parts)

@@ -1,0 +1,110 @@
+"""From what a key was made of to what it stands on: its trust formula, and what it may claim.
+
+In: the provenance of the blocks that a key was cut from.  Out: a `Formula`, sentences, a claim.
+
+    a block in transit    link:a-b OR bootstrap:a-b   (where it applies: OR fibre:a-b, seed:a-b, recording:a-b, alg:X)
+    a key, end to end     any of its blocks OR site:master OR site:slave OR node:... for each end that is neither site
+
+The weakest block speaks for the whole key: who knows a part of a key is said to have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from noclone.errors import InputError
+from noclone.records import BlockProvenance
+from noclone.trust.formula import Atom, Formula, any_of
+
+PRE_SHARED_KEY = "pre-shared-key"
+SESSION = "@session"  # ends the name of an algorithm whose break matters only while the session lasts
+
+SENTENCES = {
+    "link": "The devices of link {name} betray it: source or detectors tell more than the proof allows for.",
+    "bootstrap": "What authenticated the first block of link {name} was known to an attacker while it was in use, "
+    "so that he could sit in the middle.",
+    "fibre": "The process that simulates the light of link {name} knows everything: who controls it has the key.",
+    "seed": "The randomness of link {name} came from a number that is written down: who has it computes the key again.",
+    "recording": "The detections of link {name} came from a file that holds both parties' secrets: "
+    "who reads it has the key.",
+    "site": "Site {name} holds the key by design (KME, key store, key-encryption key, applications and the "
+    "ETSI 014 hop between them): who controls it has the key.",
+    "node": "Node {name} handled the key in the clear: who controls it has the key.",
+    "alg": "{name} is broken, today or at any time later, by somebody who recorded what it protected.",
+}
+SENTENCE_OF_A_SESSION = (
+    "{name} was broken while it authenticated the session, so that an attacker could sit in the middle; "
+    "a break afterwards harms nothing."
+)
+
+
+def formula_of_block(block: BlockProvenance) -> Formula:
+    """Return when a block leaks in transit, between its two ends."""
+    kinds = ["link", "bootstrap"]
+    if block.origin.kind == "simulated":
+        kinds.append("fibre")
+    if block.origin.kind == "recorded":
+        kinds.append("recording")
+    if block.origin.seeded:
+        kinds.append("seed")
+    atoms = [Atom(kind, block.link) for kind in kinds]
+    if block.bootstrap != PRE_SHARED_KEY:
+        atoms.append(Atom("alg", block.bootstrap))
+    return any_of(*atoms)
+
+
+def formula_of_key(blocks: Sequence[BlockProvenance], *, master_site: str, slave_site: str) -> Formula:
+    """Return when a key leaks end to end, the two sites included.
+
+    Args:
+        blocks: Those that the key was cut from.
+        master_site: Name of the node that serves the master SAE.
+        slave_site: Name of the node that serves the slave SAE.
+    """
+    _refuse_none(blocks)
+    sites = {master_site, slave_site}
+    nodes = {node for block in blocks for node in (block.alice, block.bob)} - sites
+    return any_of(
+        *(formula_of_block(block) for block in blocks),
+        *(Atom("site", site) for site in sites),
+        *(Atom("node", node) for node in nodes),
+    )
+
+
+def explain(atom: Atom) -> str:
+    """Say in one plain sentence what it means that this atom betrays the key."""
+    if atom.kind == "alg" and atom.name.endswith(SESSION):
+        return SENTENCE_OF_A_SESSION.format(name=atom.name.removesuffix(SESSION))
+    return SENTENCES.get(atom.kind, "{kind}:{name} is compromised.").format(kind=atom.kind, name=atom.name)
+
+
+def claim(blocks: Sequence[BlockProvenance]) -> str:
+    """Say which kind of secrecy a key may claim; what lessens it comes first.
+
+    "information-theoretic" alone needs live hardware, unseeded randomness and pre-shared keys for every block.
+    """
+    _refuse_none(blocks)
+    if any(block.origin.seeded for block in blocks):
+        return "no secret: seeded randomness can be run again from a number that is written down"
+    kinds = {block.origin.kind for block in blocks}
+    algorithms = {block.bootstrap for block in blocks} - {PRE_SHARED_KEY}
+    lasting = sorted(name for name in algorithms if not name.endswith(SESSION))
+    passing = sorted(name.removesuffix(SESSION) for name in algorithms if name.endswith(SESSION))
+    secrecy = "information-theoretic"
+    if passing:
+        secrecy = f"computational only until the first session ended ({', '.join(passing)}), everlasting afterwards"
+    if lasting:
+        secrecy = f"computational ({', '.join(lasting)})"
+    if "recorded" in kinds:
+        return f"no secret: made of past data; with live devices it would be {secrecy}"
+    if "simulated" in kinds:
+        return f"about the model only, for the light is simulated: {secrecy}"
+    return secrecy
+
+
+def _refuse_none(blocks: Sequence[BlockProvenance]) -> None:
+    if not blocks:
+        raise InputError(
+            "a key without provenance has no trust formula: nothing is known of what it stands on",
+            hint="give the blocks that it was cut from",
+        )

@@ -1,0 +1,128 @@
+"""The verdict: true to the events, and never more than they show."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from noclone.audit.verdict import judge
+from noclone.events import EventLog
+from noclone.records import BlockProvenance, Origin
+
+
+def provenance(block: int, *, link: str = "a-b", kind: Any = "simulated", seeded: bool = False) -> dict[str, Any]:
+    origin = Origin(kind, seeded)
+    return BlockProvenance(
+        link, "ada", "ben", block, "decoy-bb84", origin, "wiesemann2024", "fixed-length", 1e-10, (block + 1) * 1e-10,
+        "pre-shared-key", 0.0,
+    ).to_json()  # fmt: skip
+
+
+def made(log: EventLog, block: int, **kind: Any) -> None:
+    for end in ("alice", "bob"):
+        log.add(
+            "block.distilled",
+            f"link:{kind.get('link', 'a-b')}",
+            block=block,
+            end=end,
+            secret_bits=1000,
+            qber=0.01,
+            assumptions=["The public channel is authenticated."],
+            provenance=provenance(block, **kind),
+        )
+
+
+def refused(log: EventLog, block: int, reason: str = "qber-too-high") -> None:
+    for end in ("alice", "bob"):
+        log.add("block.aborted", "link:a-b", block=block, end=end, reason=reason, message="25.4 % errors", qber=0.254)
+
+
+def text(log: EventLog) -> str:
+    return "\n".join(judge(log).lines())
+
+
+def test_nothing_happened_yet() -> None:
+    assert judge(EventLog()).code == "insufficient-evidence"
+
+
+def test_keys_of_simulated_light_are_never_called_secret_without_saying_so() -> None:
+    log = EventLog()
+    made(log, 0)
+    verdict = judge(log)
+    assert verdict.code == "secure-in-model"
+    assert "SIMULATED" in text(log)
+    assert all("in the model of its simulated light" in s for s in verdict.in_transit if "secret and equal" in s)
+    assert "fibre:a-b" in text(log), "who controls the light knows everything"
+
+
+def test_seeded_keys_are_no_secret() -> None:
+    log = EventLog()
+    made(log, 0, seeded=True)
+    assert "SEEDED" in text(log)
+    assert "They are no secret" in text(log)
+
+
+def test_both_ends_report_a_block_and_it_counts_once() -> None:
+    log = EventLog()
+    made(log, 0)
+    made(log, 1)
+    assert "2 blocks gave 2,000 secret bits" in text(log)
+    assert "probability of 2e-10" in text(log), "the epsilon is the summed one"
+
+
+def test_an_attack_changes_the_verdict_and_the_truth_is_told_apart() -> None:
+    log = EventLog()
+    made(log, 0)
+    for block in (1, 2):
+        log.add("light.sent", "link:a-b", block=block, attack="intercept-resend", strength=1.0)
+        refused(log, block)
+    verdict = judge(log)
+    assert verdict.code == "under-attack"
+    assert "No key of a refused block exists" in " ".join(verdict.happened)
+    assert verdict.truth == ("a-b: Eve was on blocks 1-2 (intercept-resend at strength 1); 2 were refused.",)
+    assert not any("Eve" in sentence for sentence in verdict.happened), "what only the simulator knows stays apart"
+    log.add("light.sent", "link:a-b", block=3, attack=None, strength=0.0)
+    made(log, 3)
+    assert judge(log).code == "secure-in-model"
+    assert "flow again" in judge(log).sentence
+
+
+def test_an_accepted_block_under_a_weak_attack_is_admitted() -> None:
+    log = EventLog()
+    log.add("light.sent", "link:a-b", block=0, attack="intercept-resend", strength=0.001)
+    made(log, 0)
+    assert "1 accepted (0), whose lengths pay" in judge(log).truth[0]
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"), [("authentication-failed", "under-attack"), ("too-few-detections", "no-key")]
+)
+def test_the_reason_decides_what_is_suspected(reason: str, code: str) -> None:
+    log = EventLog()
+    refused(log, 0, reason)
+    assert judge(log).code == code
+    assert not judge(log).in_transit, "without key there is nothing to claim"
+
+
+def test_the_worst_link_speaks() -> None:
+    log = EventLog()
+    made(log, 0, link="c-d")
+    refused(log, 0)
+    assert judge(log).code == "under-attack"
+
+
+def test_the_formula_is_there_for_machines() -> None:
+    log = EventLog()
+    made(log, 0)
+    data = json.loads(json.dumps(judge(log).to_json()))
+    assert "site:ada" in json.dumps(data["formula"])
+    assert data["code"] == "secure-in-model"
+
+
+def test_recorded_detections_do_not_blame_the_light_process() -> None:
+    log = EventLog()
+    made(log, 0, kind="recorded")
+    assert "fibre:a-b" not in text(log)
+    assert "SIMULATED" not in text(log)
