@@ -80,8 +80,8 @@ def test_an_attack_changes_the_verdict_and_the_truth_is_told_apart() -> None:
         refused(log, block)
     verdict = judge(log)
     assert verdict.code == "under-attack"
-    assert "No key of a refused block exists" in " ".join(verdict.happened)
-    assert verdict.truth == ("a-b: Eve was on blocks 1-2 (intercept-resend at strength 1); 2 were refused.",)
+    assert "A refused block gives no key" in " ".join(verdict.happened)
+    assert verdict.truth == ("a-b: Eve was on 2 blocks, 1-2 (intercept-resend at strength 1): 2 refused, 0 accepted.",)
     assert not any("Eve" in sentence for sentence in verdict.happened), "what only the simulator knows stays apart"
     log.add("light.sent", "link:a-b", block=3, attack=None, strength=0.0)
     made(log, 3)
@@ -93,7 +93,7 @@ def test_an_accepted_block_under_a_weak_attack_is_admitted() -> None:
     log = EventLog()
     log.add("light.sent", "link:a-b", block=0, attack="intercept-resend", strength=0.001)
     made(log, 0)
-    assert "1 accepted (0), whose lengths pay" in judge(log).truth[0]
+    assert "1 accepted (0), whose length pays" in judge(log).truth[0]
 
 
 @pytest.mark.parametrize(
@@ -126,3 +126,16 @@ def test_recorded_detections_do_not_blame_the_light_process() -> None:
     made(log, 0, kind="recorded")
     assert "fibre:a-b" not in text(log)
     assert "SIMULATED" not in text(log)
+
+
+def test_one_end_alone_is_heard_too() -> None:
+    """Bob's host has Bob's log only; and a block that one end alone released is no key."""
+    log = EventLog()
+    log.add(
+        "block.aborted", "link:a-b", block=0, end="bob", reason="qber-too-high", message="the peer gave up", qber=None
+    )
+    assert judge(log).code == "under-attack"
+    made(log, 1)
+    assert judge(log).code == "secure-in-model"
+    log.add("block.aborted", "link:a-b", block=1, end="alice", reason="peer-aborted", message="lost", qber=None)
+    assert "one end alone released 1 block (1)" in " ".join(judge(log).happened)

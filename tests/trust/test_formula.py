@@ -155,8 +155,21 @@ def test_atoms_are_read_as_they_are_written():
 
 @pytest.mark.parametrize(
     "data",
-    [None, 1, True, [], {}, {"any": "node:a"}, {"any": [], "all": []}, {"of": ["node:a"]}, {"at_least": 1}]
-    + [{"at_least": True, "of": ["node:a"]}, {"at_least": 1.0, "of": ["node:a"]}, {"any": [3]}, {"none": []}],
+    [
+        None,
+        1,
+        True,
+        [],
+        {},
+        {"any": "node:a"},
+        {"any": [], "all": []},
+        {"of": ["node:a"]},
+        {"at_least": 1},
+        {"at_least": True, "of": ["node:a"]},
+        {"at_least": 1.0, "of": ["node:a"]},
+        {"any": [3]},
+        {"none": []},
+    ],
 )
 def test_what_is_no_formula_is_refused(data):
     with pytest.raises(InputError):

@@ -7,7 +7,7 @@ key is no secret, and a link that refuses its blocks has no key to speak of.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,27 +29,38 @@ EVE_REASONS = frozenset({"qber-too-high", "leak-above-agreed", "authentication-f
 
 @dataclass(slots=True)
 class LinkEvidence:
-    """What the events say about one link.
+    """What the events say about one link, by block number.
 
     Args:
-        refused_last: Reason of the newest block if it was refused, else empty.
-        truth: Blocks on which Eve was, by what the simulator alone knows: block number to (attack, strength).
+        rates: Error rates of the blocks that gave key.
+        refused: Reason and message of the blocks that gave none.
+        truth: Blocks on which Eve was, by what the simulator alone knows: attack and strength.
     """
 
     link: str
-    made: list[BlockProvenance] = field(default_factory=list)
+    blocks: dict[int, BlockProvenance] = field(default_factory=dict)
     secret_bits: int = 0
     rates: list[float] = field(default_factory=list)
     assumptions: dict[str, None] = field(default_factory=dict)
     refused: dict[int, tuple[str, str]] = field(default_factory=dict)
-    refused_last: str = ""
     alarms: list[str] = field(default_factory=list)
     truth: dict[int, tuple[str, float]] = field(default_factory=dict)
 
     @property
+    def made(self) -> list[BlockProvenance]:
+        """Blocks that gave key."""
+        return list(self.blocks.values())
+
+    @property
+    def refused_last(self) -> str:
+        """Reason of the newest block if it was refused, else empty."""
+        newest = max(self.refused, default=-1)
+        return self.refused[newest][0] if newest >= max(self.blocks, default=0) else ""
+
+    @property
     def code(self) -> str:
         """The link's own verdict."""
-        if not self.made and not self.refused:
+        if not self.blocks and not self.refused:
             return UNKNOWN
         if not self.refused_last:
             return SECURE
@@ -130,30 +141,27 @@ def judge(events: Iterable[Event]) -> Verdict:
 
 
 def gather(events: Iterable[Event]) -> dict[str, LinkEvidence]:
-    """Sort events by link. Both ends of a served link report a block: each is counted once."""
+    """Sort events by link. Both ends of a served link report a block: it is counted once."""
     links: dict[str, LinkEvidence] = {}
     for event in events:
         kind, _, name = event.subject.partition(":")
-        if kind != "link":
-            continue
-        evidence = links.setdefault(name, LinkEvidence(name))
-        if event.data.get("end") != "bob":
-            _take(evidence, event)
+        if kind == "link":
+            _take(links.setdefault(name, LinkEvidence(name)), event)
     return links
 
 
 def _take(evidence: LinkEvidence, event: Event) -> None:
     data = event.data
     match event.kind:
-        case "block.distilled":
-            evidence.made.append(BlockProvenance.from_json(data["provenance"]))
+        case "block.distilled" if data["block"] not in evidence.blocks:
+            evidence.blocks[data["block"]] = BlockProvenance.from_json(data["provenance"])
             evidence.secret_bits += data["secret_bits"]
             evidence.rates.append(data["qber"])
             evidence.assumptions.update(dict.fromkeys(data["assumptions"]))
-            evidence.refused_last = ""
         case "block.aborted":
-            evidence.refused[data["block"]] = (data["reason"], data["message"])
-            evidence.refused_last = data["reason"]
+            # The end that saw the numbers tells more than the one that was told.
+            if data["block"] not in evidence.refused or data.get("qber") is not None:
+                evidence.refused[data["block"]] = (data["reason"], data["message"])
         case "alarm.raised":
             evidence.alarms.append(f"{data['monitor']}: {data['message']}")
         case "light.sent" if data["attack"]:
@@ -165,18 +173,26 @@ def _happened(evidence: LinkEvidence) -> list[str]:
     if evidence.made:
         mean = sum(evidence.rates) / len(evidence.rates)
         sentences.append(
-            f"{evidence.link}: {len(evidence.made)} blocks gave {evidence.secret_bits:,} secret bits, "
+            f"{evidence.link}: {_blocks(evidence.made)} gave {evidence.secret_bits:,} secret bits, "
             f"at a mean error rate of {mean:.2%}."
         )
     if evidence.refused:
         numbers = sorted(evidence.refused)
         reason, message = evidence.refused[numbers[-1]]
         sentences.append(
-            f"{evidence.link}: {len(numbers)} blocks were refused ({_ranges(numbers)}), the newest because of "
-            f"{reason}: {message}. No key of a refused block exists at either end."
+            f"{evidence.link}: {_blocks(numbers)} refused ({_ranges(numbers)}), the newest because of "
+            f"{reason}: {message}. A refused block gives no key."
         )
     if evidence.alarms:
-        sentences.append(f"{evidence.link}: {len(evidence.alarms)} alarms, the newest: {evidence.alarms[-1]}.")
+        sentences.append(
+            f"{evidence.link}: {_plural(len(evidence.alarms), 'alarm')}, the newest: {evidence.alarms[-1]}."
+        )
+    torn = sorted(set(evidence.blocks) & set(evidence.refused))
+    if torn:
+        sentences.append(
+            f"{evidence.link}: one end alone released {_blocks(torn)} ({_ranges(torn)}); that key cannot be used, for "
+            "the other end's store does not hold it."
+        )
     if evidence.refused and not evidence.refused_last:
         sentences.append(f"{evidence.link}: it has recovered; its newest block gave key.")
     return sentences
@@ -209,7 +225,7 @@ def _across(links: Iterable[LinkEvidence]) -> tuple[str, ...]:
     names = [evidence.link for evidence in links if evidence.made]
     if not names:
         return ()
-    return (f"{len(names)} link{'s' if len(names) > 1 else ''}, no key is relayed: no node in between learns one.",)
+    return (f"{_plural(len(names), 'link')}, no key is relayed: no node in between learns one.",)
 
 
 def _rests_on(links: Iterable[LinkEvidence], blocks: list[BlockProvenance]) -> tuple[str, ...]:
@@ -239,19 +255,24 @@ def _truth(evidence: LinkEvidence) -> list[str]:
     names = sorted({f"{name} at strength {strength:g}" for name, strength in evidence.truth.values()})
     refused = [block for block in touched if block in evidence.refused]
     passed = [block for block in touched if block in accepted]
-    sentence = (
-        f"{evidence.link}: Eve was on blocks {_ranges(touched)} ({'; '.join(names)}); {len(refused)} were refused"
-    )
+    sentence = f"{evidence.link}: Eve was on {_blocks(touched)}, {_ranges(touched)} ({'; '.join(names)})"
+    sentence += f": {len(refused)} refused, {len(passed)} accepted"
     if passed:
-        sentence += (
-            f", {len(passed)} accepted ({_ranges(passed)}), whose lengths pay for what the proof says she can know"
-        )
+        sentence += f" ({_ranges(passed)}), whose length pays for what the proof says she can know"
     return [sentence + "."]
 
 
 def _formula(evidence: LinkEvidence) -> Formula:
     newest = evidence.made[-1]
     return formula_of_key(evidence.made, master_site=newest.alice, slave_site=newest.bob)
+
+
+def _blocks(blocks: Sized) -> str:
+    return _plural(len(blocks), "block")
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
 def _ranges(numbers: list[int]) -> str:

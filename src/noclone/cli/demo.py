@@ -156,7 +156,8 @@ class _Story:
                 return receive_file(client, sealed, receiver=receiver.id, out=out, spool_folder=spool)
 
         sent = await asyncio.to_thread(send)
-        self.tell(f"   one-time pad of {grouped(sent.pad_bits)} fresh bits, {grouped(sent.bytes)} bytes on the wire")
+        wire_bytes = sealed.stat().st_size
+        self.tell(f"   one-time pad of {grouped(sent.pad_bits)} fresh bits, {grouped(wire_bytes)} bytes on the wire")
         received = await asyncio.to_thread(receive)
         digest = hashlib.sha256(self.source.read_bytes()).hexdigest()
         same = received.sha256 == digest == hashlib.sha256(out.read_bytes()).hexdigest()

@@ -20,8 +20,9 @@ import noclone
 
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON document instead of text.")]
 
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
-stdout = Console(highlight=False, soft_wrap=True)
+# A pipe gets whole lines; a terminal gets lines wrapped between words.
+stderr = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+stdout = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 def show(data: Any, lines: Iterable[str], *, as_json: bool) -> None:

@@ -119,15 +119,17 @@ class LinkMonitor:
         self._log = log
         self._expected = dict(expected)
         self._alpha = alpha
+        self._seen: dict[str, int] = {}
         self.stop: Callable[[], None] = log.listen(self._hear)
 
     def _hear(self, event: Event) -> None:
-        if event.kind not in ("block.distilled", "block.aborted") or event.data.get("end") == "bob":
+        if event.kind not in ("block.distilled", "block.aborted"):
             return
         kind, _, link = event.subject.partition(":")
-        counts = counts_of(event.data)
-        if kind != "link" or link not in self._expected or counts is None:
+        counts, block = counts_of(event.data), event.data["block"]
+        if kind != "link" or link not in self._expected or counts is None or block <= self._seen.get(link, -1):
             return
+        self._seen[link] = block  # the other end reports the same block
         alarms = watch_gains(counts, self._expected[link], self._alpha)
         error = watch_error_rate(counts, self._expected[link], self._alpha)
         for alarm in [error, *alarms] if error else alarms:
