@@ -46,6 +46,7 @@ app = App(
     version_flags=["--version"],
     help_flags=["--help", "-h"],
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # `run_command` says how it ends
 )
 for _group, _module, _name, _help in COMMANDS:
     app.command(f"noclone.cli.{_module}:{_name}", name=_name, group=_group, help=_help)

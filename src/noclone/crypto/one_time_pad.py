@@ -1,8 +1,8 @@
 """The one-time pad with a one-time tag: secrecy and authenticity that no amount of computing can break.
 
-In: a pad that both ends share and nobody used before, and a record.  Out: ciphertext and tag, or the record again.
-The first 32 bytes of the pad are the key of a Wegman-Carter tag (Poly1305, Bernstein 2005), the rest is added to the
-plaintext (Vernam 1926; Shannon 1949: perfect secrecy). Encrypt, then authenticate header and ciphertext.
+In: a pad that both ends share and that nobody used before, a public header, a message.  Out: ciphertext and tag.
+The first 32 bytes of the pad key the tag (`wegman_carter`), the others are added to the message (Shannon, 1949,
+"Communication theory of secrecy systems", section 10). Encrypt-then-MAC: the tag covers header and ciphertext.
 """
 
 from __future__ import annotations
@@ -10,99 +10,99 @@ from __future__ import annotations
 import numpy as np
 
 from noclone.crypto.wegman_carter import KEY_BYTES, TAG_BYTES, OneTimeKey, OneTimeTagger
-from noclone.errors import AuthenticationError, KeysExhausted
+from noclone.errors import KeysExhausted
+
+__all__ = ["KEY_BYTES", "TAG_BYTES", "OneTimePad", "erase", "pad_bytes"]
 
 
-def pad_bytes_for(plaintext_bytes: int) -> int:
-    """Return how long a pad must be."""
-    return KEY_BYTES + plaintext_bytes
-
-
-def xor(data: bytes | bytearray | memoryview, pad: memoryview) -> bytes:
-    """Add `pad` to `data`, bit by bit."""
-    return np.bitwise_xor(np.frombuffer(data, np.uint8), np.frombuffer(pad, np.uint8)).tobytes()
+def pad_bytes(message_bytes: int) -> int:
+    """Return how long a pad must be for a message."""
+    return KEY_BYTES + message_bytes
 
 
 class OneTimePad:
-    """A pad that seals or opens one record and is then gone. It never shows its bytes.
+    """A pad that seals, or opens, one message and is then gone. It never shows its bytes.
 
     Args:
-        pad: Taken over, and overwritten with zeros after use. Give a bytearray of your own; `bytes` cannot be erased.
+        pad: At least 32 bytes for the tag and one for each byte of the message. It is copied; erase your own.
     """
 
-    def __init__(self, pad: bytearray) -> None:
-        self._pad: bytearray | None = pad
+    def __init__(self, pad: bytes | bytearray | memoryview) -> None:
+        if len(pad) < KEY_BYTES:
+            raise KeysExhausted(f"a pad of {len(pad)} bytes cannot even key a tag, which takes {KEY_BYTES}")
+        if not np.any(np.frombuffer(pad, np.uint8)):
+            # An erased pad would send the message in the clear. A true one is all zero once in 2^256 or more.
+            raise KeysExhausted("a pad of zeros only was erased before: it cannot be used")
+        self._pad: bytearray | None = bytearray(pad)
 
-    def __len__(self) -> int:
-        return 0 if self._pad is None else len(self._pad)
-
-    def seal(self, header: bytes, plaintext: bytes | bytearray | memoryview) -> bytes:
-        """Return ciphertext and tag; the pad is then spent.
-
-        Args:
-            header: Authenticated, not encrypted.
-
-        Raises:
-            KeysExhausted: The pad is too short.
-            AuthenticationError: The pad was used before.
-        """
-        pad = self._take()
-        try:
-            tagger, stream = _parts(pad, len(plaintext))
-            ciphertext = xor(plaintext, stream)
-            _feed(tagger, header, ciphertext)
-            stream.release()
-            return ciphertext + tagger.tag()
-        finally:
-            pad[:] = bytes(len(pad))
-
-    def open(self, header: bytes, sealed: bytes | memoryview) -> bytes:
-        """Check the tag and return the plaintext; the pad is then spent.
+    def seal(self, header: bytes, message: bytes | bytearray | memoryview) -> tuple[bytes, bytes]:
+        """Spend the pad on one message; return its ciphertext and its tag.
 
         Raises:
-            KeysExhausted: The pad is too short.
-            AuthenticationError: The record or its header was altered, or the pad was used before.
+            KeysExhausted: The pad was used before, or is too short.
         """
-        pad = self._take()
+        key, stream = self._spend(len(message))
         try:
-            if len(sealed) < TAG_BYTES:
-                raise AuthenticationError("a sealed record is shorter than its tag")
-            ciphertext, tag = memoryview(sealed)[:-TAG_BYTES], bytes(sealed[-TAG_BYTES:])
-            tagger, stream = _parts(pad, len(ciphertext))
-            _feed(tagger, header, ciphertext)
-            tagger.verify(tag)
-            plaintext = xor(ciphertext, stream)
-            stream.release()
-            return plaintext
+            ciphertext = bytes(_xor(message, stream))
+            return ciphertext, _tagger(key, header, ciphertext).tag()
         finally:
-            pad[:] = bytes(len(pad))
+            erase(key)
+            erase(stream)
+
+    def open(self, header: bytes, ciphertext: bytes | bytearray | memoryview, tag: bytes) -> bytearray:
+        """Spend the pad on one ciphertext; return the message, if header and ciphertext are what was sealed.
+
+        Raises:
+            AuthenticationError: They are not; nothing was decrypted.
+            KeysExhausted: The pad was used before, or is too short.
+        """
+        key, stream = self._spend(len(ciphertext))
+        try:
+            _tagger(key, header, ciphertext).verify(tag)
+            return _xor(ciphertext, stream)
+        finally:
+            erase(key)
+            erase(stream)
+
+    @property
+    def spent(self) -> bool:
+        """Whether the pad was used, or erased."""
+        return self._pad is None
 
     def erase(self) -> None:
         """Forget the pad, as far as Python lets memory be forgotten."""
         if self._pad is not None:
-            self._pad[:] = bytes(len(self._pad))
+            erase(self._pad)
             self._pad = None
 
-    def _take(self) -> bytearray:
+    def _spend(self, message_bytes: int) -> tuple[bytearray, bytearray]:
         pad, self._pad = self._pad, None
         if pad is None:
-            raise AuthenticationError("a one-time pad was used twice")
-        return pad
+            raise KeysExhausted("a one-time pad was asked for twice")
+        try:
+            if len(pad) < pad_bytes(message_bytes):
+                raise KeysExhausted(
+                    f"a pad of {len(pad)} bytes is too short for a message of {message_bytes}",
+                    hint=f"the tag takes {KEY_BYTES} bytes of pad, the message one for each of its own",
+                )
+            return pad[:KEY_BYTES], pad[KEY_BYTES : pad_bytes(message_bytes)]
+        finally:
+            erase(pad)
 
 
-def _parts(pad: bytearray, plaintext_bytes: int) -> tuple[OneTimeTagger, memoryview]:
-    """Split a pad into the tag's key, made into a tagger, and as much key stream as is needed."""
-    needed = pad_bytes_for(plaintext_bytes)
-    if len(pad) < needed:
-        raise KeysExhausted(f"a pad of {len(pad)} bytes is too short: this record needs {needed}")
-    key = pad[:KEY_BYTES]
-    one_time = OneTimeKey(key)
-    key[:] = bytes(KEY_BYTES)
-    return one_time.tagger(), memoryview(pad)[KEY_BYTES:needed]
+def erase(secret: bytearray) -> None:
+    """Overwrite bytes with zeros. Copies that others made of them stay."""
+    secret[:] = bytes(len(secret))
 
 
-def _feed(tagger: OneTimeTagger, header: bytes, ciphertext: bytes | memoryview) -> None:
-    """Authenticate header and ciphertext, and where the one ends and the other begins."""
-    tagger.update(len(header).to_bytes(8, "big") + len(ciphertext).to_bytes(8, "big"))
-    tagger.update(header)
-    tagger.update(ciphertext)
+def _xor(data: bytes | bytearray | memoryview, stream: bytearray) -> bytearray:
+    out = bytearray(len(data))
+    np.bitwise_xor(np.frombuffer(data, np.uint8), np.frombuffer(stream, np.uint8), out=np.frombuffer(out, np.uint8))
+    return out
+
+
+def _tagger(key: bytearray, header: bytes, ciphertext: bytes | bytearray | memoryview) -> OneTimeTagger:
+    tagger = OneTimeKey(key).tagger()
+    tagger.update(len(header).to_bytes(8, "big") + header)  # the length, so that no header runs on into a message
+    tagger.update(memoryview(ciphertext))
+    return tagger

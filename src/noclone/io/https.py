@@ -17,7 +17,8 @@ from OpenSSL import SSL
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from noclone.io.tls import CONNECTIONS_MAX, OnRefused, TlsServer, TlsTransport
+from noclone.io.tls import CONNECTIONS_MAX, TlsServer, TlsTransport
+from noclone.io.tls_protocol import OnRefused
 
 Asgi = Callable[[dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
 

@@ -307,6 +307,6 @@ def schema() -> dict[str, Any]:
     """Return the JSON Schema of scenario files."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "noclone scenario",
         **Scenario.model_json_schema(by_alias=True),
+        "title": "noclone scenario",
     }

@@ -1,0 +1,123 @@
+"""The repository itself: no hosts, no secrets, true documents, a whole wheel."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def tracked() -> list[Path]:
+    """Files that git knows, or that it would take."""
+    try:
+        listed = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT, check=True, capture_output=True, text=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not in a git checkout")
+    return [path for name in listed.stdout.splitlines() if (path := ROOT / name).is_file()]
+
+
+def text_files() -> list[tuple[Path, str]]:
+    found = []
+    for path in tracked():
+        try:
+            found.append((path.relative_to(ROOT), path.read_text(encoding="utf-8")))
+        except UnicodeDecodeError:
+            continue
+    return found
+
+
+def test_no_file_names_a_package_index() -> None:
+    hosts = re.compile("|".join(["py" + "pi.org", "python" + "hosted", "registry." + "npmjs", "--index" + "-url http"]))
+    named = [str(path) for path, text in text_files() if hosts.search(text)]
+    assert named == []
+
+
+def test_locks_pin_every_package_by_hash() -> None:
+    for name in ("requirements.lock", "requirements-dev.lock", "requirements-uv.lock"):
+        text = (ROOT / name).read_text()
+        packages = re.findall(r"^[a-z0-9][\w.\-\[\]]*==", text, re.MULTILINE | re.IGNORECASE)
+        entries = re.split(r"^(?=[a-zA-Z0-9])", text, flags=re.MULTILINE)[1:]
+        assert len(entries) == len(packages) > 0, name
+        assert all("--hash=sha256:" in entry for entry in entries), name
+
+
+def test_the_locks_agree() -> None:
+    def versions(name: str) -> dict[str, str]:
+        found = re.findall(r"^([\w.\-]+)==([^\s;\\]+)", (ROOT / name).read_text(), re.MULTILINE)
+        return dict(found)
+
+    user, dev = versions("requirements.lock"), versions("requirements-dev.lock")
+    assert {name: dev.get(name) for name in user} == user
+
+
+def test_no_secret_and_no_private_path_is_in_the_tree() -> None:
+    begin = "-----BEGIN " + "(EC |RSA |ENCRYPTED |)PRIVATE KEY"
+    paths = "/(root|home|tmp)/[a-z]|/work" + "/"
+    for path, text in text_files():
+        assert not re.search(begin, text), path
+        if path.suffix in (".py", ".toml", ".md", ".lock", ""):
+            assert not re.search(paths, text), path
+
+
+def test_links_in_the_documents_lead_somewhere() -> None:
+    for path, text in text_files():
+        if path.suffix != ".md":
+            continue
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+            if "://" not in target:
+                assert (ROOT / path.parent / target).exists(), f"{path} links to {target}"
+
+
+def test_decisions_are_numbered_once() -> None:
+    numbers = [path.name[:3] for path in (ROOT / "docs" / "decisions").glob("*.md")]
+    assert sorted(numbers) == sorted(set(numbers))
+
+
+def test_modules_stay_small_and_say_what_they_are() -> None:
+    for path, text in text_files():
+        if path.parts[:1] == ("src",) and path.suffix == ".py":
+            assert text.startswith('"""'), f"{path} does not say what it is"
+            assert text.count("\n") <= 450, f"{path} has {text.count(chr(10))} lines: split it"
+
+
+def test_every_dependency_is_used() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    modules = {"pyopenssl": "OpenSSL", "sqlalchemy": "sqlalchemy"}
+    source = "\n".join(text for path, text in text_files() if path.parts[:1] == ("src",))
+    for requirement in project["dependencies"]:
+        name = re.split(r"[<>=~\[]", requirement)[0]
+        module = modules.get(name, name)
+        assert re.search(rf"^\s*(import|from) {module}\b", source, re.MULTILINE), f"{name} is not used"
+
+
+def test_the_readme_names_commands_that_exist() -> None:
+    from noclone.cli.main import COMMANDS
+
+    known = {name for _, _, name, _ in COMMANDS}
+    named = set(re.findall(r"`noclone ([a-z]+)", (ROOT / "README.md").read_text()))
+    assert named <= known
+    assert len(named) >= 8
+
+
+def test_everything_that_runs_is_in_the_wheel(tmp_path: Path) -> None:
+    code = "import hatchling.build, sys; print(hatchling.build.build_wheel(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    if "No module named 'hatchling'" in done.stderr:
+        pytest.skip("hatchling is not installed")
+    assert done.returncode == 0, done.stderr
+    import zipfile
+
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    packaged = [p for p in tracked() if p.is_relative_to(ROOT / "src")]
+    missing = [str(p) for p in packaged if str(p.relative_to(ROOT / "src")) not in names]
+    assert missing == []
