@@ -13,7 +13,7 @@ import pytest
 from noclone.apps import files
 from noclone.apps.files import receive_file, send_file
 from noclone.apps.sealed import Header, KeyRef, padded_length, read_header, record_head, seal_record
-from noclone.client import Key, KeyContainer, Refusal
+from noclone.client import Key, KeyContainer, Refusal, Status
 from noclone.errors import AuthenticationError, InputError, KeysExhausted, KmeError, StoreError
 
 SIZES = [0, 1, 56, 57, 1000, 65_527, 65_528, 65_529, 65_536, 200_000]
@@ -372,7 +372,7 @@ def test_a_key_that_waits_in_the_spool_speaks_for_its_own_master_alone(tmp_path:
 
     class Kme:
         def status(self, slave: str) -> Any:
-            raise AssertionError("a receiver asks for no status")
+            return Status("kme-a", "kme-b", "sae-b", slave, 256, 10, 10, 128, 65_536, 64, 0)
 
         def enc_keys(self, *_: Any, **__: Any) -> Any:
             raise AssertionError("a receiver takes no new keys")

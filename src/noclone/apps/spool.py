@@ -41,7 +41,7 @@ class SpooledPad:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """One file of the spool: whose keys they are, the keys as [id, bytes, simulated], and sealed pads behind its head."""
+    """One file of the spool: whose keys, the keys as [id, bytes, simulated], and the sealed pads behind its head."""
 
     path: Path
     head: bytes
