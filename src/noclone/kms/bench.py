@@ -1,0 +1,183 @@
+"""How many keys a second two live KMEs hand out: enc_keys over kept-alive mutual TLS, durable at both ends.
+
+Everything runs on this machine over loopback: each KME in a process of its own, the clients in a third.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from OpenSSL import SSL
+
+from noclone.bits import words_from_bytes
+from noclone.events import EventLog
+from noclone.io import tls
+from noclone.kms.service import KmeFiles, KmeService
+from noclone.kms.store import Store
+from noclone.records import BlockProvenance, Origin, SecretKey
+
+SAES = {"sae-a": "alder", "sae-b": "birch"}
+REQUEST = b"GET /api/v1/keys/sae-b/enc_keys HTTP/1.1\r\nHost: localhost\r\n\r\n"
+SETTLE_S = 0.5
+
+
+def bench_kme(*, seconds: float = 3.0, connections: int = 32, folder: Path | None = None) -> dict[str, Any]:
+    """Measure enc_keys for one 256-bit key a request.
+
+    Args:
+        seconds: How long to measure.
+        connections: Applications that ask at the same time, each over a connection of its own.
+        folder: Where the stores lie; it should be on the disk that is to be measured.
+
+    Returns:
+        requests_per_s, p50_ms and p99_ms of the answers, and what was measured with.
+    """
+    with tempfile.TemporaryDirectory(prefix="noclone-bench-", dir=folder) as temporary:
+        place = Path(temporary)
+        _make_certificates(place)
+        with _two_kmes(place, n_bytes=1 << 20) as port:
+            context = tls.client_context(place / "sae.crt", place / "sae.key", place / "kme-ca.crt")
+            times = asyncio.run(_load(context, port, connections, seconds))
+    times.sort()
+    return {
+        "requests_per_s": round(len(times) / seconds, 1),
+        "p50_ms": round(1e3 * times[len(times) // 2], 2),
+        "p99_ms": round(1e3 * times[len(times) * 99 // 100], 2),
+        "connections": connections,
+        "requests": len(times),
+        "durable": "SQLite, WAL, synchronous=FULL, at both KMEs",
+    }
+
+
+async def _load(context: SSL.Context, port: int, connections: int, seconds: float) -> list[float]:
+    streams = [await tls.connect_streams(context, "127.0.0.1", port, name="localhost") for _ in range(connections)]
+    started = time.perf_counter()
+    begin, end = started + SETTLE_S, started + SETTLE_S + seconds
+    times: list[float] = []
+
+    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (sent := time.perf_counter()) < end:
+            writer.write(REQUEST)
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+            body = await reader.readexactly(length)
+            if not head.startswith(b"HTTP/1.1 200"):
+                raise RuntimeError(f"the KME answered {json.loads(body)['message']}")
+            answered = time.perf_counter()
+            if begin <= answered < end:
+                times.append(answered - sent)
+
+    await asyncio.gather(*(ask(reader, writer) for reader, writer, _ in streams))
+    for _, writer, _ in streams:
+        writer.close()
+    return times
+
+
+@contextmanager
+def _two_kmes(place: Path, n_bytes: int) -> Iterator[int]:
+    """Run two KMEs with one block of key; yield the port of the first one's door."""
+    origin = BlockProvenance(
+        "alder-birch", "alder", "birch", 0, "bench", Origin("simulated"), "none", "fixed-length", 1.0, 1.0, "none", 0.0
+    )
+    key = SecretKey(words_from_bytes(os.urandom(n_bytes)), 8 * n_bytes, origin)
+    spawn = multiprocessing.get_context("spawn")
+    pipes, processes = {}, []
+    try:
+        for name in ("alder", "birch"):
+            pipes[name], theirs = spawn.Pipe()
+            processes.append(spawn.Process(target=_serve, args=(place, name, key, theirs), daemon=True))
+            processes[-1].start()
+            theirs.close()
+        ports = {name: pipe.recv() for name, pipe in pipes.items()}
+        pipes["alder"].send(ports["birch"][1])
+        pipes["birch"].send(ports["alder"][1])
+        for pipe in pipes.values():
+            pipe.recv()
+        yield ports["alder"][0]
+    finally:
+        for pipe in pipes.values():
+            pipe.close()
+        for process in processes:
+            process.join(10)
+            if process.is_alive():
+                process.kill()
+
+
+def _serve(place: Path, name: str, key: SecretKey, pipe: Connection) -> None:
+    asyncio.run(_serve_async(place, name, key, pipe))
+
+
+async def _serve_async(place: Path, name: str, key: SecretKey, pipe: Connection) -> None:
+    peer = "birch" if name == "alder" else "alder"
+    files = KmeFiles(place / f"{name}.crt", place / f"{name}.key", place / "kme-ca.crt", place / "sae-ca.crt")
+    with Store.open(place / f"{name}.db", name=name, kek=os.urandom(32)) as store:
+        service = KmeService(store, SAES, files, peers=(peer,), events=EventLog(keep=1000))
+        await service.start()
+        try:
+            pipe.send((int(service.url.rsplit(":", 1)[1]), service.kme_port))
+            service.connect(peer, ("127.0.0.1", await asyncio.to_thread(pipe.recv)))
+            await service.connected(peer)
+            while not (await service.kme.deposit(key, peer) or not await asyncio.wrap_future(store.held(peer))):
+                await asyncio.sleep(0.05)
+                await service.kme.resume(peer)
+            pipe.send("ready")
+            await asyncio.to_thread(_wait_for_the_end, pipe)
+        finally:
+            await service.stop()
+
+
+def _wait_for_the_end(pipe: Connection) -> None:
+    try:
+        pipe.recv()
+    except EOFError:
+        return
+
+
+def _make_certificates(place: Path) -> None:
+    """Make what the bench needs; `noclone pki` makes the real thing, in a layer above this one."""
+    import datetime as dt
+    import ipaddress
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    now = dt.datetime.now(dt.UTC)
+
+    def certify(name: str, uri: str | None, signer: tuple[x509.Name, ec.EllipticCurvePrivateKey] | None) -> Any:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        issuer, issuer_key = signer or (subject, key)
+        builder = x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
+        builder = builder.not_valid_before(now - dt.timedelta(hours=1)).not_valid_after(now + dt.timedelta(hours=1))
+        builder = builder.add_extension(x509.BasicConstraints(ca=uri is None, path_length=None), critical=True)
+        if uri is not None:
+            names = [x509.UniformResourceIdentifier(uri), x509.DNSName("localhost")]
+            names_and_address = [*names, x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            builder = builder.add_extension(x509.SubjectAlternativeName(names_and_address), critical=False)
+        pem = builder.sign(issuer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        (place / f"{name}.crt").write_bytes(pem)
+        path = place / f"{name}.key"
+        path.touch(mode=0o600)
+        path.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        return subject, key
+
+    kme_ca, sae_ca = certify("kme-ca", None, None), certify("sae-ca", None, None)
+    for name in ("alder", "birch"):
+        certify(name, tls.kme_uri(name), kme_ca)
+    certify("sae", tls.sae_uri("sae-a"), sae_ca)

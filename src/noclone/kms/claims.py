@@ -1,0 +1,172 @@
+"""The promise, at the master's end: make keys of the oldest ready atoms of our direction.
+
+Functions on a connection, run by `commits`. What is claimed has left the pool for good; the bytes are in memory alone,
+for the master is the only one here who gets them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select
+
+from noclone.errors import KeysExhausted, NocloneError, StoreError
+from noclone.kms.keys import Assignment, Reservation, Span, StoredKey, direction_of, key_id_of
+from noclone.kms.pools import LEFT, provenance_of
+from noclone.kms.reservations import NEW_KEYS, Pool, key_row, remove
+from noclone.kms.sealing import Sealer
+from noclone.kms.tables import atom, block
+from noclone.records import BlockProvenance
+
+EXPIRY_MARGIN_S = 5.0  # a master takes no key that the other end, whose clock may be ahead, is about to erase
+
+READY_BLOCKS = tuple(
+    select(block.c.id, block.c.link, block.c.number, block.c.salt, block.c.provenance, left.label("left"))
+    .where(
+        block.c.peer == bindparam("peer"), block.c.state == "ready", left > 0, block.c.expires_s > bindparam("after")
+    )
+    .order_by(block.c.id)
+    .with_for_update()
+    for left in LEFT
+)
+FIRST_ATOMS = (
+    select(atom.c.position, atom.c.sealed)
+    .where(atom.c.block_id == bindparam("block"), atom.c.direction == bindparam("way"))
+    .order_by(atom.c.position)
+    .limit(bindparam("count"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What one request of a master asks of a pool."""
+
+    request: str
+    master: str
+    slaves: tuple[str, ...]
+    number: int
+    size_bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """One atom out of the pool."""
+
+    link: str
+    block: int
+    position: int
+    value: bytes
+    provenance: BlockProvenance
+
+
+def claim(
+    connection: Connection, sealer: Sealer, pool: Pool, wants: Sequence[Want], now_s: float, expires_s: float
+) -> list[list[Reservation] | NocloneError]:
+    """Make keys of the oldest ready atoms of our direction: for each request all that it wants, or nothing."""
+    direction = direction_of(pool.kme, pool.peer)
+    needs = [want.number * _atoms_each(want, pool) for want in wants]
+    chosen, available = _choose(connection, pool, direction, sum(needs), now_s)
+    granted, spare = [], available
+    for need in needs:
+        granted.append(need <= spare)
+        spare -= need if granted[-1] else 0
+    taken = _take(connection, sealer, pool, direction, chosen, available - spare)
+    out: list[list[Reservation] | NocloneError] = []
+    rows: list[dict[str, Any]] = []
+    start = 0
+    for want, need, yes in zip(wants, needs, granted, strict=True):
+        if not yes:
+            out.append(_exhausted(pool, need, spare))
+            continue
+        keys = _make_keys(taken[start : start + need], want, pool, direction)
+        start += need
+        rows += [key_row(made.assignment, pool.peer, "master", None, now_s, expires_s) for made in keys]
+        out.append(keys)
+    if rows:
+        connection.execute(NEW_KEYS, rows)
+    return out
+
+
+def _atoms_each(want: Want, pool: Pool) -> int:
+    return -(-want.size_bits // pool.unit_bits)
+
+
+def _exhausted(pool: Pool, need: int, spare: int) -> KeysExhausted:
+    return KeysExhausted(
+        f"the pool with {pool.peer} holds {spare * pool.unit_bits} bits of key for masters here; "
+        f"{need * pool.unit_bits} were asked for",
+        hint="wait until the link has distilled more, or ask for less",
+    )
+
+
+def _choose(
+    connection: Connection, pool: Pool, direction: int, count: int, now_s: float
+) -> tuple[list[tuple[Any, int]], int]:
+    """Return the blocks to take `count` atoms from, with how many each has, and how many that makes in all."""
+    chosen: list[tuple[Any, int]] = []
+    available = 0
+    for row in connection.execute(READY_BLOCKS[direction], {"peer": pool.peer, "after": now_s + EXPIRY_MARGIN_S}):
+        chosen.append((row, row.left))
+        available += row.left
+        if available >= count:
+            break
+    return chosen, available
+
+
+def _take(
+    connection: Connection,
+    sealer: Sealer,
+    pool: Pool,
+    direction: int,
+    chosen: Sequence[tuple[Any, int]],
+    count: int,
+) -> list[_Taken]:
+    """Take the first `count` atoms of the chosen blocks out of the pool."""
+    taken: list[_Taken] = []
+    removals: list[tuple[int, list[int]]] = []
+    for row, left in chosen:
+        share = min(left, count - len(taken))
+        if not share:
+            break
+        atoms = connection.execute(FIRST_ATOMS, {"block": row.id, "way": direction, "count": share}).all()
+        if len(atoms) != share:
+            raise StoreError(f"the key store lost atoms of block {row.number} of {row.link}", hint="it is damaged")
+        opener = sealer.block(row.salt, pool.kme, pool.peer, row.link, row.number)
+        provenance = provenance_of(row.provenance)
+        taken += [
+            _Taken(row.link, row.number, position, opener.open(direction, position, sealed), provenance)
+            for position, sealed in atoms
+        ]
+        removals.append((row.id, [position for position, _ in atoms]))
+    for block_id, positions in removals:
+        remove(connection, block_id, direction, positions)
+    return taken
+
+
+def _make_keys(taken: Sequence[_Taken], want: Want, pool: Pool, direction: int) -> list[Reservation]:
+    """Make keys: atoms joined, and cut to the size that was asked for."""
+    each = _atoms_each(want, pool)
+    out = []
+    for start in range(0, len(taken), each):
+        atoms = taken[start : start + each]
+        spans = _spans(atoms)
+        promise = Assignment(
+            key_id_of(spans[0], direction), want.request, want.master, want.slaves, want.size_bits, spans
+        )
+        value = b"".join([one.value for one in atoms])[: want.size_bits // 8]
+        origins = tuple(dict.fromkeys(one.provenance for one in atoms))
+        out.append(Reservation(promise, StoredKey(promise.key_id, value, origins)))
+    return out
+
+
+def _spans(atoms: Sequence[_Taken]) -> tuple[Span, ...]:
+    spans: list[Span] = []
+    for one in atoms:
+        last = spans[-1] if spans else None
+        if last and (last.link, last.block, last.first + last.count) == (one.link, one.block, one.position):
+            spans[-1] = Span(last.link, last.block, last.first, last.count + 1)
+        else:
+            spans.append(Span(one.link, one.block, one.position, 1))
+    return tuple(spans)

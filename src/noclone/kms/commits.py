@@ -1,0 +1,148 @@
+"""Group commit: many operations, one thread, one transaction, one sync of the disk.
+
+In: operations (functions on a connection).  Out: their results, each only after the commit that made it durable.
+An operation decides first and writes afterwards: one that refuses (a NocloneError, but no StoreError) has written
+nothing, and the others in its transaction go on. If anything else goes wrong the whole transaction is rolled back and
+each operation is tried in one of its own, so that one bad operation cannot take the others down.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from noclone.errors import NocloneError, StoreError
+from noclone.kms import failpoints
+from noclone.kms.tables import store_error
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+Item_contra = TypeVar("Item_contra", contravariant=True)
+T_co = TypeVar("T_co", covariant=True)
+Operation = Callable[[Connection], T]
+
+BATCH_MAX = 256
+
+
+class Group(Protocol[Item_contra, T_co]):
+    """Does the work of many requests of one kind with few statements. Equal groups are one group."""
+
+    def __call__(self, connection: Connection, items: Sequence[Item_contra]) -> Sequence[T_co | NocloneError]:
+        """Return an answer, or a refusal, for each item."""
+        ...
+
+    def __hash__(self) -> int: ...
+
+
+Queued = tuple[Operation[Any] | tuple[Group[Any, Any], Any], Future[Any]]
+
+
+class Commits:
+    """Run operations on one connection in one thread."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._queue: queue.SimpleQueue[Queued | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._closed = False
+        self.transactions = 0
+        self._thread = threading.Thread(target=self._work, name="key-store", daemon=True)
+        self._thread.start()
+
+    def submit(self, operation: Operation[T]) -> Future[T]:
+        """Queue an operation; its result comes when it is durable."""
+        future: Future[T] = Future()
+        self._put(operation, future)
+        return future
+
+    def join(self, group: Group[Item, T], item: Item) -> Future[T]:
+        """Queue an item for a group: all items of equal groups that are queued together are done in one call."""
+        future: Future[T] = Future()
+        self._put((group, item), future)
+        return future
+
+    def run(self, operation: Operation[T]) -> T:
+        """Run an operation and wait until it is durable."""
+        return self.submit(operation).result()
+
+    def close(self) -> None:
+        """Finish what is queued and end the thread."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()
+
+    def _put(self, work: Operation[Any] | tuple[Group[Any, Any], Any], future: Future[Any]) -> None:
+        with self._lock:
+            if self._closed:
+                raise StoreError("the key store is closed")
+            self._queue.put((work, future))
+
+    def _work(self) -> None:
+        open_for_work = True
+        while open_for_work:
+            item = self._queue.get()
+            batch = []
+            while item is not None:
+                if item[1].set_running_or_notify_cancel():
+                    batch.append(item)
+                if len(batch) >= BATCH_MAX:
+                    break
+                try:
+                    item = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            open_for_work = item is not None
+            if batch and not self._commit(batch):
+                for single in batch:
+                    self._commit([single], last_try=True)
+
+    def _commit(self, batch: list[Queued], *, last_try: bool = False) -> bool:
+        """Run a batch in one transaction; return whether every operation has its answer."""
+        outcomes: list[tuple[Future[Any], Any]] = []
+        groups: dict[Group[Any, Any], list[tuple[Any, Future[Any]]]] = {}
+        try:
+            with self._connection.begin():
+                for work, future in batch:
+                    if isinstance(work, tuple):
+                        groups.setdefault(work[0], []).append((work[1], future))
+                        continue
+                    try:
+                        outcomes.append((future, work(self._connection)))
+                    except StoreError:
+                        raise  # it may come in the middle of writing
+                    except NocloneError as refusal:
+                        outcomes.append((future, refusal))
+                for group, members in groups.items():
+                    answers = group(self._connection, [item for item, _ in members])
+                    outcomes += [(future, answer) for (_, future), answer in zip(members, answers, strict=True)]
+                failpoints.reach("before the commit")
+            failpoints.reach("after the commit")
+        except Exception as error:
+            if last_try or len(batch) == 1:
+                for _, future in batch:
+                    future.set_exception(self._as_refusal(error))
+                return True
+            return False
+        self.transactions += 1
+        for future, answer in outcomes:
+            if isinstance(answer, NocloneError):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+        return True
+
+    @staticmethod
+    def _as_refusal(error: Exception) -> Exception:
+        if isinstance(error, SQLAlchemyError | sqlite3.Error):
+            return store_error("the key store could not do what it must; nothing was changed", error)
+        return error

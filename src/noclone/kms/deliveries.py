@@ -1,0 +1,104 @@
+"""The delivery rules: each recipient that was named gets a key once; the last one's leave erases it.
+
+Functions on a connection, run by `commits`; each decides first and writes afterwards. A key is marked as delivered
+before it is sent: if the answer is lost on its way, that recipient's copy is burned, never sent twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BindParameter, Connection, Row, bindparam, insert, select, update
+
+from noclone.errors import NocloneError, StoreError
+from noclone.kms.keys import NOT_FOUND, Refused, StoredKey
+from noclone.kms.pools import provenance_of
+from noclone.kms.sealing import Sealer
+from noclone.kms.tables import block, delivery, key
+from noclone.records import BlockProvenance
+
+IDS: BindParameter[str] = bindparam("ids", expanding=True)
+FOR_MASTER = select(key.c.key_id, key.c.master).where(
+    key.c.key_id.in_(IDS), key.c.role == "master", key.c.state == "reserved"
+)
+ERASE = update(key).where(key.c.key_id.in_(IDS)).values(state="erased", sealed=None, ended_s=bindparam("now"))
+KEYS = select(key).where(key.c.key_id.in_(IDS))
+PROMISED = select(delivery.c.key_id, delivery.c.delivered_s).where(
+    delivery.c.key_id.in_(IDS), delivery.c.recipient == bindparam("who")
+)
+WAITING = select(delivery.c.key_id).where(delivery.c.key_id.in_(IDS), delivery.c.delivered_s.is_(None))
+DELIVER = (
+    update(delivery)
+    .where(delivery.c.key_id.in_(IDS), delivery.c.recipient == bindparam("who"))
+    .values(delivered_s=bindparam("now"))
+)
+PROVENANCE = select(block.c.provenance).where(block.c.link == bindparam("link"), block.c.number == bindparam("number"))
+NEW_DELIVERIES = insert(delivery)
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """Keys that one master is about to get."""
+
+    master: str
+    key_ids: tuple[str, ...]
+
+
+def deliver_to_masters(
+    connection: Connection, handovers: Sequence[Handover], now_s: float
+) -> list[NocloneError | None]:
+    """Note that masters get their keys: none may have expired, been voided, or been given out before."""
+    ids = [key_id for handover in handovers for key_id in handover.key_ids]
+    free = {row.key_id: row.master for row in connection.execute(FOR_MASTER, {"ids": ids})}
+    out: list[NocloneError | None] = []
+    rows = []
+    for handover in handovers:
+        if all(free.pop(key_id, None) == handover.master for key_id in handover.key_ids):
+            rows += [{"key_id": i, "recipient": handover.master, "delivered_s": now_s} for i in handover.key_ids]
+            out.append(None)
+        else:
+            out.append(StoreError("a key was about to be delivered twice, or after its end", hint="ask for new keys"))
+    if rows:
+        connection.execute(ERASE, {"ids": [row["key_id"] for row in rows], "now": now_s})
+        connection.execute(NEW_DELIVERIES, rows)
+    return out
+
+
+def collect(
+    connection: Connection, sealer: Sealer, recipient: str, master: str, key_ids: Sequence[str], now_s: float
+) -> list[StoredKey]:
+    """Hand keys to a slave, all or none; erase those that nobody else waits for.
+
+    Raises:
+        Refused: 401 if it was not named for each (ETSI GS QKD 014, clause 6.3), 400 if one is not here any more.
+    """
+    ids = list(key_ids)
+    rows = {row.key_id: row for row in connection.execute(KEYS, {"ids": ids})}
+    promised = {row.key_id: row.delivered_s for row in connection.execute(PROMISED, {"ids": ids, "who": recipient})}
+    if any(i in rows and not (i in promised and rows[i].role == "slave") for i in ids):
+        raise Refused(401, "this SAE was not named for every key that it asks for", "not-named")
+    for i in ids:
+        gone = i not in rows or rows[i].state != "reserved" or promised[i] is not None or rows[i].expires_s <= now_s
+        if gone or rows[i].master != master:
+            raise Refused(400, NOT_FOUND, "not-found", hint="a key is delivered once to each recipient, and expires")
+    out = [
+        StoredKey(i, sealer.open(rows[i].sealed, "key", i, rows[i].peer, "slave"), _provenance(connection, rows[i]))
+        for i in ids
+    ]
+    connection.execute(DELIVER, {"ids": ids, "who": recipient, "now": now_s})
+    waiting = set(connection.execute(WAITING, {"ids": ids}).scalars())
+    finished = [i for i in ids if i not in waiting]
+    if finished:
+        connection.execute(ERASE, {"ids": finished, "now": now_s})
+    return out
+
+
+def _provenance(connection: Connection, row: Row[Any]) -> tuple[BlockProvenance, ...]:
+    blocks = dict.fromkeys((link, number) for link, number, _, _ in json.loads(row.ranges))
+    return tuple(
+        provenance_of(connection.execute(PROVENANCE, {"link": link, "number": number}).scalar_one())
+        for link, number in blocks
+    )

@@ -1,0 +1,140 @@
+"""What the store and the KMEs say to each other about keys: typed, frozen, and never showing key bytes.
+
+A block of secret key is cut into atoms of equal size. Atom i of a block belongs to direction i % 2 and has position
+i // 2 in it: direction 0 serves masters at the KME whose name sorts first, direction 1 masters at the other. So two
+masters never choose the same atom, and a KME assigns positions of its own direction in rising order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from noclone.errors import KmeError
+from noclone.kms.sealing import encode
+from noclone.records import BlockProvenance
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A run of atoms of one block and direction."""
+
+    link: str
+    block: int
+    first: int
+    count: int
+
+    def to_json(self) -> list[Any]:
+        """Return plain JSON values."""
+        return [self.link, self.block, self.first, self.count]
+
+    @classmethod
+    def from_json(cls, data: Any) -> Span:
+        """Check and rebuild what `to_json` gave.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        match data:
+            case [str(link), int(block), int(first), int(count)]:
+                if not (0 <= block < 1 << 62 and 0 <= first < 1 << 40 and 0 < count < 1 << 24):
+                    raise ValueError("a span is out of range")
+                return cls(link, block, first, count)
+        raise ValueError("a span is [link, block, first, count]")
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The promise that a key is for these applications and no others. Public; this is what one KME tells another."""
+
+    key_id: str
+    request: str
+    master: str
+    slaves: tuple[str, ...]
+    size_bits: int
+    spans: tuple[Span, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "key_id": self.key_id,
+            "request": self.request,
+            "master": self.master,
+            "slaves": list(self.slaves),
+            "size_bits": self.size_bits,
+            "spans": [span.to_json() for span in self.spans],
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Assignment:
+        """Check and rebuild what `to_json` gave.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        match data:
+            case {
+                "key_id": str(key_id),
+                "request": str(request),
+                "master": str(master),
+                "slaves": [*slaves],
+                "size_bits": int(size_bits),
+                "spans": [*spans],
+            } if slaves and spans and all(isinstance(slave, str) for slave in slaves):
+                return cls(key_id, request, master, tuple(slaves), size_bits, tuple(map(Span.from_json, spans)))
+        raise ValueError("an assignment lacks a field, or has one of the wrong type")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """A key on its way to an application."""
+
+    key_id: str
+    value: bytes = field(repr=False)
+    provenance: tuple[BlockProvenance, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A key that the master's KME has set aside, with its bytes, until the peer holds the same promise."""
+
+    assignment: Assignment
+    key: StoredKey
+
+
+class Refused(KmeError):
+    """A KME says no, in the words of ETSI GS QKD 014.
+
+    Args:
+        status: 400, 401 or 503.
+        message: The standard's own words where it has some.
+        reason: One stable word for programs.
+    """
+
+    def __init__(self, status: int, message: str, reason: str, *, hint: str = "", detail: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.reason = reason
+        self.detail = detail
+
+
+NOT_FOUND = "one or more keys specified are not found on KME"
+
+
+def direction_of(master_kme: str, slave_kme: str) -> int:
+    """Return which half of a pool serves masters at `master_kme`."""
+    return 0 if master_kme < slave_kme else 1
+
+
+def key_id_of(first: Span, direction: int) -> str:
+    """Return the id of the key that begins at an atom: both ends derive it, from public numbers alone.
+
+    A UUID of version 8 (RFC 9562, section 5.8), for its bits come from a hash of our own choice.
+    """
+    digest = hashlib.sha256(encode("noclone-key-1", first.link, first.block, direction, first.first)).digest()
+    number = int.from_bytes(digest[:16], "big")
+    number = number & ~(0xF << 76) | 0x8 << 76  # version
+    number = number & ~(0x3 << 62) | 0x2 << 62  # variant
+    return str(uuid.UUID(int=number))

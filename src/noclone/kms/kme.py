@@ -1,0 +1,351 @@
+"""The key-management entity (KME): who may have which key, and the promise between two of them.
+
+In: requests of applications (SAEs), whose identity is already proven, and messages of other KMEs.  Out: key containers,
+or `Refused`. The order of a promise: claimed here (durable), held by the peer (durable), given to the master (durable),
+then answered. No lock is held while waiting for the peer; a promise whose outcome is not known is voided at both ends
+before anything else, never used again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from noclone.errors import KeysExhausted, KmeError, NocloneError, StoreError
+from noclone.events import EventLog
+from noclone.kms.batching import Batcher
+from noclone.kms.keys import Assignment, Refused, Reservation, StoredKey
+from noclone.kms.labels import label
+from noclone.kms.pools import BlockName
+from noclone.kms.requests import EXTENSIONS_UNSUPPORTED, KeyRequest, bad_request
+from noclone.kms.reservations import Refusal
+from noclone.kms.store import Store
+from noclone.records import SecretKey
+
+ATTEMPTS_MAX = 4
+BATCH_KEYS_MAX = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class KmeSettings:
+    """What a KME lets an application ask for."""
+
+    max_key_size_bits: int = 65_536
+    min_key_size_bits: int = 64
+    max_keys_per_request: int = 128
+    max_additional_saes: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Keys for one application, and the two KMEs that hold them."""
+
+    keys: tuple[StoredKey, ...] = field(repr=False)
+    sites: tuple[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the key container of ETSI GS QKD 014, table 11. The result holds key; do not log it."""
+        return container(self.keys, self.sites)
+
+
+class PeerCalls(Protocol):
+    """What a KME asks of another: over TLS (`peer.PeerLink`), or straight in tests."""
+
+    name: str
+
+    @property
+    def connected(self) -> bool: ...
+
+    async def reserve(self, assignments: Sequence[Assignment]) -> Mapping[str, Refusal]: ...
+
+    async def void(self, key_ids: Sequence[str]) -> None: ...
+
+    async def blocks(self, blocks: Sequence[BlockName]) -> Sequence[BlockName]: ...
+
+
+class Kme:
+    """One site's key management.
+
+    Args:
+        store: Its keys. The store's name is the KME's id.
+        saes: All applications of the network, each with the KME that serves it.
+        settings: Limits.
+        events: Where to say what happened.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        saes: Mapping[str, str],
+        *,
+        settings: KmeSettings | None = None,
+        events: EventLog | None = None,
+    ) -> None:
+        self.name = store.name
+        self.store = store
+        self.saes = dict(saes)
+        self.settings = settings or KmeSettings()
+        self.events = events or EventLog(keep=1000)
+        self.peers: dict[str, PeerCalls] = {}
+        self._promises: dict[str, Batcher[Assignment, Mapping[str, Refusal]]] = {}
+        self._in_flight: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def add_peer(self, peer: PeerCalls) -> None:
+        """Make another KME known; call `resume` whenever it comes within reach."""
+        self.peers[peer.name] = peer
+        self._promises[peer.name] = Batcher(peer.reserve, BATCH_KEYS_MAX)
+
+    # For applications
+
+    async def status(self, caller: str, slave: str) -> dict[str, Any]:
+        """Answer what keys a master can have with a slave (ETSI GS QKD 014, clause 6.1)."""
+        peer = self._peer_of(caller, slave)
+        pool = await asyncio.wrap_future(self.store.pool(peer))
+        unit, capacity = self.store.settings.unit_bits, self.store.settings.capacity_bits
+        return {
+            "source_KME_ID": self.name,
+            "target_KME_ID": peer,
+            "master_SAE_ID": caller,
+            "slave_SAE_ID": slave,
+            "key_size": unit,
+            "stored_key_count": min(pool.ready_out_bits, capacity) // unit,
+            "max_key_count": capacity // unit,
+            "max_key_per_request": self.settings.max_keys_per_request,
+            "max_key_size": self.settings.max_key_size_bits,
+            "min_key_size": self.settings.min_key_size_bits,
+            "max_SAE_ID_count": self.settings.max_additional_saes,
+        }
+
+    async def enc_keys(self, caller: str, slave: str, request: KeyRequest) -> Delivered:
+        """Give a master new keys, once the slave's KME holds the promise of them (clause 6.2)."""
+        peer = self._peer_of(caller, slave)
+        slaves = self._slaves(slave, peer, request)
+        size_bits = self._size_bits(request)
+        name = str(uuid.uuid4())
+        self._in_flight.add(name)
+        try:
+            reservations = await self._promise(peer, caller, slaves, request.number, size_bits, name)
+            ids = [reservation.key.key_id for reservation in reservations]
+            await asyncio.wrap_future(self.store.deliver_to_master(ids, caller))
+        except KeysExhausted as error:
+            raise Refused(503, "not enough key is stored", "keys-exhausted", detail=error.message) from None
+        except StoreError as error:
+            self._settle_soon(peer, name)
+            raise Refused(503, "key data access error", "store-failed", detail=error.message) from None
+        except BaseException:
+            self._settle_soon(peer, name)
+            raise
+        finally:
+            self._in_flight.discard(name)
+        for reservation in reservations:
+            self._say_delivered(reservation.key, caller, caller, slaves)
+        return Delivered(tuple(reservation.key for reservation in reservations), (self.name, peer))
+
+    async def dec_keys(self, caller: str, master: str, key_ids: Sequence[str]) -> Delivered:
+        """Give a slave the keys that a master's request named it for, once (clause 6.3)."""
+        self._check_caller(caller)
+        if len(key_ids) > self.settings.max_keys_per_request:
+            raise bad_request(f"at most {self.settings.max_keys_per_request} keys can be asked for", "too-many-keys")
+        try:
+            keys = await asyncio.wrap_future(self.store.collect(caller, master, key_ids))
+        except StoreError as error:
+            raise Refused(503, "key data access error", "store-failed", detail=error.message) from None
+        for key in keys:
+            self._say_delivered(key, caller, master, (caller,))
+        return Delivered(tuple(keys), (self.saes[master], self.name))
+
+    # For links
+
+    async def deposit(self, secret: SecretKey, peer: str) -> bool:
+        """Take in a block of key that was distilled with `peer`; return whether both ends hold it now.
+
+        If the peer is out of reach, or does not hold it yet, its own deposit or the next `resume` makes it usable.
+        """
+        future = await asyncio.to_thread(self.store.deposit, secret, peer)
+        if not await asyncio.wrap_future(future):
+            return False
+        name = BlockName(
+            secret.provenance.link, secret.provenance.block, secret.n_bits // 8 // (self.store.settings.unit_bits // 8)
+        )
+        with contextlib.suppress(KmeError, OSError):
+            return name in await self._announce(peer, [name])
+        return False
+
+    async def resume(self, peer: str) -> None:
+        """Put things right with a peer that came within reach: void what is in doubt, compare blocks.
+
+        Raises:
+            KmeError: It went away again.
+        """
+        await self.settle(peer)
+        held = await asyncio.wrap_future(self.store.held(peer))
+        for start in range(0, len(held), BATCH_KEYS_MAX):
+            await self._announce(peer, held[start : start + BATCH_KEYS_MAX])
+
+    async def close(self) -> None:
+        """Let what is under way come to its end."""
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # For other KMEs. These never call out, so two KMEs cannot wait for each other.
+
+    async def on_reserve(self, peer: str, assignments: Sequence[Assignment]) -> dict[str, Refusal]:
+        """Hold the promises that a peer made to its masters; return the refused ones."""
+        fit: list[Assignment] = []
+        refused: dict[str, Refusal] = {}
+        for promise in assignments:
+            if self.saes.get(promise.master) != peer or any(self.saes.get(s) != self.name for s in promise.slaves):
+                refused[promise.key_id] = Refusal("malformed")
+            else:
+                fit.append(promise)
+        if fit:
+            answer = await asyncio.wrap_future(self.store.assign(peer, fit))
+            refused.update(answer)
+        return refused
+
+    async def on_void(self, peer: str, key_ids: Sequence[str]) -> None:
+        """Void keys that a peer's masters never got."""
+        await asyncio.wrap_future(self.store.void(peer, key_ids))
+
+    async def on_blocks(self, peer: str, blocks: Sequence[BlockName]) -> list[BlockName]:
+        """Hear which blocks a peer holds; return those that we hold too."""
+        return await asyncio.wrap_future(self.store.acknowledge(peer, blocks))
+
+    # Inside
+
+    def _check_caller(self, caller: str) -> None:
+        if self.saes.get(caller) != self.name:
+            raise Refused(401, "this SAE is not registered at this KME", "unknown-sae")
+
+    def _peer_of(self, caller: str, slave: str) -> str:
+        self._check_caller(caller)
+        peer = self.saes.get(slave)
+        if peer is None:
+            raise bad_request("the slave SAE is not known", "unknown-slave")
+        if peer == self.name:
+            raise bad_request("the slave SAE is served by this KME; no QKD key is shared with it", "same-kme")
+        return peer
+
+    def _slaves(self, slave: str, peer: str, request: KeyRequest) -> tuple[str, ...]:
+        if any(request.extension_mandatory):
+            raise bad_request(EXTENSIONS_UNSUPPORTED, "unsupported-extension")
+        slaves = (slave, *request.additional_slaves)
+        if len(slaves) - 1 > self.settings.max_additional_saes:
+            limit = self.settings.max_additional_saes
+            raise bad_request(f"at most {limit} additional_slave_SAE_IDs can be given", "too-many-saes")
+        if len(set(slaves)) != len(slaves):
+            raise bad_request("a slave SAE appears twice", "duplicate-slave")
+        for other in slaves:
+            if self.saes.get(other) != peer:
+                raise bad_request("all slave SAEs shall be known and at the same KME", "unknown-slave", detail=other)
+        return slaves
+
+    def _size_bits(self, request: KeyRequest) -> int:
+        size_bits, limits = request.size or self.store.settings.unit_bits, self.settings
+        if size_bits % 8:
+            raise bad_request("size shall be a multiple of 8", "bad-size")
+        if not limits.min_key_size_bits <= size_bits <= limits.max_key_size_bits:
+            text = f"size shall be {limits.min_key_size_bits} to {limits.max_key_size_bits}"
+            raise bad_request(text, "bad-size")
+        if request.number > limits.max_keys_per_request:
+            raise bad_request(f"number shall be at most {limits.max_keys_per_request}", "bad-number")
+        return size_bits
+
+    async def _promise(
+        self, peer: str, master: str, slaves: tuple[str, ...], number: int, size_bits: int, name: str
+    ) -> list[Reservation]:
+        """Claim keys and have the peer hold the promise; replace those that it refuses."""
+        calls = self.peers.get(peer)
+        agreed: list[Reservation] = []
+        for _ in range(ATTEMPTS_MAX):
+            if calls is None or not calls.connected:
+                raise Refused(503, "the other KME cannot be reached", "peer-unreachable", detail=peer)
+            claimed = await asyncio.wrap_future(
+                self.store.claim(
+                    peer,
+                    master=master,
+                    slaves=slaves,
+                    number=number - len(agreed),
+                    size_bits=size_bits,
+                    request=name,
+                )
+            )
+            try:
+                refused = await self._promises[peer].call([reservation.assignment for reservation in claimed])
+            except (KmeError, OSError) as error:
+                raise Refused(503, "the other KME went away", "peer-unreachable", detail=str(error)) from None
+            agreed += [reservation for reservation in claimed if reservation.key.key_id not in refused]
+            lost = [(r.assignment, refused[r.key.key_id]) for r in claimed if r.key.key_id in refused]
+            if not lost:
+                return agreed
+            self.events.add(
+                "key.refused",
+                f"kme:{peer}",
+                reasons=sorted({refusal.reason for _, refusal in lost}),
+                keys=[promise.key_id for promise, _ in lost],
+            )
+            ids = [promise.key_id for promise, _ in lost]
+            await asyncio.wrap_future(self.store.give_up(ids, lost))
+        raise Refused(503, "the two KMEs do not hold the same keys", "stores-differ", detail=peer)
+
+    async def _announce(self, peer: str, blocks: Sequence[BlockName]) -> list[BlockName]:
+        """Tell a peer which blocks we hold; those that it holds too become usable."""
+        calls = self.peers.get(peer)
+        if calls is None or not calls.connected:
+            return []
+        both = list(await calls.blocks(blocks))
+        await asyncio.wrap_future(self.store.acknowledge(peer, both))
+        return both
+
+    async def settle(self, peer: str) -> None:
+        """Void, at both ends, keys that masters here were promised and never got."""
+        calls = self.peers.get(peer)
+        if calls is None or not calls.connected:
+            return
+        found = await asyncio.wrap_future(self.store.undelivered(peer))
+        doubtful = [key_id for key_id, request in found if request not in self._in_flight]
+        for start in range(0, len(doubtful), BATCH_KEYS_MAX):
+            ids = doubtful[start : start + BATCH_KEYS_MAX]
+            await calls.void(ids)
+            await asyncio.wrap_future(self.store.give_up(ids))
+
+    def _settle_soon(self, peer: str, request: str) -> None:
+        self._in_flight.discard(request)
+
+        async def settle() -> None:
+            with contextlib.suppress(NocloneError, OSError):
+                await self.settle(peer)
+
+        task = asyncio.create_task(settle())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _say_delivered(self, key: StoredKey, recipient: str, master: str, slaves: Sequence[str]) -> None:
+        self.events.add(
+            "key.delivered",
+            f"sae:{recipient}",
+            key_id=key.key_id,
+            master=master,
+            slave=slaves[0],
+            bits=8 * len(key.value),
+        )
+
+
+def container(keys: Sequence[StoredKey], sites: tuple[str, str]) -> dict[str, Any]:
+    """Return the key container of ETSI GS QKD 014, table 11, each key with what it stands on."""
+    labels = [label(key.provenance, sites) for key in keys]
+    out: dict[str, Any] = {
+        "keys": [
+            {"key_ID": key.key_id, "key": base64.b64encode(key.value).decode("ascii"), "key_extension": mark}
+            for key, mark in zip(keys, labels, strict=True)
+        ]
+    }
+    if any(mark["noclone_origin"] == "simulated" for mark in labels):
+        out["key_container_extension"] = {"noclone_notice": "simulated light: these keys are secret in the model only"}
+    return out

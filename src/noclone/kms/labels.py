@@ -1,0 +1,46 @@
+"""Labels: what a key container says about what its keys stand on, under names with our prefix, `noclone_`.
+
+In: the provenance of the blocks that a key was cut from.  Out: JSON values for `key_extension`. The weakest block
+speaks for the whole key: one simulated or seeded part makes all of it so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from noclone.records import BlockProvenance
+from noclone.trust.provenance import formula_of_key
+
+WEAKEST_FIRST = ("simulated", "recorded", "hardware")
+
+
+@lru_cache(maxsize=4096)
+def _label(blocks: tuple[BlockProvenance, ...], sites: tuple[str, str]) -> str:
+    formula = formula_of_key(blocks, master_site=sites[0], slave_site=sites[1])
+    kinds = {block.origin.kind for block in blocks}
+    text = json.dumps([block.to_json() for block in blocks], sort_keys=True, separators=(",", ":"))
+    return json.dumps(
+        {
+            "noclone_origin": next(kind for kind in WEAKEST_FIRST if kind in kinds),
+            "noclone_seeded": any(block.origin.seeded for block in blocks),
+            "noclone_links": sorted({block.link for block in blocks}),
+            "noclone_epsilon": math.fsum(block.epsilon for block in blocks),
+            "noclone_cumulative_epsilon": max(block.cumulative_epsilon for block in blocks),
+            "noclone_proofs": sorted({f"{block.proof} ({block.statement})" for block in blocks}),
+            "noclone_bootstrap": sorted({block.bootstrap for block in blocks}),
+            "noclone_leaks": str(formula),
+            "noclone_formula_sha256": formula.sha256(),
+            "noclone_provenance_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        }
+    )
+
+
+def label(blocks: Sequence[BlockProvenance], sites: tuple[str, str]) -> dict[str, Any]:
+    """Return the labels of a key that two sites hold. The formula says when it leaks: see `trust`."""
+    labels: dict[str, Any] = json.loads(_label(tuple(blocks), sites))
+    return labels

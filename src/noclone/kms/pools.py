@@ -1,0 +1,193 @@
+"""Pools: the blocks that two KMEs share, what is left of them, and their end.
+
+Functions on a connection, run by `commits`. A block is held when this end has it, ready when the other end has it as
+well (only then may its key be promised to anybody), spent when its last atom is gone, expired when its time is over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from noclone.kms.keys import direction_of
+from noclone.kms.tables import atom, block, key
+from noclone.records import BlockProvenance
+
+LEFT = (block.c.left_0, block.c.left_1)
+SEEN = (block.c.seen_0, block.c.seen_1)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockName:
+    """Which block, and how many atoms it was cut into."""
+
+    link: str
+    number: int
+    atoms: int
+
+    def to_json(self) -> list[Any]:
+        """Return plain JSON values."""
+        return [self.link, self.number, self.atoms]
+
+    @classmethod
+    def from_json(cls, data: Any) -> BlockName:
+        """Check and rebuild what `to_json` gave.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        match data:
+            case [str(link), int(number), int(atoms)] if 0 <= number < 1 << 62 and 0 <= atoms < 1 << 40:
+                return cls(link, number, atoms)
+        raise ValueError("a block's name is [link, number, atoms]")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A block at the door."""
+
+    peer: str
+    provenance: BlockProvenance
+    salt: bytes
+    created_s: float
+    expires_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep erased."""
+
+    blocks: int
+    keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where the atoms of a link are: they add up."""
+
+    deposited_bits: int
+    ready_bits: int
+    held_bits: int
+    promised_bits: int
+    delivered_bits: int
+    burned_bits: int
+
+
+@lru_cache(maxsize=1024)
+def provenance_of(text: str) -> BlockProvenance:
+    """Read a block's provenance as the table keeps it."""
+    return BlockProvenance.from_json(json.loads(text))
+
+
+def insert_block(connection: Connection, arrival: Arrival, atoms: list[dict[str, Any]]) -> bool:
+    """Take a block in; return False if it was here before."""
+    origin = arrival.provenance
+    known = select(block.c.id).where(block.c.link == origin.link, block.c.number == origin.block)
+    if connection.execute(known).first() is not None:
+        return False
+    values = {
+        "peer": arrival.peer,
+        "link": origin.link,
+        "number": origin.block,
+        "state": "held" if atoms else "spent",
+        "atoms": len(atoms),
+        "left_0": (len(atoms) + 1) // 2,
+        "left_1": len(atoms) // 2,
+        "seen_0": 0,
+        "seen_1": 0,
+        "salt": arrival.salt,
+        "provenance": json.dumps(origin.to_json()),
+        "created_s": arrival.created_s,
+        "expires_s": arrival.expires_s,
+    }
+    block_id = connection.execute(insert(block).returning(block.c.id), [values]).scalar_one()
+    if atoms:
+        connection.execute(insert(atom), [{**row, "block_id": block_id} for row in atoms])
+    return True
+
+
+def held(connection: Connection, peer: str) -> list[BlockName]:
+    """Return blocks that the peer has not acknowledged."""
+    rows = connection.execute(
+        select(block.c.link, block.c.number, block.c.atoms)
+        .where(block.c.peer == peer, block.c.state == "held")
+        .order_by(block.c.id)
+    )
+    return [BlockName(row.link, row.number, row.atoms) for row in rows]
+
+
+def acknowledge(connection: Connection, peer: str, blocks: Sequence[BlockName]) -> list[BlockName]:
+    """Make blocks ready that both ends hold; return those that this end holds, or held."""
+    ours = []
+    for name in blocks:
+        row = connection.execute(
+            select(block.c.id, block.c.state).where(
+                block.c.peer == peer,
+                block.c.link == name.link,
+                block.c.number == name.number,
+                block.c.atoms == name.atoms,
+            )
+        ).first()
+        if row is None or row.state == "expired":
+            continue
+        if row.state == "held":
+            connection.execute(update(block).where(block.c.id == row.id).values(state="ready"))
+        ours.append(name)
+    return ours
+
+
+def totals(connection: Connection, kme: str, peer: str, unit_bits: int, now_s: float) -> tuple[int, int, int, int]:
+    """Return ready bits of both directions, held bits, and the number of reserved keys."""
+    rows = connection.execute(
+        select(block.c.state, func.sum(block.c.left_0), func.sum(block.c.left_1))
+        .where(block.c.peer == peer, block.c.state.in_(("held", "ready")), block.c.expires_s > now_s)
+        .group_by(block.c.state)
+    )
+    left = {state: (int(left_0), int(left_1)) for state, left_0, left_1 in rows}
+    ready, waiting = left.get("ready", (0, 0)), left.get("held", (0, 0))
+    reserved = connection.execute(
+        select(func.count()).select_from(key).where(key.c.state == "reserved", key.c.peer == peer)
+    ).scalar_one()
+    out = direction_of(kme, peer)
+    return ready[out] * unit_bits, ready[1 - out] * unit_bits, sum(waiting) * unit_bits, int(reserved)
+
+
+def sweep(connection: Connection, now_s: float) -> Swept:
+    """Erase blocks and keys whose time is over; their rows stay."""
+    old = [
+        row.id
+        for row in connection.execute(
+            select(block.c.id).where(block.c.state.in_(("held", "ready")), block.c.expires_s <= now_s)
+        )
+    ]
+    for block_id in old:
+        connection.execute(delete(atom).where(atom.c.block_id == block_id))
+        connection.execute(update(block).where(block.c.id == block_id).values(state="expired", left_0=0, left_1=0))
+    ended = connection.execute(
+        update(key)
+        .where(key.c.state == "reserved", key.c.expires_s <= now_s)
+        .values(state="expired", sealed=None, ended_s=now_s)
+    )
+    return Swept(len(old), ended.rowcount)
+
+
+def account(connection: Connection, link: str, unit_bits: int) -> Account:
+    """Add up where a link's atoms are."""
+    deposited = ready = waiting = 0
+    for row in connection.execute(select(block).where(block.c.link == link)):
+        deposited += row.atoms
+        left = row.left_0 + row.left_1
+        ready += left if row.state == "ready" else 0
+        waiting += left if row.state == "held" else 0
+    by_state = {"reserved": 0, "erased": 0}
+    for row in connection.execute(select(key.c.ranges, key.c.state)):
+        count = sum(span[3] for span in json.loads(row.ranges) if span[0] == link)
+        by_state[row.state] = by_state.get(row.state, 0) + count
+    burned = deposited - ready - waiting - by_state["reserved"] - by_state["erased"]
+    bits = [n * unit_bits for n in (deposited, ready, waiting, by_state["reserved"], by_state["erased"], burned)]
+    return Account(*bits)

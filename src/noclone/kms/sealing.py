@@ -1,0 +1,135 @@
+"""Encryption at rest: every secret of the store, sealed under a key-encryption key (KEK) that is not in the store.
+
+In: secret bytes and what they are (purpose, id, pool, role).  Out: sealed bytes that open only as the same thing.
+AES-256-GCM (NIST SP 800-38D). Nothing is sealed under the KEK itself: each context gets its own key by keyed BLAKE2b
+(RFC 7693, a PRF), so that no AES key comes near the 2^32 invocations that SP 800-38D, section 8.3, allows with random
+nonces.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from noclone.errors import StoreError
+
+KEK_BYTES = 32
+NONCE_BYTES = 12
+SALT_BYTES = 16
+
+
+def load_kek(path: Path) -> bytes:
+    """Read a key-encryption key: 64 hexadecimal digits in a file that only its owner can read.
+
+    Raises:
+        StoreError: It is missing, malformed, or others can read it.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise StoreError(
+            f"the key-encryption key {path} cannot be read ({error.strerror})",
+            hint="make one with `noclone pki`, or bring back the one that this store was made with",
+        ) from None
+    with os.fdopen(descriptor, "rb") as file:
+        state = os.fstat(file.fileno())
+        if stat.S_IMODE(state.st_mode) & 0o077 or state.st_uid not in (os.geteuid(), 0):
+            raise StoreError(
+                f"others than its owner can use the key-encryption key {path}", hint=f"chmod 600 {path}, and own it"
+            )
+        text = file.read(4 * KEK_BYTES)
+    try:
+        kek = bytes.fromhex(text.decode("ascii").strip())
+    except ValueError:
+        kek = b""
+    if len(kek) != KEK_BYTES:
+        raise StoreError(f"{path} holds no key-encryption key", hint="it must be 64 hexadecimal digits")
+    return kek
+
+
+def encode(*parts: str | int | bytes) -> bytes:
+    """Join the parts so that no two different lists give the same bytes: each with its length in front."""
+    out = bytearray()
+    for part in parts:
+        data = part if isinstance(part, bytes) else str(part).encode()
+        out += len(data).to_bytes(4, "big") + data
+    return bytes(out)
+
+
+class Sealer:
+    """Seal and open the secrets of one store. Its repr shows nothing."""
+
+    def __init__(self, kek: bytes, store_id: str) -> None:
+        if len(kek) != KEK_BYTES:
+            raise StoreError(f"a key-encryption key has {KEK_BYTES} bytes, this one {len(kek)}")
+        self._kek = bytes(kek)
+        self._store_id = store_id
+
+    def _subkey(self, context: bytes) -> bytes:
+        bound = encode("noclone-seal-1", self._store_id, context)
+        return hashlib.blake2b(bound, key=self._kek, digest_size=32).digest()
+
+    def fingerprint(self, secret: bytes) -> str:
+        """Return a number that tells secrets apart and says nothing about them without the KEK."""
+        return hashlib.blake2b(secret, key=self._subkey(b"fingerprint"), digest_size=16).hexdigest()
+
+    def seal(self, secret: bytes, *context: str | int) -> bytes:
+        """Seal bytes as what `context` says they are."""
+        bound = encode(*context)
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + AESGCM(self._subkey(bound)).encrypt(nonce, secret, bound)
+
+    def open(self, sealed: bytes, *context: str | int) -> bytes:
+        """Open what `seal` made.
+
+        Raises:
+            StoreError: It was altered, or it is something else, or another KEK sealed it.
+        """
+        bound = encode(*context)
+        try:
+            return AESGCM(self._subkey(bound)).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)
+        except (InvalidTag, ValueError):
+            raise StoreError(
+                f"a stored secret ({context[0]}) does not open: it was altered, or sealed under another key",
+                hint="do not use this store; restore it, or delete it at both ends and distil anew",
+            ) from None
+
+    def block(self, salt: bytes, *context: str | int) -> BlockSealer:
+        """Return what seals the atoms of one block. `salt` is random and fresh for each deposit."""
+        assert len(salt) == SALT_BYTES
+        return BlockSealer(self._subkey(encode("block", salt, *context)), encode(*context))
+
+
+class BlockSealer:
+    """Seal the atoms of one block under a key of their own, with their place as the nonce."""
+
+    def __init__(self, key: bytes, context: bytes) -> None:
+        self._cipher = AESGCM(key)
+        self._context = context
+
+    def seal(self, direction: int, position: int, atom: bytes) -> bytes:
+        """Seal one atom; each place is sealed once in the life of this key."""
+        return self._cipher.encrypt(_place(direction, position), atom, self._context)
+
+    def open(self, direction: int, position: int, sealed: bytes) -> bytes:
+        """Open one atom.
+
+        Raises:
+            StoreError: It was altered or stands in another place than it was sealed for.
+        """
+        try:
+            return self._cipher.decrypt(_place(direction, position), sealed, self._context)
+        except (InvalidTag, ValueError):
+            raise StoreError(
+                "stored key does not open: it was altered, moved, or sealed under another key",
+                hint="do not use this store; restore it, or delete it at both ends and distil anew",
+            ) from None
+
+
+def _place(direction: int, position: int) -> bytes:
+    return direction.to_bytes(4, "big") + position.to_bytes(8, "big")

@@ -1,0 +1,145 @@
+"""A KME that runs: its store, its two doors (one for applications, one for other KMEs), its calls to its peers.
+
+In: names, addresses and files.  Out: a service to start and stop. The doors listen on this machine alone unless told
+otherwise, and have an authority each: an application's certificate is worth nothing at the KMEs' door.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from noclone.errors import NocloneError
+from noclone.events import EventLog
+from noclone.io import tls
+from noclone.io.https import HttpsServer
+from noclone.kms.etsi014 import application
+from noclone.kms.kme import Kme, KmeSettings
+from noclone.kms.peer import PeerLink, PeerServer
+from noclone.kms.store import Store
+
+SWEEP_INTERVAL_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class KmeFiles:
+    """Where a KME's certificates lie; `network.pki.load_kme` finds them."""
+
+    certificate: Path
+    key: Path
+    kme_ca: Path
+    sae_ca: Path
+
+
+class KmeService:
+    """One KME, serving.
+
+    Args:
+        store: Its keys; the service does not close it.
+        saes: All applications of the network, each with its KME.
+        files: Certificates and authorities.
+        peers: The KMEs that it shares links with.
+        settings: Limits of what can be asked for.
+        events: Where to say what happened.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        saes: Mapping[str, str],
+        files: KmeFiles,
+        *,
+        peers: tuple[str, ...] = (),
+        settings: KmeSettings | None = None,
+        events: EventLog | None = None,
+    ) -> None:
+        self.kme = Kme(store, saes, settings=settings, events=events)
+        self._files = files
+        self._door: HttpsServer | None = None
+        self._peer_server = PeerServer(self.kme, peers)
+        self._links: dict[str, PeerLink] = {}
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def start(
+        self, *, host: str = "127.0.0.1", etsi014_port: int = 0, kme_port: int = 0, sae_connections_max: int = 256
+    ) -> None:
+        """Open both doors.
+
+        Raises:
+            NocloneError: A port is taken, or certificates cannot be used.
+        """
+        files = self._files
+        await self._peer_server.start(
+            tls.server_context(files.certificate, files.key, files.kme_ca), host=host, port=kme_port
+        )
+        try:
+            self._door = await HttpsServer.start(
+                application(self.kme),
+                tls.server_context(files.certificate, files.key, files.sae_ca),
+                host=host,
+                port=etsi014_port,
+                connections_max=sae_connections_max,
+                on_refused=self._refused,
+            )
+        except BaseException:
+            await self._peer_server.stop()
+            raise
+        self._sweeper = asyncio.create_task(self._sweep())
+
+    def connect(self, peer: str, address: tuple[str, int]) -> None:
+        """Call another KME at its KME door, now and whenever the connection is lost."""
+        files = self._files
+        context = tls.client_context(files.certificate, files.key, files.kme_ca)
+        link = PeerLink(self.kme, peer, address, context)
+        self._links[peer] = link
+        self.kme.add_peer(link)
+        link.start()
+
+    async def connected(self, peer: str, timeout_s: float = 10.0) -> bool:
+        """Wait until a peer can be called; return whether it can."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not self._links[peer].connected:
+                    await asyncio.sleep(0.01)
+        return self._links[peer].connected
+
+    @property
+    def url(self) -> str:
+        """Where applications find it."""
+        assert self._door is not None
+        return self._door.url
+
+    @property
+    def kme_port(self) -> int:
+        """Where other KMEs find it."""
+        return self._peer_server.port
+
+    async def stop(self) -> None:
+        """Finish what is under way and close both doors."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sweeper
+        if self._door is not None:
+            await self._door.stop()
+        await self.kme.close()
+        for link in self._links.values():
+            await link.stop()
+        await self._peer_server.stop()
+
+    def _refused(self, reason: str, address: str) -> None:
+        self.kme.events.add("tls.refused", f"kme:{self.kme.name}", plane="sae", reason=reason, address=address)
+
+    async def _sweep(self) -> None:
+        """Erase now and then what has outlived its time, and settle what is in doubt."""
+        while True:
+            await asyncio.sleep(min(SWEEP_INTERVAL_S, self.kme.store.settings.lifetime_s / 4))
+            with contextlib.suppress(NocloneError, OSError):
+                swept = await asyncio.wrap_future(self.kme.store.sweep())
+                if swept.blocks or swept.keys:
+                    self.kme.events.add("key.expired", f"kme:{self.kme.name}", blocks=swept.blocks, keys=swept.keys)
+                for peer in self.kme.peers:
+                    await self.kme.settle(peer)

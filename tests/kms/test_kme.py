@@ -1,0 +1,442 @@
+"""The KME's rules, straight: who may have which key, and what happens when the other KME fails in the middle."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import uuid
+from typing import Any
+
+import pytest
+
+from noclone.errors import KmeError
+from noclone.kms.keys import Refused
+from noclone.kms.kme import Delivered, Kme, KmeSettings
+from noclone.kms.requests import KeyRequest
+from noclone.kms.store import Store, StoreSettings
+from noclone.trust.provenance import formula_of_key
+
+
+def wanted(**fields: Any) -> KeyRequest:
+    return KeyRequest.model_validate(fields)
+
+
+def ids(delivered: Delivered) -> list[str]:
+    return [key.key_id for key in delivered.keys]
+
+
+def values(delivered: Delivered) -> list[bytes]:
+    return [key.value for key in delivered.keys]
+
+
+async def refusal(call: Any) -> Refused:
+    with pytest.raises(Refused) as refused:
+        await call
+    return refused.value
+
+
+def test_two_requests_before_one_collection_lose_nothing(pair: Any) -> None:
+    async def story() -> None:
+        await pair.deposit()
+        first = await pair.a.enc_keys("sae-a", "sae-b", wanted(number=2))
+        second = await pair.a.enc_keys("sae-a", "sae-b", wanted(number=1, size=512))
+        got = await pair.b.dec_keys("sae-b", "sae-a", [*ids(second), *ids(first)])
+        assert values(got) == values(second) + values(first)
+
+    asyncio.run(story())
+
+
+def test_both_directions_work_and_never_share_a_byte(pair: Any) -> None:
+    async def story() -> None:
+        await pair.deposit(2048)
+        there = [await pair.a.enc_keys("sae-a", "sae-b", wanted(number=8)) for _ in range(4)]
+        back = [await pair.b.enc_keys("sae-b", "sae-a", wanted(number=8)) for _ in range(4)]
+        everything = [value for delivered in (*there, *back) for value in values(delivered)]
+        assert len(set(everything)) == 64
+        assert values(await pair.a.dec_keys("sae-a", "sae-b", ids(back[0]))) == values(back[0])
+        exhausted = await refusal(pair.a.enc_keys("sae-a", "sae-b", wanted()))
+        assert (exhausted.status, exhausted.reason) == (503, "keys-exhausted")
+
+    asyncio.run(story())
+
+
+def test_a_burst_beyond_the_stock_serves_exactly_the_stock(pair: Any) -> None:
+    async def story() -> None:
+        await pair.deposit(640)
+        calls = [pair.a.enc_keys("sae-a", "sae-b", wanted()) for _ in range(25)]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        served = [answer for answer in answers if isinstance(answer, Delivered)]
+        refused = [answer for answer in answers if isinstance(answer, Refused)]
+        assert (len(served), len(refused)) == (10, 15)
+        assert {answer.status for answer in refused} == {503}
+        for delivered in served:
+            assert values(await pair.b.dec_keys("sae-b", "sae-a", ids(delivered))) == values(delivered)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("caller", "slave", "fields", "status", "reason"),
+    [
+        ("nobody", "sae-b", {}, 401, "unknown-sae"),
+        ("sae-b", "sae-a", {}, 401, "unknown-sae"),  # a good SAE, at the wrong KME
+        ("sae-a", "nobody", {}, 400, "unknown-slave"),
+        ("sae-a", "sae-a2", {}, 400, "same-kme"),
+        ("sae-a", "sae-a", {}, 400, "same-kme"),
+        ("sae-a", "sae-b", {"size": 7}, 400, "bad-size"),
+        ("sae-a", "sae-b", {"size": 8}, 400, "bad-size"),
+        ("sae-a", "sae-b", {"size": 65_544}, 400, "bad-size"),
+        ("sae-a", "sae-b", {"number": 129}, 400, "bad-number"),
+        ("sae-a", "sae-b", {"additional_slave_SAE_IDs": ["sae-b"]}, 400, "duplicate-slave"),
+        ("sae-a", "sae-b", {"additional_slave_SAE_IDs": ["sae-b2", "sae-b2"]}, 400, "duplicate-slave"),
+        ("sae-a", "sae-b", {"additional_slave_SAE_IDs": ["sae-a2"]}, 400, "unknown-slave"),
+        ("sae-a", "sae-b", {"additional_slave_SAE_IDs": ["x"] * 17}, 400, "too-many-saes"),
+        ("sae-a", "sae-b", {"extension_mandatory": [{"abc_route": "direct"}]}, 400, "unsupported-extension"),
+    ],
+)
+def test_what_cannot_be_asked(
+    pair: Any, caller: str, slave: str, fields: dict[str, Any], status: int, reason: str
+) -> None:
+    async def story() -> None:
+        await pair.deposit()
+        before = pair.a.store.pool("birch").result()
+        refused = await refusal(pair.a.enc_keys(caller, slave, wanted(**fields)))
+        assert (refused.status, refused.reason) == (status, reason)
+        assert pair.a.store.pool("birch").result() == before
+
+    asyncio.run(story())
+
+
+def test_extensions_that_are_optional_or_empty_are_no_obstacle(pair: Any) -> None:
+    async def story() -> None:
+        await pair.deposit()
+        fields = {"extension_mandatory": [], "extension_optional": [{"abc_max_age": 30000}]}
+        assert len((await pair.a.enc_keys("sae-a", "sae-b", wanted(**fields))).keys) == 1
+
+    asyncio.run(story())
+
+
+def test_only_the_named_applications_get_a_copy_each_once(pair: Any) -> None:
+    async def story() -> None:
+        await pair.deposit()
+        shared = await pair.a.enc_keys("sae-a", "sae-b", wanted(additional_slave_SAE_IDs=["sae-b2"]))
+        assert (await refusal(pair.b.dec_keys("sae-b3", "sae-a", ids(shared)))).status == 401
+        assert (await refusal(pair.a.dec_keys("sae-a", "sae-a", ids(shared)))).status == 401
+        assert (await refusal(pair.a.dec_keys("sae-a2", "sae-a", ids(shared)))).status == 401
+        assert (await refusal(pair.b.dec_keys("sae-b", "sae-a2", ids(shared)))).status == 400
+        for sae in ("sae-b", "sae-b2"):
+            assert values(await pair.b.dec_keys(sae, "sae-a", ids(shared))) == values(shared)
+            assert (await refusal(pair.b.dec_keys(sae, "sae-a", ids(shared)))).status == 400
+
+    asyncio.run(story())
+
+
+def test_with_the_peer_out_of_reach_nothing_is_taken(pair: Any) -> None:
+    async def story() -> None:
+        await pair.deposit()
+        pair.peers["alder"].connected = False
+        before = pair.a.store.pool("birch").result()
+        refused = await refusal(pair.a.enc_keys("sae-a", "sae-b", wanted()))
+        assert (refused.status, refused.reason) == (503, "peer-unreachable")
+        assert pair.a.store.pool("birch").result() == before
+        pair.peers["alder"].connected = True
+        assert len((await pair.a.enc_keys("sae-a", "sae-b", wanted())).keys) == 1
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("fault", ["lost-request", "lost-answer"])
+def test_a_promise_whose_outcome_is_unknown_is_voided_at_both_ends(pair: Any, fault: str) -> None:
+    async def story() -> None:
+        await pair.deposit(640)
+        pair.peers["alder"].faults.append(fault)
+        assert (await refusal(pair.a.enc_keys("sae-a", "sae-b", wanted(number=2)))).status == 503
+        await pair.a.close()
+        assert pair.a.store.undelivered("birch").result() == []
+        assert pair.b.store.pool("alder").result().reserved_keys == 0
+        rest = await pair.a.enc_keys("sae-a", "sae-b", wanted(number=8))
+        assert values(await pair.b.dec_keys("sae-b", "sae-a", ids(rest))) == values(rest)
+
+    asyncio.run(story())
+
+
+def test_doubts_that_the_peer_could_not_hear_are_settled_when_it_is_back(pair: Any) -> None:
+    async def story() -> None:
+        await pair.deposit(640)
+        peer = pair.peers["alder"]
+        peer.faults.append("lost-answer")
+        original = peer.reserve
+
+        async def reserve_then_go(assignments: Any) -> Any:
+            try:
+                return await original(assignments)
+            finally:
+                peer.connected = False
+
+        peer.reserve = reserve_then_go
+        pair.a.add_peer(peer)
+        assert (await refusal(pair.a.enc_keys("sae-a", "sae-b", wanted()))).status == 503
+        await pair.a.close()
+        [(doubtful, _)] = pair.a.store.undelivered("birch").result()
+        assert pair.b.store.pool("alder").result().reserved_keys == 1
+        peer.connected = True
+        await pair.a.resume("birch")
+        assert pair.a.store.undelivered("birch").result() == []
+        assert (await refusal(pair.b.dec_keys("sae-b", "sae-a", [doubtful]))).status == 400
+
+    asyncio.run(story())
+
+
+def test_settling_leaves_requests_under_way_alone(pair: Any) -> None:
+    async def story() -> None:
+        await pair.deposit()
+        peer, gate = pair.peers["alder"], asyncio.Event()
+        original = peer.reserve
+
+        async def slow(assignments: Any) -> Any:
+            answer = await original(assignments)
+            await gate.wait()
+            return answer
+
+        peer.reserve = slow
+        pair.a.add_peer(peer)
+        request = asyncio.create_task(pair.a.enc_keys("sae-a", "sae-b", wanted()))
+        while not pair.b.store.pool("alder").result().reserved_keys:
+            await asyncio.sleep(0.01)
+        await pair.a.settle("birch")
+        gate.set()
+        delivered = await request
+        assert values(await pair.b.dec_keys("sae-b", "sae-a", ids(delivered))) == values(delivered)
+
+    asyncio.run(story())
+
+
+def test_an_application_that_hangs_up_leaves_no_promise_behind(pair: Any) -> None:
+    async def story() -> None:
+        await pair.deposit()
+        peer = pair.peers["alder"]
+        original, gate = peer.reserve, asyncio.Event()
+
+        async def slow(assignments: Any) -> Any:
+            answer = await original(assignments)
+            gate.set()
+            await asyncio.sleep(0.05)
+            return answer
+
+        peer.reserve = slow
+        pair.a.add_peer(peer)
+        request = asyncio.create_task(pair.a.enc_keys("sae-a", "sae-b", wanted()))
+        await gate.wait()
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        await pair.a.close()
+        assert pair.a.store.undelivered("birch").result() == []
+        assert pair.b.store.pool("alder").result().reserved_keys == 0
+
+    asyncio.run(story())
+
+
+def test_a_master_restored_from_a_backup_still_serves_fresh_keys_only(pair: Any, tmp_path: Any) -> None:
+    async def story() -> None:
+        await pair.deposit()
+        pair.a.store.close()
+        shutil.copy(tmp_path / "alder.db", tmp_path / "backup.db")
+        pair.b.store.close()
+        pair.open()
+        old = await pair.a.enc_keys("sae-a", "sae-b", wanted(number=5))
+        pair.close()
+        shutil.copy(tmp_path / "backup.db", tmp_path / "alder.db")
+        pair.open()
+        new = await pair.a.enc_keys("sae-a", "sae-b", wanted(number=5))
+        assert not set(values(new)) & set(values(old))
+        assert values(await pair.b.dec_keys("sae-b", "sae-a", ids(new))) == values(new)
+        assert values(await pair.b.dec_keys("sae-b", "sae-a", ids(old))) == values(old)
+        assert any(event.kind == "key.refused" for event in pair.a.events)
+
+    asyncio.run(story())
+
+
+def test_both_masters_at_once_do_not_wait_for_each_other(pair: Any) -> None:
+    async def story() -> None:
+        await pair.deposit(64 * 200)
+
+        async def many(kme: Kme, caller: str, slave: str) -> int:
+            return len([await kme.enc_keys(caller, slave, wanted(number=2)) for _ in range(10)])
+
+        async with asyncio.timeout(20):
+            done = await asyncio.gather(
+                *(many(pair.a, "sae-a", "sae-b") for _ in range(8)), *(many(pair.b, "sae-b", "sae-a") for _ in range(8))
+            )
+        assert done == [10] * 16
+
+    asyncio.run(story())
+
+
+def test_concurrent_use_delivers_each_key_once_and_keeps_every_promise(pair: Any) -> None:
+    async def story() -> None:
+        await pair.deposit(64 * 300)
+        seen: list[str] = []
+
+        async def work(n: int) -> None:
+            for _ in range(n):
+                delivered = await pair.a.enc_keys("sae-a", "sae-b", wanted(number=2))
+                seen.extend(ids(delivered))
+                twice = await asyncio.gather(
+                    pair.b.dec_keys("sae-b", "sae-a", ids(delivered)),
+                    pair.b.dec_keys("sae-b", "sae-a", ids(delivered)),
+                    return_exceptions=True,
+                )
+                got = [answer for answer in twice if isinstance(answer, Delivered)]
+                assert [values(answer) for answer in got] == [values(delivered)]
+
+        await asyncio.gather(*(work(10) for _ in range(15)))
+        assert len(seen) == len(set(seen)) == 300
+        assert pair.a.store.account("alder-birch").delivered_bits == 300 * 256
+
+    asyncio.run(story())
+
+
+def test_an_unknown_peer_plane_request_is_refused(pair: Any) -> None:
+    async def story() -> None:
+        await pair.deposit()
+        claimed = await asyncio.wrap_future(
+            pair.a.store.claim("birch", master="sae-a", slaves=["sae-b"], number=1, size_bits=256)
+        )
+        promise = claimed[0].assignment
+        assert [r.reason for r in (await pair.b.on_reserve("cedar", [promise])).values()] == ["malformed"]
+        assert await pair.b.on_reserve("alder", [promise]) == {}
+
+    asyncio.run(story())
+
+
+def test_status_says_what_there_is(pair: Any) -> None:
+    async def story() -> None:
+        await pair.deposit()
+        await pair.a.enc_keys("sae-a", "sae-b", wanted(number=4))
+        status = await pair.a.status("sae-a", "sae-b")
+        assert status == {
+            "source_KME_ID": "alder",
+            "target_KME_ID": "birch",
+            "master_SAE_ID": "sae-a",
+            "slave_SAE_ID": "sae-b",
+            "key_size": 256,
+            "stored_key_count": 60,
+            "max_key_count": (1 << 28) // 256,
+            "max_key_per_request": 128,
+            "max_key_size": 65_536,
+            "min_key_size": 64,
+            "max_SAE_ID_count": 16,
+        }
+
+    asyncio.run(story())
+
+
+def test_a_block_of_the_far_end_first_becomes_usable_when_ours_arrives(pair: Any, make_key: Any) -> None:
+    async def story() -> None:
+        key = make_key(0)
+        assert not await pair.b.deposit(key, "alder")
+        assert await pair.a.deposit(key, "birch")
+        assert not await pair.a.deposit(key, "birch")
+        assert len((await pair.b.enc_keys("sae-b", "sae-a", wanted())).keys) == 1
+
+    asyncio.run(story())
+
+
+def test_blocks_that_were_stored_apart_meet_on_resume(pair: Any, make_key: Any) -> None:
+    async def story() -> None:
+        key = make_key(0)
+        pair.peers["alder"].connected = pair.peers["birch"].connected = False
+        assert not await pair.a.deposit(key, "birch")
+        assert not await pair.b.deposit(key, "alder")
+        assert (await pair.a.status("sae-a", "sae-b"))["stored_key_count"] == 0
+        pair.peers["alder"].connected = True
+        await pair.a.resume("birch")
+        assert (await pair.a.status("sae-a", "sae-b"))["stored_key_count"] == 64
+        assert (await pair.b.status("sae-b", "sae-a"))["stored_key_count"] == 64
+
+    asyncio.run(story())
+
+
+def test_containers_say_that_simulated_keys_are_simulated(pair: Any, make_key: Any) -> None:
+    async def story() -> None:
+        for number, seeded in ((0, False), (1, True)):
+            key = make_key(number, 64, seeded=seeded)
+            await pair.a.deposit(key, "birch")
+            await pair.b.deposit(key, "alder")
+        delivered = await pair.a.enc_keys("sae-a", "sae-b", wanted(size=512))
+        container = delivered.to_json()
+        assert "simulated" in container["key_container_extension"]["noclone_notice"]
+        mark = container["keys"][0]["key_extension"]
+        assert mark["noclone_origin"] == "simulated"
+        assert mark["noclone_seeded"] is True  # one seeded part makes all of it so
+        assert mark["noclone_epsilon"] == pytest.approx(2e-10)
+        assert mark["noclone_cumulative_epsilon"] == pytest.approx(2e-10)
+        assert all(name.startswith("noclone_") for name in mark)
+        formula = formula_of_key(delivered.keys[0].provenance, master_site="alder", slave_site="birch")
+        assert (mark["noclone_leaks"], mark["noclone_formula_sha256"]) == (str(formula), formula.sha256())
+        same = (await pair.b.dec_keys("sae-b", "sae-a", ids(delivered))).to_json()
+        assert same["keys"][0] == container["keys"][0]
+        assert delivered.keys[0].value.hex() not in repr(delivered)
+
+    asyncio.run(story())
+
+
+def test_events_tell_who_got_which_key_and_never_the_key(pair: Any) -> None:
+    async def story() -> None:
+        await pair.deposit()
+        delivered = await pair.a.enc_keys("sae-a", "sae-b", wanted())
+        await pair.b.dec_keys("sae-b", "sae-a", ids(delivered))
+        [first] = [event for event in pair.a.events if event.kind == "key.delivered"]
+        [second] = [event for event in pair.b.events if event.kind == "key.delivered"]
+        assert first.data == {"key_id": ids(delivered)[0], "master": "sae-a", "slave": "sae-b", "bits": 256}
+        assert (first.subject, second.subject) == ("sae:sae-a", "sae:sae-b")
+        text = first.to_json() + second.to_json()
+        assert values(delivered)[0].hex() not in text
+
+    asyncio.run(story())
+
+
+def test_a_full_disk_gives_503_and_loses_nothing(pair: Any) -> None:
+    async def story() -> None:
+        await pair.deposit(640)
+        store = pair.b.store
+        pages = store.commits.run(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar_one())
+        filler = "CREATE TABLE filler (x BLOB)"
+        store.commits.run(lambda c: c.exec_driver_sql(filler))
+        store.commits.run(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={pages}").scalar_one())
+        outcomes = []
+        for _ in range(3):
+            try:
+                outcomes.append(await pair.a.enc_keys("sae-a", "sae-b", wanted(size=65_536 // 64)))
+            except KmeError as refused:
+                outcomes.append(refused)
+        store.commits.run(lambda c: c.exec_driver_sql("PRAGMA max_page_count=100000").scalar_one())
+        await pair.a.close()
+        await pair.a.settle("birch")
+        for delivered in outcomes:
+            if isinstance(delivered, Delivered):
+                assert values(await pair.b.dec_keys("sae-b", "sae-a", ids(delivered))) == values(delivered)
+            else:
+                assert isinstance(delivered, Refused)
+                assert delivered.status == 503
+        assert pair.b.store.pool("alder").result().reserved_keys == 0
+
+    asyncio.run(story())
+
+
+def test_too_many_ids_are_refused(pair: Any) -> None:
+    async def story() -> None:
+        refused = await refusal(pair.b.dec_keys("sae-b", "sae-a", [str(uuid.uuid4()) for _ in range(129)]))
+        assert (refused.status, refused.reason) == (400, "too-many-keys")
+
+    asyncio.run(story())
+
+
+def test_settings_refuse_nonsense() -> None:
+    with pytest.raises(ValueError, match="whole bytes"):
+        StoreSettings(unit_bits=12)
+    with pytest.raises(ValueError, match="live"):
+        StoreSettings(lifetime_s=0)
+    assert KmeSettings().max_key_size_bits == 65_536
+    assert Store.__doc__

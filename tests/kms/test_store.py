@@ -1,0 +1,545 @@
+"""The key store: what comes in once leaves once, sealed while it is here, gone when it has left."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from noclone.clock import ManualClock
+from noclone.errors import KeysExhausted, StoreError
+from noclone.kms.keys import Assignment, Refused, Span, StoredKey, direction_of, key_id_of
+from noclone.kms.pools import BlockName
+from noclone.kms.sealing import Sealer, encode, load_kek
+from noclone.kms.store import Store, StoreSettings
+from noclone.records import SecretKey
+
+KEK = bytes(range(32))
+MakeKey = Callable[..., SecretKey]
+
+
+def pool_of_two(
+    folder: Path, key: SecretKey, clock: ManualClock | None = None, settings: StoreSettings | None = None
+) -> tuple[Store, Store]:
+    clock = clock or ManualClock()
+    a = Store.open(folder / "a.db", name="alder", kek=KEK, clock=clock, settings=settings)
+    b = Store.open(folder / "b.db", name="birch", kek=bytes(32), clock=clock, settings=settings)
+    deposit(a, b, key)
+    return a, b
+
+
+def deposit(a: Store, b: Store, key: SecretKey) -> None:
+    assert a.deposit(key, "birch").result()
+    assert b.deposit(key, "alder").result()
+    both = b.acknowledge("alder", a.held("birch").result()).result()
+    a.acknowledge("birch", both).result()
+
+
+def enc(
+    a: Store, b: Store, number: int = 1, size_bits: int = 256, slaves: tuple[str, ...] = ("sae-b",)
+) -> list[StoredKey]:
+    """Ask for keys as a master at `a`, with the whole promise."""
+    claimed = a.claim(b.name, master="sae-a", slaves=slaves, number=number, size_bits=size_bits).result()
+    assert b.assign(a.name, [r.assignment for r in claimed]).result() == {}
+    a.deliver_to_master([r.key.key_id for r in claimed], "sae-a").result()
+    return [r.key for r in claimed]
+
+
+def dec(b: Store, keys: list[StoredKey], recipient: str = "sae-b") -> list[bytes]:
+    return [key.value for key in b.collect(recipient, "sae-a", [key.key_id for key in keys]).result()]
+
+
+@pytest.mark.parametrize(("number", "size_bits"), [(1, 256), (3, 8), (2, 1000), (5, 4096), (1, 65_536)])
+def test_both_ends_get_the_same_bytes_of_the_size_asked_for(
+    tmp_path: Path, make_key: MakeKey, number: int, size_bits: int
+) -> None:
+    a, b = pool_of_two(tmp_path, make_key(0, 32_768))
+    with a, b:
+        keys = enc(a, b, number, size_bits)
+        assert [len(key.value) * 8 for key in keys] == [size_bits] * number
+        assert dec(b, keys) == [key.value for key in keys]
+        assert keys[0].provenance[0].link == "alder-birch"
+
+
+def test_no_byte_of_a_block_is_in_two_keys(tmp_path: Path, make_key: MakeKey) -> None:
+    block = make_key(0, 2048)
+    a, b = pool_of_two(tmp_path, block)
+    with a, b:
+        from_a = enc(a, b, number=32)
+        claimed = b.claim("alder", master="sae-b", slaves=["sae-a"], number=32, size_bits=256).result()
+        assert a.assign("birch", [r.assignment for r in claimed]).result() == {}
+        values = [key.value for key in from_a] + [r.key.value for r in claimed]
+        assert sorted(values) == sorted(block.to_bytes()[i : i + 32] for i in range(0, 2048, 32))
+        with pytest.raises(KeysExhausted):
+            a.claim("birch", master="sae-a", slaves=["sae-b"], number=1, size_bits=8).result()
+
+
+def test_a_request_that_is_too_large_takes_nothing(tmp_path: Path, make_key: MakeKey) -> None:
+    a, b = pool_of_two(tmp_path, make_key(0, 640))
+    with a, b:
+        with pytest.raises(KeysExhausted, match=r"2560 bits of key .* 2816 were asked for"):
+            a.claim("birch", master="sae-a", slaves=["sae-b"], number=11, size_bits=256).result()
+        assert len(enc(a, b, number=10)) == 10
+
+
+def test_a_key_can_span_blocks_and_names_them(tmp_path: Path, make_key: MakeKey) -> None:
+    a, b = pool_of_two(tmp_path, make_key(0, 320))
+    with a, b:
+        deposit(a, b, make_key(1, 320))
+        keys = enc(a, b, 1, 256 * 8)
+        assert [block.block for block in keys[0].provenance] == [0, 1]
+        assert dec(b, keys) == [keys[0].value]
+
+
+def test_a_block_is_of_no_use_until_both_ends_hold_it(tmp_path: Path, make_key: MakeKey) -> None:
+    key = make_key(0)
+    with Store.open(tmp_path / "a.db", name="alder", kek=KEK) as a:
+        assert a.deposit(key, "birch").result()
+        assert not a.deposit(key, "birch").result()
+        assert a.pool("birch").result().held_bits == key.n_bits
+        with pytest.raises(KeysExhausted):
+            a.claim("birch", master="sae-a", slaves=["sae-b"], number=1, size_bits=256).result()
+        assert a.acknowledge("birch", [BlockName("alder-birch", 0, 127)]).result() == []
+        assert a.acknowledge("cedar", a.held("birch").result()).result() == []
+        assert a.acknowledge("birch", a.held("birch").result()).result() == [BlockName("alder-birch", 0, 128)]
+        assert a.pool("birch").result().ready_out_bits == key.n_bits // 2
+
+
+def test_each_named_recipient_gets_a_copy_once_and_the_last_one_erases(tmp_path: Path, make_key: MakeKey) -> None:
+    a, b = pool_of_two(tmp_path, make_key(0))
+    with a, b:
+        keys = enc(a, b, slaves=("sae-b", "sae-b2"))
+        with pytest.raises(Refused) as stranger:
+            dec(b, keys, "sae-b3")
+        assert stranger.value.status == 401
+        assert dec(b, keys, "sae-b2") == dec(b, keys, "sae-b") == [keys[0].value]
+        for recipient in ("sae-b", "sae-b2"):
+            with pytest.raises(Refused) as again:
+                dec(b, keys, recipient)
+            assert (again.value.status, again.value.message) == (400, "one or more keys specified are not found on KME")
+        assert b.pool("alder").result().reserved_keys == 0
+
+
+def test_unknown_ids_another_master_and_a_mixed_request(tmp_path: Path, make_key: MakeKey) -> None:
+    a, b = pool_of_two(tmp_path, make_key(0))
+    with a, b:
+        keys = enc(a, b, 2)
+        for ids, master in (([str(uuid.uuid4())], "sae-a"), ([keys[0].key_id], "sae-a2")):
+            with pytest.raises(Refused) as refused:
+                b.collect("sae-b", master, ids).result()
+            assert refused.value.status == 400
+        with pytest.raises(Refused) as mixed:
+            b.collect("sae-b", "sae-a", [keys[0].key_id, str(uuid.uuid4())]).result()
+        assert mixed.value.status == 400
+        with pytest.raises(Refused) as outsider:
+            b.collect("sae-b2", "sae-a", [keys[0].key_id, str(uuid.uuid4())]).result()
+        assert outsider.value.status == 401
+        assert dec(b, keys) == [key.value for key in keys]
+
+
+def test_a_master_gets_its_keys_once(tmp_path: Path, make_key: MakeKey) -> None:
+    a, b = pool_of_two(tmp_path, make_key(0))
+    with a, b:
+        keys = enc(a, b)
+        with pytest.raises(StoreError, match="delivered twice"):
+            a.deliver_to_master([keys[0].key_id], "sae-a").result()
+
+
+def test_time_ends_atoms_and_keys(tmp_path: Path, make_key: MakeKey) -> None:
+    clock = ManualClock()
+    a, b = pool_of_two(tmp_path, make_key(0), clock, StoreSettings(lifetime_s=100))
+    with a, b:
+        keys = enc(a, b)
+        clock.advance(96)
+        with pytest.raises(KeysExhausted):  # the other end may be about to erase it
+            a.claim("birch", master="sae-a", slaves=["sae-b"], number=1, size_bits=256).result()
+        clock.advance(4)
+        with pytest.raises(Refused) as gone:
+            dec(b, keys)
+        assert gone.value.status == 400
+        assert (b.sweep().result().blocks, b.sweep().result().keys) == (1, 0)
+        account = b.account("alder-birch")
+        assert (account.ready_bits, account.promised_bits) == (0, 0)
+        assert account.burned_bits == account.deposited_bits
+        assert count_sealed(tmp_path / "b.db", b) == 0
+
+
+def count_sealed(path: Path, store: Store) -> int:
+    from sqlalchemy import func, select
+
+    from noclone.kms.tables import atom, key
+
+    def count(connection):  # type: ignore[no-untyped-def]
+        atoms = connection.execute(select(func.count()).select_from(atom)).scalar_one()
+        keys = connection.execute(select(func.count()).select_from(key).where(key.c.sealed.is_not(None))).scalar_one()
+        return atoms + keys
+
+    return store.commits.run(count)
+
+
+def test_a_master_restored_from_a_backup_is_refused_by_the_other_end(tmp_path: Path, make_key: MakeKey) -> None:
+    a, b = pool_of_two(tmp_path, make_key(0))
+    enc(a, b, 3)
+    a.close()
+    shutil.copy(tmp_path / "a.db", tmp_path / "backup.db")
+    a = Store.open(tmp_path / "a.db", name="alder", kek=KEK, clock=ManualClock())
+    delivered = enc(a, b, 5)
+    dec(b, delivered)
+    a.close()
+    a = Store.open(tmp_path / "backup.db", name="alder", kek=KEK, clock=ManualClock())
+    with a, b:
+        again = a.claim("birch", master="sae-a", slaves=["sae-b"], number=2, size_bits=256).result()
+        assert {r.key.key_id for r in again} <= {key.key_id for key in delivered}
+        refused = b.assign("alder", [r.assignment for r in again]).result()
+        assert {refusal.reason for refusal in refused.values()} == {"already-assigned"}
+        a.give_up(list(refused), [(r.assignment, refused[r.key.key_id]) for r in again]).result()
+        fresh = enc(a, b, 4)  # what the peer saw promised is burned: the next claim is good at once
+        assert not {key.value for key in fresh} & {key.value for key in delivered}
+        assert dec(b, fresh) == [key.value for key in fresh]
+
+
+def test_a_slave_restored_from_a_backup_knows_no_block_that_came_later(tmp_path: Path, make_key: MakeKey) -> None:
+    a, b = pool_of_two(tmp_path, make_key(0, 64))
+    b.close()
+    shutil.copy(tmp_path / "b.db", tmp_path / "backup.db")
+    b = Store.open(tmp_path / "b.db", name="birch", kek=bytes(32), clock=ManualClock())
+    deposit(a, b, make_key(1))
+    enc(a, b)
+    b.close()
+    b = Store.open(tmp_path / "backup.db", name="birch", kek=bytes(32), clock=ManualClock())
+    with a, b:
+        claimed = a.claim("birch", master="sae-a", slaves=["sae-b"], number=1, size_bits=256).result()
+        refused = b.assign("alder", [r.assignment for r in claimed]).result()
+        assert [refusal.reason for refusal in refused.values()] == ["unknown-block"]
+        a.give_up(list(refused), [(r.assignment, refused[r.key.key_id]) for r in claimed]).result()
+        assert [name.number for name in a.held("birch").result()] == [1]
+
+
+def test_the_same_promise_counts_once_and_another_one_is_refused(tmp_path: Path, make_key: MakeKey) -> None:
+    a, b = pool_of_two(tmp_path, make_key(0))
+    with a, b:
+        [claimed] = a.claim("birch", master="sae-a", slaves=["sae-b"], number=1, size_bits=256).result()
+        promise = claimed.assignment
+        assert b.assign("alder", [promise]).result() == {}
+        assert b.assign("alder", [promise]).result() == {}
+        other = Assignment(promise.key_id, "another", "sae-a", ("sae-b2",), 256, promise.spans)
+        assert b.assign("alder", [other]).result()[promise.key_id].reason == "already-assigned"
+        assert dec(b, [claimed.key]) == [claimed.key.value]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"key_id": str(uuid.UUID(int=7))},
+        {"size_bits": 255},
+        {"size_bits": 264},
+        {"size_bits": 0},
+        {"slaves": ("sae-b", "sae-b")},
+        {"spans": (Span("alder-birch", 0, 0, 2),)},
+        {"spans": (Span("alder-birch", 0, 0, 1), Span("alder-birch", 0, 0, 1)), "size_bits": 512},
+    ],
+)
+def test_a_malformed_promise_is_refused_and_takes_nothing(
+    tmp_path: Path, make_key: MakeKey, change: dict[str, object]
+) -> None:
+    a, b = pool_of_two(tmp_path, make_key(0))
+    with a, b:
+        before = b.pool("alder").result()
+        fields = {
+            "key_id": key_id_of(Span("alder-birch", 0, 0, 1), 0),
+            "request": "r",
+            "master": "sae-a",
+            "slaves": ("sae-b",),
+            "size_bits": 256,
+            "spans": (Span("alder-birch", 0, 0, 1),),
+        }
+        promise = Assignment(**{**fields, **change})  # type: ignore[arg-type]
+        assert [r.reason for r in b.assign("alder", [promise]).result().values()] == ["malformed"]
+        assert b.pool("alder").result() == before
+
+
+def test_a_voided_key_reaches_nobody_however_late_its_promise_comes(tmp_path: Path, make_key: MakeKey) -> None:
+    a, b = pool_of_two(tmp_path, make_key(0))
+    with a, b:
+        early, late = a.claim("birch", master="sae-a", slaves=["sae-b"], number=2, size_bits=256).result()
+        assert b.assign("alder", [early.assignment]).result() == {}
+        undelivered = [key_id for key_id, _ in a.undelivered("birch").result()]
+        assert sorted(undelivered) == sorted([early.key.key_id, late.key.key_id])
+        b.void("alder", undelivered).result()
+        a.give_up(undelivered).result()
+        assert list(b.assign("alder", [late.assignment]).result()) == [late.key.key_id]
+        for claimed in (early, late):
+            with pytest.raises(Refused):
+                dec(b, [claimed.key])
+            with pytest.raises(StoreError):
+                a.deliver_to_master([claimed.key.key_id], "sae-a").result()
+        assert a.undelivered("birch").result() == []
+
+
+def test_a_delivered_key_cannot_be_voided_by_another_peer(tmp_path: Path, make_key: MakeKey) -> None:
+    a, b = pool_of_two(tmp_path, make_key(0))
+    with a, b:
+        keys = enc(a, b)
+        b.void("cedar", [keys[0].key_id]).result()
+        assert dec(b, keys) == [keys[0].value]
+
+
+def test_the_wrong_key_encryption_key_another_kme_and_another_unit_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    Store.open(path, name="alder", kek=KEK).close()
+    with pytest.raises(StoreError, match="key-encryption key does not fit"):
+        Store.open(path, name="alder", kek=bytes(32))
+    with pytest.raises(StoreError, match="made for kme = alder, not birch"):
+        Store.open(path, name="birch", kek=KEK)
+    with pytest.raises(StoreError, match="unit_bits"):
+        Store.open(path, name="alder", kek=KEK, settings=StoreSettings(unit_bits=128))
+    Store.open(path, name="alder", kek=KEK).close()
+
+
+def test_one_process_at_a_time_and_nothing_but_a_store(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    with (
+        Store.open(path, name="alder", kek=KEK),
+        pytest.raises(StoreError, match="locked") as busy,
+    ):
+        Store.open(path, name="alder", kek=KEK)
+    assert "another process" in busy.value.hint
+    (tmp_path / "junk.db").write_bytes(b"this is no database at all, just some text" * 100)
+    with pytest.raises(StoreError, match="cannot be opened"):
+        Store.open(tmp_path / "junk.db", name="alder", kek=KEK)
+    with pytest.raises(StoreError):
+        Store.open(Path("/proc/nowhere/a.db"), name="alder", kek=KEK)
+
+
+def test_no_key_lies_in_the_clear_in_any_file(tmp_path: Path, make_key: MakeKey) -> None:
+    key = make_key(0, 65_536)
+    a, b = pool_of_two(tmp_path, key)
+    keys = enc(a, b, 50, 512)
+    ledger = a.ledger("alder-birch")
+    refill = os.urandom(640)
+    ledger.load(os.urandom(640))
+    ledger.refill(1, refill, 1e-9)
+    dec(b, keys[:20])
+    data = key.to_bytes()
+    canaries = [data[i : i + 16] for i in range(0, len(data) - 16, 16)] + [refill[:16], KEK]
+
+    def search() -> None:
+        raw = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+        assert len(raw) > len(data)
+        found = {raw[i : i + 16] for i in range(len(raw))} & set(canaries)
+        assert not found
+
+    search()
+    a.close()
+    b.close()
+    search()
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_key_bytes_are_in_no_repr_and_no_error(tmp_path: Path, make_key: MakeKey) -> None:
+    a, b = pool_of_two(tmp_path, make_key(0))
+    with a, b:
+        [claimed] = a.claim("birch", master="sae-a", slaves=["sae-b"], number=1, size_bits=256).result()
+        for text in (repr(claimed), str(claimed), repr(a), repr(a._sealer), repr(a.ledger("x").load(bytes(64)))):
+            assert claimed.key.value.hex() not in text
+            assert repr(claimed.key.value)[2:-1] not in text
+            assert "\\x00" not in text
+
+
+def sealed_atom(store: Store, position: int) -> bytes:
+    from sqlalchemy import select
+
+    from noclone.kms.tables import atom
+
+    query = select(atom.c.sealed).where(atom.c.direction == 0, atom.c.position == position)
+    return bytes(store.commits.run(lambda c: c.execute(query).scalar_one()))
+
+
+def test_an_altered_atom_and_a_moved_one_do_not_open(tmp_path: Path, make_key: MakeKey) -> None:
+    from sqlalchemy import update
+
+    from noclone.kms.tables import atom
+
+    a, b = pool_of_two(tmp_path, make_key(0))
+    with a, b:
+        first, second = (sealed_atom(b, position) for position in (0, 1))
+        swap = update(atom).where(atom.c.direction == 0)
+        b.commits.run(lambda c: c.execute(swap.where(atom.c.position == 0).values(sealed=second)))
+        b.commits.run(
+            lambda c: c.execute(swap.where(atom.c.position == 1).values(sealed=first[:-1] + bytes([first[-1] ^ 1])))
+        )
+        for _ in range(2):
+            claimed = a.claim("birch", master="sae-a", slaves=["sae-b"], number=1, size_bits=256).result()
+            with pytest.raises(StoreError, match="altered, moved"):
+                b.assign("alder", [r.assignment for r in claimed]).result()
+        assert len(enc(a, b)) == 1
+
+
+def test_threads_never_get_the_same_key_and_lose_none(tmp_path: Path, make_key: MakeKey) -> None:
+    a, b = pool_of_two(tmp_path, make_key(0, 64 * 400))
+    masters: list[StoredKey] = []
+    slaves: list[bytes] = []
+
+    def ask() -> None:
+        for _ in range(25):
+            keys = enc(a, b, 2)
+            masters.extend(keys)
+            slaves.extend(dec(b, keys))
+
+    with a, b:
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(masters) == 400
+        assert max(Counter(key.key_id for key in masters).values()) == 1
+        assert Counter(key.value for key in masters) == Counter(slaves)
+        account = a.account("alder-birch")
+        assert account.delivered_bits == 400 * 256
+        assert account.ready_bits + account.delivered_bits == account.deposited_bits
+
+
+def test_a_full_disk_is_an_error_and_changes_nothing(tmp_path: Path, make_key: MakeKey) -> None:
+    a, b = pool_of_two(tmp_path, make_key(0))
+    with a, b:
+        limit(a, pages_more=1)
+        before = a.pool("birch").result()
+        with pytest.raises(StoreError, match="full") as full:
+            a.deposit(make_key(1, 1 << 20), "birch").result()
+        assert "free some space" in full.value.hint
+        assert a.pool("birch").result() == before
+        limit(a, pages_more=10_000)
+        deposit(a, b, make_key(1, 1 << 16))
+        keys = enc(a, b, 3)
+        assert dec(b, keys) == [key.value for key in keys]
+
+
+def limit(store: Store, pages_more: int) -> None:
+    """Let the database grow by a few pages at most, as on a disk that is nearly full."""
+    count = store.commits.run(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar_one())
+    store.commits.run(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={count + pages_more}").scalar_one())
+
+
+def test_one_failing_operation_does_not_take_the_others_down(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "a.db", name="alder", kek=KEK) as store:
+        gate = threading.Event()
+        blocked = store.commits.submit(lambda _: gate.wait(5))
+        bad = store.commits.submit(lambda c: c.exec_driver_sql("SELECT * FROM nowhere"))
+        good = store.commits.submit(lambda _: 7)
+        broken = store.commits.submit(lambda _: 1 // 0)
+        gate.set()
+        assert blocked.result()
+        assert good.result() == 7
+        with pytest.raises(StoreError, match="nothing was changed"):
+            bad.result()
+        with pytest.raises(ZeroDivisionError):
+            broken.result()
+    with pytest.raises(StoreError, match="closed"):
+        store.commits.submit(lambda _: 1)
+
+
+@given(st.text(max_size=20), st.integers(0, 1 << 40), st.integers(0, 1), st.integers(0, 1 << 30))
+def test_key_ids_are_version_8_uuids_and_depend_on_every_part(link: str, block: int, way: int, first: int) -> None:
+    identifier = uuid.UUID(key_id_of(Span(link, block, first, 1), way))
+    assert identifier.version == 8
+    assert identifier.variant == uuid.RFC_4122
+    others = {
+        key_id_of(Span(link + "x", block, first, 1), way),
+        key_id_of(Span(link, block + 1, first, 1), way),
+        key_id_of(Span(link, block, first + 1, 1), way),
+        key_id_of(Span(link, block, first, 1), 1 - way),
+    }
+    assert len(others) == 4
+    assert str(identifier) not in others
+    assert str(identifier) == key_id_of(Span(link, block, first, 9), way)
+
+
+def test_directions_are_opposite_at_the_two_ends() -> None:
+    assert direction_of("alder", "birch") == 0
+    assert direction_of("birch", "alder") == 1
+
+
+@given(st.lists(st.binary(max_size=5), max_size=4), st.lists(st.binary(max_size=5), max_size=4))
+def test_different_lists_never_encode_alike(first: list[bytes], second: list[bytes]) -> None:
+    assert (encode(*first) == encode(*second)) == (first == second)
+
+
+def test_a_sealed_secret_opens_only_as_what_it_is() -> None:
+    sealer = Sealer(KEK, "store-1")
+    sealed = sealer.seal(b"secret", "key", "id-1", "birch", "slave")
+    assert sealer.open(sealed, "key", "id-1", "birch", "slave") == b"secret"
+    assert sealer.seal(b"secret", "key", "id-1", "birch", "slave") != sealed
+    for context in (
+        ("key", "id-2", "birch", "slave"),
+        ("key", "id-1", "cedar", "slave"),
+        ("key", "id-1", "birch", "x"),
+    ):
+        with pytest.raises(StoreError):
+            sealer.open(sealed, *context)
+    with pytest.raises(StoreError):
+        Sealer(KEK, "store-2").open(sealed, "key", "id-1", "birch", "slave")
+    with pytest.raises(StoreError):
+        sealer.open(sealed[:11], "key", "id-1", "birch", "slave")
+
+
+def test_a_key_encryption_key_must_be_private_and_whole(tmp_path: Path) -> None:
+    path = tmp_path / "kek"
+    with pytest.raises(StoreError, match="cannot be read"):
+        load_kek(path)
+    path.write_text(KEK.hex() + "\n")
+    path.chmod(0o640)
+    with pytest.raises(StoreError, match="others than its owner"):
+        load_kek(path)
+    path.chmod(0o600)
+    assert load_kek(path) == KEK
+    path.write_text(KEK.hex()[:-2])
+    with pytest.raises(StoreError, match="64 hexadecimal digits") as short:
+        raise_hint(lambda: load_kek(path))
+    assert KEK.hex()[:16] not in str(short.value)
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    with pytest.raises(StoreError):
+        load_kek(link)
+
+
+def raise_hint(call: Callable[[], object]) -> None:
+    try:
+        call()
+    except StoreError as error:
+        raise StoreError(f"{error.message}; {error.hint}") from None
+
+
+def test_marks_and_refills_of_a_link_survive(tmp_path: Path) -> None:
+    secret, refill = os.urandom(640), os.urandom(256)
+    with Store.open(tmp_path / "a.db", name="alder", kek=KEK) as store:
+        ledger = store.ledger("alder-birch")
+        state = ledger.load(secret)
+        assert (state.segments, state.last_block, state.cumulative_epsilon) == ({0: (secret, 0)}, -1, 0.0)
+        ledger.mark(0, 3, 5)
+        ledger.refill(6, refill, 2e-10)
+        ledger.mark(6, 1, 7)
+        ledger.mark(0, 2, 4)  # never backwards
+    with Store.open(tmp_path / "a.db", name="alder", kek=KEK) as store:
+        ledger = store.ledger("alder-birch")
+        state = ledger.load(secret)
+        assert state.segments == {0: (secret, 3), 6: (bytes(64) + refill[64:], 1)}
+        assert (state.last_block, state.cumulative_epsilon) == (7, 2e-10)
+        ledger.mark(6, 4, 8)
+        assert ledger.load(secret).segments == {0: (secret, 3)}
+        assert ledger.marks() == {0: 3, 6: 4}
+        ledger.refill(6, refill, 1e-10)  # a spent segment never comes back, epsilon never falls
+        assert ledger.load(secret).segments == {0: (secret, 3)}
+        assert ledger.load(secret).cumulative_epsilon == 2e-10
+        fresh = os.urandom(640)
+        assert ledger.load(fresh).segments == {0: (fresh, 0)}
+        assert ledger.load(fresh).last_block == 8
