@@ -18,7 +18,8 @@ from noclone.client import Etsi014Client
 from noclone.errors import KeysExhausted, KmeError
 from noclone.kms.service import KmeFiles, KmeService
 from noclone.kms.store import Store
-from noclone.network.pki import create_pki, load_kme, load_sae
+from noclone.network.identities import load_kme, load_sae
+from noclone.network.pki import create_pki
 from noclone.records import BlockProvenance, Origin, SecretKey
 
 SAES = {"sae-a": "alder", "sae-b": "birch"}

@@ -23,7 +23,8 @@ from noclone.kms.pools import BlockName
 from noclone.kms.reservations import Refusal
 from noclone.kms.service import KmeFiles, KmeService
 from noclone.kms.store import Store, StoreSettings
-from noclone.network.pki import create_pki, load_kme
+from noclone.network.identities import load_kme
+from noclone.network.pki import create_pki
 from noclone.records import BlockProvenance, Origin, SecretKey
 
 LINK = "alder-birch"

@@ -13,7 +13,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from noclone.errors import PkiError
 from noclone.kms.sealing import load_kek
-from noclone.network.pki import LINK_SECRET_BYTES, create_pki, load_kme, load_link_secret, load_sae
+from noclone.network.identities import load_kme, load_link_secret, load_sae
+from noclone.network.pki import LINK_SECRET_BYTES, create_pki
 
 NETWORK: dict[str, Any] = {
     "kmes": {"alder": ["10.0.0.1", "alder.example"], "birch": []},

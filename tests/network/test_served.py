@@ -17,9 +17,9 @@ from noclone.client import Etsi014Client, Refusal
 from noclone.errors import AuthenticationError, InputError, NocloneError
 from noclone.events import EventLog
 from noclone.io import tls
+from noclone.network.identities import load_kme, load_operator_token, load_sae
 from noclone.network.node import Node, RunOptions
 from noclone.network.operator import ask
-from noclone.network.pki import load_kme, load_operator_token, load_sae
 from noclone.network.scenario import Scenario, load_scenario
 from noclone.network.served import ServedNetwork
 from noclone.network.setup import create_pki_for

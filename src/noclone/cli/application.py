@@ -58,7 +58,7 @@ class Application:
             return Etsi014Client(self.kme, certificate=self.certificate, key=self.key, ca=self.ca)
         if self.scenario is None:
             raise InputError("where is the KME?", hint="add --scenario SCENARIO, or --kme URL with its certificates")
-        from noclone.network.pki import load_sae
+        from noclone.network.identities import load_sae
         from noclone.network.scenario import load_scenario
 
         network = load_scenario(self.scenario)
@@ -74,6 +74,6 @@ class Application:
             return self.key.absolute().parent
         if self.scenario is None:
             raise InputError("where is the KME?", hint="add --scenario SCENARIO, or --kme URL with its certificates")
-        from noclone.network.pki import load_sae
+        from noclone.network.identities import load_sae
 
         return load_sae(self.pki or default_pki(self.scenario), self.name()).key.absolute().parent

@@ -166,7 +166,7 @@ class _Story:
 
     def _client(self, scenario: Scenario, sae: str) -> Any:
         from noclone.client import Etsi014Client
-        from noclone.network.pki import load_sae
+        from noclone.network.identities import load_sae
 
         identity = load_sae(self.folder / "pki", sae)
         host, port = scenario.etsi014_address(scenario.sae(sae).node)

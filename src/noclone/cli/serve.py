@@ -109,7 +109,7 @@ def fibre(
         scenario: A scenario file, or the name of a shipped one; the same for all processes.
     """
     from noclone.network.control import Control, ControlServer
-    from noclone.network.pki import load_operator_token
+    from noclone.network.identities import load_operator_token
     from noclone.network.served import start_light
     from noclone.redteam.attacks import resolve
 

@@ -23,7 +23,7 @@ from noclone.kms.service import KmeFiles, KmeService
 from noclone.kms.store import Store, StoreSettings
 from noclone.network.blocks import plan_link
 from noclone.network.ends import Addresses, AliceEnd, BobEnd, Deposit, EndServices, WantsKey
-from noclone.network.pki import KmeIdentity, load_kme
+from noclone.network.identities import KmeIdentity, load_kme
 from noclone.network.scenario import LinkSection, Scenario
 from noclone.records import Origin, SecretKey
 

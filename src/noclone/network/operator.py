@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from noclone.errors import InputError, NocloneError
-from noclone.network.pki import load_operator_token
+from noclone.network.identities import load_operator_token
 from noclone.network.scenario import Scenario
 
 TIMEOUT_S = 30.0

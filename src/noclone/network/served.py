@@ -14,9 +14,9 @@ from noclone.events import EventLog
 from noclone.io import tls
 from noclone.network.blocks import AttackResolver, plan_link
 from noclone.network.control import Control, ControlServer
+from noclone.network.identities import LightIdentity, load_light, load_operator_token
 from noclone.network.light_server import LightServer
 from noclone.network.node import Node, RunOptions
-from noclone.network.pki import LightIdentity, load_light, load_operator_token
 from noclone.network.scenario import Scenario
 from noclone.watch.monitors import LinkMonitor
 
