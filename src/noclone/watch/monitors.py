@@ -10,28 +10,16 @@ makes it rarer still. What a model cannot promise (its gains are good to a per c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from noclone.events import Event, EventLog
+from noclone.proofs.agreement import Expected
 from noclone.records import Counts
 
 DEFAULT_ALPHA = 1e-6  # per block and monitor: one false alarm in a year of blocks of half a minute
 GAIN_ACCURACY = 0.01  # relative; of `link.theory`, whose dead times and afterpulses are first order, and of real losses
-
-
-class Expected(Protocol):
-    """Counts that a link's model expects of a block, in floats."""
-
-    @property
-    def n_slots(self) -> int: ...
-    @property
-    def n_key(self) -> Sequence[float]: ...
-    @property
-    def n_test(self) -> Sequence[float]: ...
-    @property
-    def m_test(self) -> Sequence[float]: ...
 
 
 @dataclass(frozen=True, slots=True)
