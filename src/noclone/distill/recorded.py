@@ -18,7 +18,7 @@ from noclone.distill.authentication import AuthenticationPool
 from noclone.distill.job import BlockAborted, BlockJob, BlockResult, RefillPolicy, agreed_tag_bits
 from noclone.distill.session import distill_block
 from noclone.errors import Aborted
-from noclone.proofs.agreement import DEFAULT_SIGMAS, Agreement, agree
+from noclone.proofs.agreement import DEFAULT_SIGMAS, Agreement, agree, refusal_probability
 from noclone.proofs.epsilon import Epsilons
 from noclone.records import U8, U64, Basis, Counts, DecoyBB84, Detections, Settings
 
@@ -164,7 +164,7 @@ def _agree(pilot: Counts, n_slots: int, plan: RecordedJob) -> Agreement:
     assert pilot.m_key is not None
     factor = n_slots / pilot.n_slots
     columns = [tuple(factor * n for n in c) for c in (pilot.n_key, pilot.n_test, pilot.m_test, pilot.m_key)]
-    return agree(
+    agreement = agree(
         _Scaled(n_slots, *columns),
         plan.protocol,
         plan.epsilons,
@@ -173,3 +173,5 @@ def _agree(pilot: Counts, n_slots: int, plan: RecordedJob) -> Agreement:
         confirmation_bits=agreed_tag_bits(math.ceil(sum(columns[0])), plan.epsilons),
         sigmas=DEFAULT_SIGMAS * math.sqrt(1 + factor),
     )
+    # The wider margin pays for the pilot's own bad luck, so a refusal is as likely as with the usual one.
+    return replace(agreement, refusal_probability=refusal_probability(DEFAULT_SIGMAS))

@@ -148,8 +148,7 @@ def agree(
         confirmation_bits=confirmation_bits,
         qber_max=_upper_rate(sum(tally.m_test), sum(tally.n_test), sigmas),
         sigmas=sigmas,
-        # Too short, too much leak (too many bits or too many errors), too many errors in the test basis.
-        refusal_probability=min(4.0 * _normal_tail(sigmas), 1.0),
+        refusal_probability=refusal_probability(sigmas),
         reason=reason,
     )
 
@@ -305,5 +304,9 @@ def _moved(tally: _Tally, basis: str, errors: str, index: int, more: float, more
     return _Tally(**{**fields, basis: tuple(n), errors: tuple(m)})
 
 
-def _normal_tail(sigmas: float) -> float:
-    return 0.5 * math.erfc(sigmas / math.sqrt(2.0))
+def refusal_probability(sigmas: float) -> float:
+    """Return how often an honest block is refused by chance, at most.
+
+    Too short, too much leak (too many bits, or too many errors), or too many errors in the test basis.
+    """
+    return min(4.0 * 0.5 * math.erfc(sigmas / math.sqrt(2.0)), 1.0)
