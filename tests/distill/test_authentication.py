@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noclone.distill.authentication import (
+    AHEAD_MAX,
     PAIR_BITS,
     PAIR_BYTES,
-    SKIP_PAIRS_MAX,
     AuthenticationPool,
     Mark,
     choose_pair,
@@ -26,10 +26,13 @@ class Disk:
         self.segments = {0: (secret, 0)}
         self.last_block = -1
 
-    def mark(self, segment, used_pairs, block):
+    def mark(self, segment, used_pairs, block, ahead=()):
         key, used = self.segments[segment]
         assert used_pairs >= used
-        self.segments[segment] = key, used_pairs
+        wiped = bytearray(key)
+        for pair in (*range(used_pairs), *ahead):
+            wiped[pair * PAIR_BYTES : (pair + 1) * PAIR_BYTES] = bytes(PAIR_BYTES)
+        self.segments[segment] = bytes(wiped), used_pairs
         self.last_block = max(self.last_block, block)
 
     def refill(self, segment, key, cumulative_epsilon):
@@ -100,16 +103,79 @@ def test_the_end_that_crashed_follows_the_larger_mark():
     assert choose_pair(bob.marks(), alice.marks()) == (0, 3)
     keys = reserve(bob, alice)
     keys.commit()
+    assert behind.segments[0][1] == 0, "the peer has proved nothing yet"
+    keys.settle()
     assert behind.segments[0][1] == 4
     assert bob.consumed_bits == 4 * PAIR_BITS
 
 
-def test_a_peer_that_claims_to_be_far_ahead_is_not_followed():
-    own = (Mark(0, 0, 1000),)
-    assert choose_pair(own, (Mark(0, SKIP_PAIRS_MAX, 1000),)) == (0, SKIP_PAIRS_MAX)
-    with pytest.raises(Aborted) as refused:
-        choose_pair(own, (Mark(0, SKIP_PAIRS_MAX + 1, 1000),))
-    assert refused.value.reason == "authentication-failed"
+def test_a_forged_hello_costs_one_pair_and_locks_nobody_out():
+    """Whoever claims to be far ahead makes an end spend that pair alone; the real peer goes on as if nothing was."""
+    alice, bob = Disk(secret(400)).pool("alice"), Disk(secret(400)).pool("bob")
+    for forged in (65, 399, 200):
+        keys = alice.reserve(alice.marks(), (Mark(0, forged, 400),), 0)
+        keys.commit()
+        keys.release()
+    assert alice.marks() == (Mark(0, 0, 400, (65, 200, 399)),)
+    assert alice.consumed_bits == 3 * PAIR_BITS
+    seen = set()
+    for block in range(397):
+        place = choose_pair(alice.marks(), bob.marks())
+        assert place == choose_pair(bob.marks(), alice.marks())
+        seen.add(place[1])
+        marks = alice.marks(), bob.marks()
+        for keys in (alice.reserve(*marks, block), bob.reserve(*marks[::-1], block)):
+            keys.commit()
+            keys.settle()
+            keys.release()
+    assert seen == set(range(400)) - {65, 200, 399}
+    assert common_pairs(alice.marks(), bob.marks()) == 0
+
+
+def test_a_verified_peer_is_followed_for_good():
+    """Bob spent 100 pairs alone; once his tag has verified, Alice's mark stands beside his."""
+    alice, bob = Disk(secret(200)).pool("alice"), Disk(secret(200)).pool("bob")
+    for _ in range(100):
+        keys = bob.reserve(bob.marks(), bob.marks(), 0)
+        keys.commit()
+        keys.release()
+    keys = reserve(alice, bob)
+    keys.commit()
+    assert alice.marks() == (Mark(0, 0, 200, (100,)),)
+    keys.settle()
+    keys.release()
+    assert alice.marks() == (Mark(0, 101, 200),)
+
+
+def test_many_forged_hellos_do_not_grow_the_list_for_ever():
+    pool = Disk(secret(AHEAD_MAX + 200)).pool("alice")
+    for pair in range(AHEAD_MAX + 100, AHEAD_MAX - 157, -1):
+        keys = pool.reserve(pool.marks(), (Mark(0, pair, AHEAD_MAX + 200),), 0)
+        keys.commit()
+        keys.release()
+    (mark,) = pool.marks()
+    assert len(mark.ahead) <= AHEAD_MAX
+    assert mark.used > 0
+
+
+def test_what_is_spent_ahead_survives_a_crash():
+    disk = Disk(secret(10))
+    pool = disk.pool("alice")
+    keys = pool.reserve(pool.marks(), (Mark(0, 7, 10),), 0)
+    keys.commit()
+    again = disk.pool("alice")
+    assert again.marks() == (Mark(0, 0, 10, (7,)),)
+    again.reserve(again.marks(), (Mark(0, 8, 10),), 1).commit()
+    with pytest.raises(Aborted):  # a spent pair is never handed out, whatever is claimed
+        again.reserve((Mark(0, 7, 10),), (Mark(0, 7, 10),), 2)
+
+
+@pytest.mark.parametrize(
+    "mark", [(0, 5, 4), (0, 0, 4, (0,)), (0, 0, 4, (4,)), (0, 1, 9, (3, 3)), (0, 1, 9, (5, 4)), (-1, 0, 4)]
+)
+def test_impossible_marks_are_refused(mark):
+    with pytest.raises(ValueError):
+        Mark(*mark)
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,10 @@ def test_a_restarted_network_goes_on_where_it_was(small_scenario: Path, tmp_path
     assert again.data["cumulative_epsilon"] > max(
         e.data["cumulative_epsilon"] for e in first if e.kind == "block.distilled"
     )
+    for end in ("ada", "ben"):  # what is spent of the initial secret is wiped, should the store be lost
+        secret = (tmp_path / "pki" / "kmes" / end / "links" / "ada-ben.secret").read_bytes()
+        assert secret[: 2 * 64] == bytes(2 * 64)
+        assert secret[-64:] != bytes(64)
     store = tmp_path / "data" / "ada.db"
     assert store.stat().st_mode & 0o077 == 0
 

@@ -6,6 +6,8 @@ The pool is a set of segments, each a row of key pairs (Alice's tag key, then Bo
 block b refills segment b + 1. Both ends name what they hold, and take the first pair that neither has used, in the
 oldest segment that both have; so an end that crashed, or that missed a refill, falls in step without any key being
 used twice. A pair counts as used from the moment that its use is durable (`Ledger.mark`), which comes before the use.
+Hellos are not authenticated yet, so whoever forges one can make an end spend a pair far ahead: that pair alone is then
+spent, and those before it stay for the real peer. Only when the peer's tag has verified is its mark believed.
 Why one key per tag: Bernstein 2005 for the bound; keeping r and renewing only s drags in Abidin, Larsson 2011
 (arXiv:1109.5168), where partial knowledge of the pad wears the hash out.
 """
@@ -26,15 +28,15 @@ PAIR_BYTES = 2 * KEY_BYTES
 PAIR_BITS = 8 * PAIR_BYTES
 INITIAL_SEGMENT = 0
 SEGMENTS_MAX = 512
-SKIP_PAIRS_MAX = 64
+AHEAD_MAX = 256  # spent pairs beyond an unspent one that an end lists; each costs an attacker a spoiled block
 RELEASED_MAX = 64
 
 
 class Ledger(Protocol):
     """What must survive a crash. Each call returns only when what it was told is durable."""
 
-    def mark(self, segment: int, used_pairs: int, block: int) -> None:
-        """Record that the first `used_pairs` of `segment` are spent, and that `block` was tried."""
+    def mark(self, segment: int, used_pairs: int, block: int, ahead: Sequence[int] = ()) -> None:
+        """Record that the first `used_pairs` of `segment` and those `ahead` are spent, and that `block` was tried."""
         ...
 
     def refill(self, segment: int, key: bytes, cumulative_epsilon: float) -> None:
@@ -45,7 +47,7 @@ class Ledger(Protocol):
 class MemoryLedger:
     """A ledger for one process: it forgets when the process ends."""
 
-    def mark(self, segment: int, used_pairs: int, block: int) -> None:
+    def mark(self, segment: int, used_pairs: int, block: int, ahead: Sequence[int] = ()) -> None:
         """Record nothing."""
 
     def refill(self, segment: int, key: bytes, cumulative_epsilon: float) -> None:
@@ -54,15 +56,25 @@ class MemoryLedger:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How far one segment is used at one end, in pairs. Public."""
+    """How far one segment is used at one end, in pairs. Public.
+
+    Args:
+        used: Pairs that are spent without a gap from the first.
+        ahead: Further spent pairs, rising, beyond the first unspent one.
+    """
 
     segment: int
     used: int
     total: int
+    ahead: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not (0 <= self.segment < 1 << 63 and 0 <= self.used <= self.total < 1 << 40):
             raise ValueError("a mark must lie within its segment")
+        if len(self.ahead) > AHEAD_MAX or list(self.ahead) != sorted({*self.ahead}):
+            raise ValueError("spent pairs must be listed once, rising, and be few")
+        if self.ahead and not self.used < self.ahead[0] <= self.ahead[-1] < self.total:
+            raise ValueError("spent pairs must lie beyond the first unspent one")
 
 
 class TagKeys:
@@ -82,6 +94,10 @@ class TagKeys:
             self._pool._commit(self._place, self._block)
             self.committed = True
 
+    def settle(self) -> None:
+        """Believe the peer's mark: its tag has verified, so every pair before this one is spent at its end."""
+        self._pool._settle(self._place, self._block)
+
     def release(self) -> None:
         """Forget the keys; a pair that was never committed may serve a later block."""
         self.own.erase()
@@ -90,20 +106,44 @@ class TagKeys:
 
 
 class _Segment:
+    """A row of key pairs, of which the spent ones are zeros."""
+
     def __init__(self, key: bytes, used: int) -> None:
         total = len(key) // PAIR_BYTES
         if not 0 <= used <= total:
             raise InputError(f"an authentication segment of {total} key pairs cannot have {used} of them used")
         self.key = bytearray(key[: total * PAIR_BYTES])
         self.total = total
-        self.used = used
-        self.key[: used * PAIR_BYTES] = bytes(used * PAIR_BYTES)
+        self.used = 0
+        zeros = bytes(PAIR_BYTES)
+        self.ahead = {i for i in range(used, total) if self.key[i * PAIR_BYTES : (i + 1) * PAIR_BYTES] == zeros}
+        self.spend_before(used)
 
-    def spend(self, used: int) -> None:
-        """Forget every pair before `used`."""
-        if used > self.used:
-            self.key[self.used * PAIR_BYTES : used * PAIR_BYTES] = bytes((used - self.used) * PAIR_BYTES)
-            self.used = used
+    @property
+    def left(self) -> int:
+        """Unspent pairs."""
+        return self.total - self.used - len(self.ahead)
+
+    def spend(self, pair: int) -> None:
+        """Forget one pair."""
+        self.key[pair * PAIR_BYTES : (pair + 1) * PAIR_BYTES] = bytes(PAIR_BYTES)
+        if pair >= self.used:
+            self.ahead.add(pair)
+        self._close_up()
+        if len(self.ahead) > AHEAD_MAX:
+            self.spend_before(min(self.ahead))
+
+    def spend_before(self, pair: int) -> None:
+        """Forget every pair before `pair`."""
+        if pair > self.used:
+            self.key[self.used * PAIR_BYTES : pair * PAIR_BYTES] = bytes((pair - self.used) * PAIR_BYTES)
+            self.used = pair
+        self._close_up()
+
+    def _close_up(self) -> None:
+        while self.used in self.ahead:
+            self.used += 1
+        self.ahead = {pair for pair in self.ahead if pair > self.used}
 
 
 class AuthenticationPool:
@@ -153,7 +193,7 @@ class AuthenticationPool:
     def available_bits(self) -> int:
         """Key bits that this end has left."""
         with self._lock:
-            return sum(PAIR_BITS * (mark.total - mark.used) for mark in self.marks())
+            return sum(PAIR_BITS * (mark.total - mark.used - len(mark.ahead)) for mark in self.marks())
 
     @property
     def released(self) -> tuple[int, ...]:
@@ -164,7 +204,7 @@ class AuthenticationPool:
     def marks(self) -> tuple[Mark, ...]:
         """Return how far each segment is used, counting keys that a block in progress holds."""
         with self._lock:
-            return tuple(Mark(n, self._next(n), s.total) for n, s in self._segments.items())
+            return tuple(self._mark(number) for number in self._segments)
 
     def begin(self, block: int) -> None:
         """Note that a block is being tried.
@@ -196,7 +236,7 @@ class AuthenticationPool:
         with self._lock:
             segment, pair = choose_pair(own, peer)
             held = self._segments[segment]
-            if pair < self._next(segment):
+            if (segment, pair) in self._outstanding or pair < held.used or pair in held.ahead:
                 raise Aborted("authentication-failed", "two blocks at once want the same authentication key")
             start = pair * PAIR_BYTES
             alice = bytes(held.key[start : start + KEY_BYTES])
@@ -218,18 +258,33 @@ class AuthenticationPool:
             self._released = [*self._released, block][-RELEASED_MAX:]
             self._forget_spent()
 
-    def _next(self, segment: int) -> int:
-        outstanding = [pair + 1 for number, pair in self._outstanding if number == segment]
-        return max(self._segments[segment].used, *outstanding, 0)
+    def _mark(self, segment: int) -> Mark:
+        held = self._segments[segment]
+        taken = held.ahead | {pair for number, pair in self._outstanding if number == segment and pair >= held.used}
+        used = held.used
+        while used in taken:
+            used += 1
+        ahead = sorted(pair for pair in taken if pair > used)
+        return Mark(segment, used, held.total, tuple(ahead[:AHEAD_MAX]))
 
     def _commit(self, place: tuple[int, int], block: int) -> None:
         segment, pair = place
         with self._lock:
             held = self._segments[segment]
-            used = max(held.used, pair + 1)
-            self.ledger.mark(segment, used, block)
-            self.consumed_bits += PAIR_BITS * (used - held.used)
-            held.spend(used)
+            left = held.left
+            held.spend(pair)
+            self.ledger.mark(segment, held.used, block, sorted(held.ahead))
+            self.consumed_bits += PAIR_BITS * (left - held.left)
+
+    def _settle(self, place: tuple[int, int], block: int) -> None:
+        segment, pair = place
+        with self._lock:
+            held = self._segments.get(segment)
+            if held is not None and held.used <= pair:
+                left = held.left
+                held.spend_before(pair + 1)
+                self.consumed_bits += PAIR_BITS * (left - held.left)
+                self.ledger.mark(segment, held.used, block, sorted(held.ahead))
 
     def _release(self, place: tuple[int, int]) -> None:
         with self._lock:
@@ -247,38 +302,37 @@ class AuthenticationPool:
 
 def common_pairs(own: Sequence[Mark], peer: Sequence[Mark]) -> int:
     """Return how many key pairs the two ends have left together. Both compute the same number."""
-    theirs = {mark.segment: mark for mark in peer}
-    both = [(mark, theirs[mark.segment]) for mark in own if mark.segment in theirs]
-    return sum(mark.total - max(mark.used, other.used) for mark, other in both if mark.total == other.total)
+    return sum(mark.total - start - len(spent) for mark, start, spent in _common(own, peer))
 
 
 def choose_pair(own: Sequence[Mark], peer: Sequence[Mark]) -> tuple[int, int]:
     """Return segment and number of the first pair that neither end has used, in the oldest segment that has one.
 
-    The larger mark wins. A peer that claims to be far ahead is not followed, or one forged hello could burn the pool.
+    The larger mark wins; both ends choose alike.
 
     Raises:
-        Aborted: There is none, or the marks are too far apart.
+        Aborted: There is none.
     """
-    theirs = {mark.segment: mark for mark in peer}
-    for mark in sorted(own, key=lambda mark: mark.segment):
-        other = theirs.get(mark.segment)
-        if other is None or other.total != mark.total:
-            continue
-        pair = max(mark.used, other.used)
-        if pair == mark.total:
-            continue
-        if abs(mark.used - other.used) > SKIP_PAIRS_MAX:
-            raise Aborted(
-                "authentication-failed",
-                f"the two ends disagree by {abs(mark.used - other.used)} authentication keys (segment {mark.segment}); "
-                f"at most {SKIP_PAIRS_MAX} are skipped",
-                hint="one end was restored from an old copy, or somebody answers in its place; "
-                "carry a new initial secret to both",
-            )
-        return mark.segment, pair
+    for mark, start, spent in _common(own, peer):
+        pair = start
+        while pair in spent:
+            pair += 1
+        if pair < mark.total:
+            return mark.segment, pair
     raise Aborted(
         "authentication-key-exhausted",
         "the two ends share no unused authentication key",
         hint="make a new initial secret with `noclone pki` and carry it to both ends out of band",
     )
+
+
+def _common(own: Sequence[Mark], peer: Sequence[Mark]) -> list[tuple[Mark, int, set[int]]]:
+    """Return segments that both ends hold, oldest first: where unspent pairs begin, and which beyond are spent."""
+    theirs = {mark.segment: mark for mark in peer}
+    found = []
+    for mark in sorted(own, key=lambda mark: mark.segment):
+        other = theirs.get(mark.segment)
+        if other is not None and other.total == mark.total:
+            start = max(mark.used, other.used)
+            found.append((mark, start, {pair for pair in (*mark.ahead, *other.ahead) if pair >= start}))
+    return found

@@ -7,12 +7,19 @@ Nothing is authenticated yet; both hellos are part of the transcript that the ta
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from noclone.distill.authentication import PAIR_BITS, RELEASED_MAX, SEGMENTS_MAX, AuthenticationPool, Mark, common_pairs
+from noclone.distill.authentication import (
+    AHEAD_MAX,
+    PAIR_BITS,
+    RELEASED_MAX,
+    SEGMENTS_MAX,
+    AuthenticationPool,
+    Mark,
+    common_pairs,
+)
 from noclone.distill.job import BlockJob
 from noclone.distill.messages import FORMAT, Misbehaved
 
@@ -50,7 +57,7 @@ class Hello:
                 "format": FORMAT,
                 "role": self.role,
                 "job": self.job,
-                "pool": [[mark.segment, mark.used, mark.total] for mark in self.marks],
+                "pool": [[mark.segment, mark.used, mark.total, list(mark.ahead)] for mark in self.marks],
                 "released": list(self.released),
                 "cumulative_epsilon": self.cumulative_epsilon,
                 "time_s": self.time_s,
@@ -76,7 +83,7 @@ class Hello:
             return cls(
                 role=_is(hello["role"], str),
                 job=_is(hello["job"], dict),
-                marks=tuple(Mark(*map(_whole, mark)) for mark in _listed(hello["pool"], SEGMENTS_MAX)),
+                marks=tuple(map(_mark, _listed(hello["pool"], SEGMENTS_MAX))),
                 released=tuple(map(_whole, _listed(hello["released"], RELEASED_MAX))),
                 cumulative_epsilon=_finite(hello["cumulative_epsilon"], 1e6),
                 time_s=_finite(hello["time_s"], TIME_S_MAX),
@@ -148,6 +155,11 @@ def _listed(value: Any, length_max: int) -> list[Any]:
     return value
 
 
+def _mark(value: Any) -> Mark:
+    segment, used, total, ahead = _listed(value, 4)
+    return Mark(_whole(segment), _whole(used), _whole(total), tuple(map(_whole, _listed(ahead, AHEAD_MAX))))
+
+
 def _whole(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 1 << 63:
         raise TypeError
@@ -155,6 +167,8 @@ def _whole(value: Any) -> int:
 
 
 def _finite(value: Any, largest: float) -> float:
-    if type(value) not in (int, float) or not (math.isfinite(value) and 0 <= value <= largest):
+    if (
+        type(value) not in (int, float) or not 0 <= value <= largest
+    ):  # not so for NaN; and no integer is too long for it
         raise TypeError
     return float(value)

@@ -169,6 +169,7 @@ class Conversation:
                 hint="this block gives no key; if it goes on, somebody is on the public channel, "
                 "or the initial secrets of the two ends differ",
             ) from None
+        self._keys.settle()
         self._absorb("in", header + payload)
 
     def tell_abort(self, abort: Aborted) -> Steps[None]:
@@ -245,6 +246,7 @@ class Conversation:
                 self._peer.verify(tag)
                 authenticated = True
                 self._keys.commit()  # the peer spent the pair; a forged last word spends nothing
+                self._keys.settle()
         proof = "" if authenticated else " (this message carries no valid tag)"
         raise BlockAborted(
             "peer-aborted",

@@ -1,22 +1,30 @@
 """What keeps a link's authentication pool durable: which keys are spent, and the ones that refill it.
 
 In: marks and refills from distillation, as its `Ledger`.  Out: the pool's state after a restart.
-Segment 0 is the initial secret, which has a file of its own: only its mark is kept here. The others are sealed, and
-the spent part of each is overwritten when it is marked.
+Segment 0 is the initial secret, which has a file of its own. What is spent of it is marked here, and before that wiped
+from the file itself: should this store be lost, the file still knows. The other segments are sealed here, and their
+spent pairs are overwritten. A secret that comes back after another was in use comes back as spent as it was.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from noclone.errors import StoreError
 from noclone.kms.commits import Commits
 from noclone.kms.sealing import Sealer
-from noclone.kms.tables import link_state, segment
+from noclone.kms.tables import former_secret, link_state, segment
 
 INITIAL_SEGMENT = 0
 PAIR_BYTES = 64  # one 256-bit tag key for each direction
+
+# Wipes pairs of the initial secret from its file, durably.
+Wipe = Callable[[Sequence[int]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +32,7 @@ class AuthenticationState:
     """What an `AuthenticationPool` starts from.
 
     Args:
-        segments: Key and used pairs by segment number; 0 is the initial secret.
+        segments: Key, with its spent pairs zero, and pairs used from the first; by number, 0 being the initial secret.
     """
 
     segments: dict[int, tuple[bytes, int]] = field(repr=False)
@@ -32,25 +40,76 @@ class AuthenticationState:
     cumulative_epsilon: float
 
 
-class LinkLedger:
-    """One link's marks and refills. Each call returns when what it was told is durable."""
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    """Which pairs of a segment are spent: all before `used`, and those `ahead`."""
 
-    def __init__(self, link: str, commits: Commits, sealer: Sealer) -> None:
+    used: int = 0
+    ahead: frozenset[int] = frozenset()
+
+    @classmethod
+    def of(cls, row: Any) -> _Spent:
+        return cls() if row is None else cls(row.used_pairs, frozenset(json.loads(row.ahead)))
+
+    def __or__(self, other: _Spent) -> _Spent:
+        used, ahead = max(self.used, other.used), self.ahead | other.ahead
+        while used in ahead:
+            used += 1
+        return _Spent(used, frozenset(pair for pair in ahead if pair > used))
+
+    def columns(self) -> dict[str, int | str]:
+        return {"used_pairs": self.used, "ahead": json.dumps(sorted(self.ahead))}
+
+    def beyond(self, other: _Spent) -> list[int]:
+        """Return the pairs that are spent here and not there."""
+        return [pair for pair in (*range(other.used, self.used), *sorted(self.ahead)) if pair not in other.ahead]
+
+    def wiped(self, key: bytes) -> bytes:
+        """Return a key with its spent pairs zero."""
+        out = bytearray(key)
+        out[: self.used * PAIR_BYTES] = bytes(min(self.used * PAIR_BYTES, len(out)))
+        for pair in self.ahead:
+            out[pair * PAIR_BYTES : (pair + 1) * PAIR_BYTES] = bytes(PAIR_BYTES)
+        return bytes(out)
+
+
+class LinkLedger:
+    """One link's marks and refills. Each call returns when what it was told is durable.
+
+    Args:
+        wipe: Wipes spent pairs of the initial secret from its file; None where it has none, in tests.
+    """
+
+    def __init__(self, link: str, commits: Commits, sealer: Sealer, wipe: Wipe | None = None) -> None:
         self.link = link
         self._commits = commits
         self._sealer = sealer
+        self._wipe = wipe
 
     def load(self, initial_secret: bytes) -> AuthenticationState:
         """Return the state to go on from, and make it if the link is new.
 
-        A new initial secret starts with nothing used; block numbers and the summed epsilon go on.
-        """
-        fingerprint = self._sealer.fingerprint(initial_secret)
-        return self._commits.run(lambda c: self._load(c, initial_secret, fingerprint))
+        The secret's last pair names it and is never spent. A new initial secret starts with nothing used; block numbers
+        and the summed epsilon go on.
 
-    def mark(self, segment: int, used_pairs: int, block: int) -> None:
-        """Record that the first `used_pairs` of `segment` are spent, and that `block` was tried."""
-        self._commits.run(lambda c: self._mark(c, segment, used_pairs, block))
+        Raises:
+            StoreError: The secret is too short to hold a pair and its name.
+        """
+        if len(initial_secret) < 2 * PAIR_BYTES:
+            raise StoreError(
+                f"the initial secret of link {self.link} has {len(initial_secret)} bytes; it takes {2 * PAIR_BYTES}",
+                hint="make a new one with `noclone pki` and carry it to both ends",
+            )
+        key, name = initial_secret[:-PAIR_BYTES], initial_secret[-PAIR_BYTES:]
+        fingerprint = self._sealer.fingerprint(name)
+        return self._commits.run(lambda c: self._load(c, key, fingerprint))
+
+    def mark(self, segment: int, used_pairs: int, block: int, ahead: Sequence[int] = ()) -> None:
+        """Record that the first `used_pairs` of `segment` and those `ahead` are spent, and that `block` was tried."""
+        spent = _Spent(used_pairs, frozenset(ahead))
+        if segment == INITIAL_SEGMENT and self._wipe is not None:
+            self._wipe(spent.beyond(self._commits.run(lambda c: self._spent(c, INITIAL_SEGMENT))))
+        self._commits.run(lambda c: self._mark(c, segment, spent, block))
 
     def refill(self, segment: int, key: bytes, cumulative_epsilon: float) -> None:
         """Keep new key, sealed, and what the link's key may fail by so far."""
@@ -61,33 +120,48 @@ class LinkLedger:
         query = select(segment.c.number, segment.c.used_pairs).where(segment.c.link == self.link)
         return self._commits.run(lambda c: {row.number: row.used_pairs for row in c.execute(query)})
 
-    def _load(self, connection: Connection, secret: bytes, fingerprint: str) -> AuthenticationState:
+    def _load(self, connection: Connection, key: bytes, fingerprint: str) -> AuthenticationState:
         state = connection.execute(select(link_state).where(link_state.c.link == self.link)).first()
         if state is None:
             new = {"link": self.link, "fingerprint": fingerprint, "last_block": -1, "cumulative_epsilon": 0.0}
             connection.execute(insert(link_state), [new])
-        if state is None or state.fingerprint != fingerprint:
-            self._write(connection, INITIAL_SEGMENT, 0, None)
-            connection.execute(update(link_state).where(link_state.c.link == self.link).values(fingerprint=fingerprint))
+            self._write(connection, INITIAL_SEGMENT, _Spent(), None)
+        elif state.fingerprint != fingerprint:
+            self._change_secret(connection, state.fingerprint, fingerprint)
         segments: dict[int, tuple[bytes, int]] = {}
         for row in connection.execute(select(segment).where(segment.c.link == self.link).order_by(segment.c.number)):
+            spent = _Spent.of(row)
             if row.number == INITIAL_SEGMENT:
-                segments[row.number] = (secret, min(row.used_pairs, len(secret) // PAIR_BYTES))
+                segments[row.number] = (spent.wiped(key), min(spent.used, len(key) // PAIR_BYTES))
             elif row.sealed is not None:
-                segments[row.number] = (self._open(row.number, row.sealed), row.used_pairs)
+                segments[row.number] = (self._open(row.number, row.sealed), spent.used)
         if state is None:
             return AuthenticationState(segments, -1, 0.0)
         return AuthenticationState(segments, state.last_block, state.cumulative_epsilon)
 
-    def _mark(self, connection: Connection, number: int, used_pairs: int, block: int) -> None:
+    def _change_secret(self, connection: Connection, old: str, new: str) -> None:
+        """Put the marks of one initial secret away, and take out those of another, if it was in use before."""
+        kept = {"link": self.link, "fingerprint": old, **self._spent(connection, INITIAL_SEGMENT).columns()}
+        connection.execute(
+            delete(former_secret).where(former_secret.c.link == self.link, former_secret.c.fingerprint == old)
+        )
+        connection.execute(insert(former_secret), [kept])
+        found = connection.execute(
+            select(former_secret.c.used_pairs, former_secret.c.ahead).where(
+                former_secret.c.link == self.link, former_secret.c.fingerprint == new
+            )
+        ).first()
+        self._write(connection, INITIAL_SEGMENT, _Spent.of(found), None)
+        connection.execute(update(link_state).where(link_state.c.link == self.link).values(fingerprint=new))
+
+    def _mark(self, connection: Connection, number: int, new: _Spent, block: int) -> None:
         row = connection.execute(select(segment).where(segment.c.link == self.link, segment.c.number == number)).first()
+        spent = new | _Spent.of(row)
         sealed = None
         if row is not None and row.sealed is not None:
-            kept = bytearray(self._open(number, row.sealed))
-            spent = min(used_pairs * PAIR_BYTES, len(kept))
-            kept[:spent] = bytes(spent)
-            sealed = self._sealer.seal(bytes(kept), "segment", self.link, number) if spent < len(kept) else None
-        self._write(connection, number, max(used_pairs, row.used_pairs if row else 0), sealed)
+            kept = spent.wiped(self._open(number, row.sealed))
+            sealed = self._sealer.seal(kept, "segment", self.link, number) if any(kept) else None
+        self._write(connection, number, spent, sealed)
         connection.execute(
             update(link_state)
             .where(link_state.c.link == self.link, link_state.c.last_block < block)
@@ -99,17 +173,26 @@ class LinkLedger:
             select(segment.c.number).where(segment.c.link == self.link, segment.c.number == number)
         ).first()
         if key and known is None:
-            self._write(connection, number, 0, self._sealer.seal(key, "segment", self.link, number))
+            self._write(connection, number, _Spent(), self._sealer.seal(key, "segment", self.link, number))
         connection.execute(
             update(link_state)
             .where(link_state.c.link == self.link, link_state.c.cumulative_epsilon < cumulative_epsilon)
             .values(cumulative_epsilon=cumulative_epsilon)
         )
 
+    def _spent(self, connection: Connection, number: int) -> _Spent:
+        return _Spent.of(
+            connection.execute(
+                select(segment.c.used_pairs, segment.c.ahead).where(
+                    segment.c.link == self.link, segment.c.number == number
+                )
+            ).first()
+        )
+
     def _open(self, number: int, sealed: bytes) -> bytes:
         return self._sealer.open(sealed, "segment", self.link, number)
 
-    def _write(self, connection: Connection, number: int, used_pairs: int, sealed: bytes | None) -> None:
+    def _write(self, connection: Connection, number: int, spent: _Spent, sealed: bytes | None) -> None:
         connection.execute(delete(segment).where(segment.c.link == self.link, segment.c.number == number))
-        row = {"link": self.link, "number": number, "used_pairs": used_pairs, "sealed": sealed}
+        row = {"link": self.link, "number": number, **spent.columns(), "sealed": sealed}
         connection.execute(insert(segment), [row])

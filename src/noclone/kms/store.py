@@ -20,7 +20,7 @@ from sqlalchemy import Connection, func, insert, select
 from noclone.clock import Clock, SystemClock
 from noclone.errors import NocloneError, StoreError
 from noclone.kms import claims, deliveries, pools, reservations
-from noclone.kms.authentication import LinkLedger
+from noclone.kms.authentication import LinkLedger, Wipe
 from noclone.kms.commits import Commits
 from noclone.kms.keys import Assignment, Reservation, StoredKey
 from noclone.kms.sealing import Sealer
@@ -247,9 +247,9 @@ class Store:
 
     # Authentication
 
-    def ledger(self, link: str) -> LinkLedger:
-        """Return what keeps a link's authentication marks and refills durable."""
-        return LinkLedger(link, self.commits, self._sealer)
+    def ledger(self, link: str, wipe: Wipe | None = None) -> LinkLedger:
+        """Return what keeps a link's authentication marks and refills durable; see there for `wipe`."""
+        return LinkLedger(link, self.commits, self._sealer, wipe)
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,17 @@ segment = Table(
     Column("link", String, primary_key=True),
     Column("number", Integer, primary_key=True),
     Column("used_pairs", Integer, nullable=False),
+    Column("ahead", String, nullable=False),  # spent pairs beyond the first unspent one: JSON
     Column("sealed", LargeBinary),  # null for the initial secret, which has its own file
+)
+
+former_secret = Table(
+    "former_secret",
+    metadata,
+    Column("link", String, primary_key=True),
+    Column("fingerprint", String, primary_key=True),
+    Column("used_pairs", Integer, nullable=False),
+    Column("ahead", String, nullable=False),
 )
 
 

@@ -10,6 +10,7 @@ import datetime as dt
 import os
 import re
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from noclone.errors import PkiError
 from noclone.io.tls import kme_uri, light_uri, sae_uri
 
 OPERATOR_FILE = "operator/token"
+SECRET_PAIR_BYTES = 64  # what one block spends: a tag key for each direction
 NAME = re.compile(r"[A-Za-z0-9._~-]{1,64}")  # RFC 3986, unreserved characters
 
 
@@ -41,7 +43,29 @@ class KmeIdentity:
         Raises:
             PkiError: It is missing, or others can read it.
         """
-        return read_private(self.links / f"{plain_name(link)}.secret", f"the initial secret of link {link}")
+        return read_private(self._secret(link), f"the initial secret of link {link}")
+
+    def wipe_link_secret(self, link: str, pairs: Sequence[int]) -> None:
+        """Overwrite spent pairs of a link's initial secret with zeros, durably, before they are used.
+
+        Should the key store be lost, and the secret be used with a new one, no pair then serves twice.
+
+        Raises:
+            PkiError: The file cannot be written, so the pairs must not be used.
+        """
+        path = self._secret(link)
+        try:
+            with path.open("r+b") as file:
+                for pair in pairs:
+                    file.seek(pair * SECRET_PAIR_BYTES)
+                    file.write(bytes(SECRET_PAIR_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise PkiError(f"{path}: spent authentication key cannot be wiped ({error.strerror})") from None
+
+    def _secret(self, link: str) -> Path:
+        return self.links / f"{plain_name(link)}.secret"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from OpenSSL import SSL
@@ -156,7 +157,7 @@ class Node:
 
     def _pool(self, role: Role, link: str) -> AuthenticationPool:
         """Return this end's authentication pool, as it was left."""
-        ledger = self._store.ledger(link)
+        ledger = self._store.ledger(link, partial(self._identity.wipe_link_secret, link))
         state = ledger.load(self._identity.link_secret(link))
         return AuthenticationPool(
             role,

@@ -35,7 +35,7 @@ from noclone.errors import PkiError
 from noclone.io.tls import kme_uri, light_uri, sae_uri
 from noclone.network.identities import OPERATOR_FILE, load_certificate, plain_name, read_private
 
-LINK_SECRET_BYTES = 65_536  # 1,024 blocks can be authenticated, or aborted by Eve, before any key comes in
+LINK_SECRET_BYTES = 65_536  # 1,023 blocks can be authenticated, or aborted by Eve, before any key comes in
 KEK_BYTES = 32
 TOKEN_BYTES = 32
 AUTHORITY_DAYS = 3650
