@@ -1,5 +1,18 @@
-"""`python -m noclone`."""
+"""The way in: `noclone` and `python -m noclone`. It imports nothing before it can answer Ctrl-C."""
 
-from noclone.cli.main import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        from noclone.cli.main import main as run
+
+        run()
+    except KeyboardInterrupt:
+        sys.stderr.write("noclone: interrupted\n")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

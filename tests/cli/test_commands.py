@@ -250,14 +250,14 @@ def test_attack_on_the_command_line(run: Run, served: Any) -> None:
     on = run("attack", "intercept-resend", *common, "--on", "ada-ben", "--strength", "0.5")
     assert "intercept-resend, strength 0.5" in on.stdout
     off = run("attack", "stop", *common, "--on", "ada-ben")
-    assert "nobody listens" in off.stdout
+    assert "no attack" in off.stdout
 
 
 def test_nobody_serves(run: Run, tmp_path: Path) -> None:
     run("pki", "longhaul", "-o", tmp_path / "pki")
     done = run("attack", "status", "longhaul", "--pki", tmp_path / "pki")
     assert done.returncode == 1
-    assert "noclone serve longhaul" in done.stderr
+    assert "noclone serve" in done.stderr
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])

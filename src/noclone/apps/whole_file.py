@@ -106,4 +106,4 @@ def _give_name(temporary: Path, path: Path, *, overwrite: bool) -> None:
 
 
 def _exists(path: Path) -> InputError:
-    return InputError(f"{path} exists already", hint="give another name, or say that it may be overwritten")
+    return InputError(f"{path} exists already", hint="give another name, or allow it to be replaced (--overwrite)")

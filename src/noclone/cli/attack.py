@@ -71,6 +71,6 @@ def _send(
     lines = []
     for link, now in state["links"].items():
         eve = now["attack"]
-        lines.append(f"{link}: " + (f"{eve['name']}, strength {eve['strength']:g}" if eve else "nobody listens"))
+        lines.append(f"{link}: " + (f"{eve['name']}, strength {eve['strength']:g}" if eve else "no attack"))
     show(state, lines, as_json=as_json)
     return 0

@@ -8,6 +8,7 @@ Commands are imported when they are called, so that `noclone --help` stays quick
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -31,7 +32,7 @@ COMMANDS = (
     (DETECTIONS, "detections", "distill", "Turn a recording of detections into secret key."),
     (DETECTIONS, "detections", "keylength", "Say how long a key a table of counts allows, by each proof."),
     (KEYS, "key", "key", "Fetch keys from a KME, as an application does."),
-    (KEYS, "protect", "message", "Send or receive one line under a one-time pad."),
+    (KEYS, "protect", "message", "Send or receive a short text under a one-time pad."),
     (KEYS, "protect", "file", "Send or receive a file under a one-time pad."),
     (LAB, "attack", "attack", "Attack a link of a served network, where the scenario is a lab."),
     (SETUP, "setup", "pki", "Make the certificates and secrets that a scenario needs."),
@@ -83,6 +84,7 @@ def _say_why(error: BaseException) -> int:
             complain(error.message, error.hint)
             return error.exit_code
         case KeyboardInterrupt():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # we are leaving; a second one changes nothing
             complain("interrupted")
         case BrokenPipeError():
             # Whoever read our output has left. Point stdout elsewhere, so that the interpreter's last flush is quiet.

@@ -14,7 +14,7 @@ from noclone.cli.terminal import Json, grouped, progress, show
 from noclone.errors import InputError
 
 file = App(name="file", help="Send or receive a file under a one-time pad.")
-message = App(name="message", help="Send or receive one line under a one-time pad.")
+message = App(name="message", help="Send or receive a short text under a one-time pad.")
 
 To = Annotated[str, Parameter(name="--to", help="The application that is to receive it.")]
 Output = Annotated[Path, Parameter(name=("--output", "-o"))]
@@ -110,10 +110,10 @@ def send_message(
     text: str, /, *, to: To, output: Output, overwrite: Overwrite = False, who: Application | None = None,
     as_json: Json = False,
 ) -> int:  # fmt: skip
-    """Seal one line under a one-time pad. Its length is hidden but for a factor of two.
+    """Seal a short text under a one-time pad. Its length is hidden but for a factor of two.
 
     Args:
-        text: The line.
+        text: The text.
         output: Where to write the sealed message.
     """
     from noclone.apps.messages import send_message as send

@@ -33,6 +33,7 @@ def run(
     from noclone import rng
     from noclone.audit.verdict import judge
     from noclone.events import EventLog
+    from noclone.network.blocks import plan_link
     from noclone.network.folder import RunFolder
     from noclone.network.scenario import load_scenario
     from noclone.network.simulate import run as simulate
@@ -41,6 +42,9 @@ def run(
     network = load_scenario(scenario)
     if seed is None:
         seed = secrets.randbelow(1 << 53)
+    for plan in map(plan_link, network.links):
+        if not plan.agreement.length_bits:
+            say(f"{plan.link.name}: no key is to be expected of this link: {plan.agreement.reason}")
     folder = RunFolder(output, network)
     folder.write_run(seed=seed, blocks=blocks)
     announce_compilation()
@@ -73,4 +77,4 @@ def run(
     show(data, [*lines, "", *verdict.lines()], as_json=as_json)
     if not as_json:
         say(f"written to {folder.path}/")
-    return 0
+    return 0 if any(link.secret_bits for link in result.links) else 1

@@ -10,13 +10,14 @@ import asyncio
 import signal
 import sys
 from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from noclone.cli.setup import default_pki
-from noclone.cli.terminal import Json, announce_compilation, grouped, say
+from noclone.cli.terminal import JsonLines, announce_compilation, grouped, say
 
 if TYPE_CHECKING:
     from noclone.events import Event, EventLog
@@ -37,7 +38,7 @@ def serve(
     data: Data = None,
     seed: Seed = None,
     speed: Speed = 1.0,
-    as_json: Json = False,
+    as_json: JsonLines = False,
 ) -> int:
     """Run a scenario live: the light of each link, every node with its KME on ETSI GS QKD 014, the operator's door.
 
@@ -58,7 +59,7 @@ def serve(
         )
         async with served:
             if not as_json:
-                _introduce(network, certificates)
+                _introduce(network, scenario, certificates)
             await served.wait()
 
     return _until_stopped(run())
@@ -72,7 +73,7 @@ def node(
     pki: Pki = None,
     data: Data = None,
     seed: Seed = None,
-    as_json: Json = False,
+    as_json: JsonLines = False,
 ) -> int:
     """Run one node of a scenario: its KME with both doors, and its ends of links.
 
@@ -82,10 +83,14 @@ def node(
         name: Which node.
         scenario: A scenario file, or the name of a shipped one; the same for all processes.
     """
+    from noclone.network.blocks import plan_link
     from noclone.network.node import Node
+    from noclone.watch.monitors import LinkMonitor
 
-    network, log, options = _prepare(scenario, seed, 1.0, as_json)
+    network, log, options = _prepare(scenario, seed, 1.0, as_json, both_ends=True)
     network.node(name)
+    own = [plan_link(link) for link in network.links if name in (link.alice, link.bob)]
+    LinkMonitor(log, {plan.link.name: plan.expected for plan in own})
 
     async def run() -> None:
         place = data or _default_data(scenario)
@@ -100,7 +105,7 @@ def node(
 
 
 def fibre(
-    link: str, scenario: str, /, *, pki: Pki = None, seed: Seed = None, speed: Speed = 1.0, as_json: Json = False
+    link: str, scenario: str, /, *, pki: Pki = None, seed: Seed = None, speed: Speed = 1.0, as_json: JsonLines = False
 ) -> int:
     """Run the light of one simulated link, for nodes in other processes; where the scenario is a lab, Eve sits here.
 
@@ -132,7 +137,9 @@ def fibre(
     return _until_stopped(run())
 
 
-def _prepare(scenario: str, seed: int | None, speed: float, as_json: bool) -> tuple[Scenario, EventLog, RunOptions]:
+def _prepare(
+    scenario: str, seed: int | None, speed: float, as_json: bool, *, both_ends: bool = False
+) -> tuple[Scenario, EventLog, RunOptions]:
     from noclone import rng
     from noclone.events import EventLog
     from noclone.network.node import RunOptions
@@ -142,7 +149,7 @@ def _prepare(scenario: str, seed: int | None, speed: float, as_json: bool) -> tu
     options = RunOptions(seed=None if seed is None else rng.seed_from_int(seed), speed=speed)
     announce_compilation()
     log = EventLog()
-    log.listen(_print_json if as_json else _print_words)
+    log.listen(_print_json if as_json else partial(_print_words, both_ends=both_ends))
     return network, log, options
 
 
@@ -161,13 +168,10 @@ def _pki_folder(scenario: str, given: Path | None) -> Path:
     return folder
 
 
-def _introduce(network: Scenario, certificates: Path) -> None:
-    for section in network.nodes:
-        host, port = network.etsi014_address(section.name)
-        say(f"{section.name}: ETSI GS QKD 014 at https://{host}:{port}")
+def _introduce(network: Scenario, scenario: str, certificates: Path) -> None:
     if len(network.saes) >= 2:
         first, second = network.saes[0].id, network.saes[1].id
-        say(f"try: noclone key get {network.name} --as {first} --to {second} --pki {certificates}")
+        say(f"try: noclone key get --scenario {scenario} --pki {certificates} --as {first} --to {second}")
     say("simulated light: keys are for testing. Ctrl-C stops.")
 
 
@@ -176,30 +180,42 @@ def _print_json(event: Event) -> None:
     sys.stdout.flush()
 
 
-def _print_words(event: Event) -> None:
-    line = describe(event)
+def _print_words(event: Event, *, both_ends: bool) -> None:
+    line = describe(event, both_ends=both_ends)
     if line:
         say(line)
 
 
-def describe(event: Event) -> str:
-    """Say an event in words, or nothing where it is no news for people."""
+def describe(event: Event, *, both_ends: bool = False) -> str:
+    """Say an event in words, or nothing where it is no news for people.
+
+    Args:
+        both_ends: Say also what Bob's end reports; where both run here, Alice's is enough.
+    """
     data: dict[str, Any] = event.data
-    if data.get("end") == "bob" and event.kind != "link.down":
-        return ""  # both ends report; one is enough on a screen
+    if data.get("end") == "bob" and event.kind.startswith("block.") and not both_ends:
+        return ""
     match event.kind:
         case "block.distilled":
             what = f"block {data['block']}: {grouped(data['secret_bits'])} secret bits, error rate {data['qber']:.2%}"
         case "block.aborted":
             what = f"block {data['block']}: NO KEY ({data['reason']}): {data['message']}"
+        case "node.started":
+            what = f"ETSI GS QKD 014 at {data['etsi014']}"
+        case "fibre.started":
+            what = "its light is on"
+        case "kme.connected":
+            what = f"reaches the KME of {data['peer']}"
+        case "kme.disconnected":
+            what = f"has lost the KME of {data['peer']}"
         case "attack.started":
             what = f"Eve: {data['name']}, strength {data['strength']:g}"
         case "attack.stopped":
             what = f"Eve has left ({data['name']})"
         case "link.down":
-            what = f"{data['end']}: {data['message']}"
+            what = f"{data['end']}: {data['message']}; trying again"
         case "link.up":
-            what = "works again"
+            what = f"{data['end']}: works again"
         case "key.delivered":
             what = f"key {data['key_id']} ({data['bits']} bits)"
         case "kme.refused" | "tls.refused":

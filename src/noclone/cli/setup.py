@@ -43,7 +43,8 @@ def pki(
     for node in network.nodes:
         lines.append(f"  kmes/{node.name}: certificate, key-encryption key, link secrets; carry to {node.name}")
     lines.extend(f"  saes/{sae.id}: certificate; carry to the application" for sae in network.saes)
-    lines.append("  authority: keep offline")
+    lines.extend(f"  lights/{link.name}: certificate; carry to where its light is simulated" for link in network.links)
+    lines.append("  operator: the token that opens the operator's door; authority: keep offline")
     show(data, lines, as_json=as_json)
 
 

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 import noclone
 
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON document instead of text.")]
+JsonLines = Annotated[bool, Parameter(name="--json", negative=(), help="Print events to stdout, one JSON line each.")]
 
 # A pipe gets whole lines; a terminal gets lines wrapped between words.
 stderr = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())

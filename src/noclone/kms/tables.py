@@ -36,7 +36,7 @@ from sqlalchemy.pool import StaticPool
 
 from noclone.errors import StoreError
 
-VERSION = "1"
+VERSION = "2"
 
 metadata = MetaData()
 

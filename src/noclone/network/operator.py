@@ -31,7 +31,7 @@ def ask(scenario: Scenario, pki: Path, method: str, path: str, body: dict[str, A
     except (OSError, http.client.HTTPException, ValueError):
         raise NocloneError(
             f"nobody serves the scenario '{scenario.name}' at {host}:{port}",
-            hint=f"start it: noclone serve {scenario.name}",
+            hint="start it with `noclone serve`",
         ) from None
     finally:
         connection.close()
