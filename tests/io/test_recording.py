@@ -333,3 +333,21 @@ def test_the_documented_example_runs(tmp_path, monkeypatch):
     with open_recording("lab.h5") as recording:
         (read,) = recording.blocks
         assert read.detections.slots.tolist() == list(range(0, 1000, 10))
+
+
+def test_a_disk_that_is_too_small_is_said_before_hdf5_notices(tmp_path, monkeypatch):
+    """HDF5 cannot close a file on a full disk, and takes the process down with it when it ends."""
+    import shutil
+
+    from noclone.io import recording
+
+    usage = shutil.disk_usage(tmp_path)._replace(free=1 << 20)
+    monkeypatch.setattr(recording.shutil, "disk_usage", lambda _path: usage)
+    events = np.arange(10, dtype=np.uint64) << np.uint64(16)
+    detections = Detections("a-b", 0, 100, 1e9, events, Origin("simulated"))
+    head = RecordingHead(
+        "a-b", "a", "b", DecoyBB84((0.5, 0.1), (0.5, 0.5), 0.5, 0.5), Fraction(10**9), Origin("simulated")
+    )
+    with pytest.raises(RecordingError, match="1 MB left"):
+        write_recording(tmp_path / "full.h5", head, [(None, detections)])
+    assert list(tmp_path.iterdir()) == []

@@ -9,6 +9,7 @@ type, size and range; links out of the file, virtual or external data, and filte
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ VERSION = 1
 BLOCKS_MAX = 1_000_000
 KINDS = ("simulated", "recorded", "hardware")
 NAME_CHARS_MAX = 256
+ROW_BYTES = 24  # of one detection, both parties' columns together, should nothing compress
+SPACE_MARGIN_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,16 +206,19 @@ def write_recording(path: str | Path, head: RecordingHead, blocks: Iterable[tupl
     os.close(handle)
     temporary = Path(name)
     try:
-        with h5py.File(temporary, "w") as file:
-            _write_head(file, head)
-            written = _write_blocks(path, file, head, blocks)
+        # Through a Python file, whose errors are Python's; HDF5's own would be a page long.
+        with temporary.open("w+b") as raw:
+            with h5py.File(raw, "w") as file:
+                _write_head(file, head)
+                written = _write_blocks(path, file, head, blocks)
             if not written:
                 raise RecordingError(f"{path}: there is no block to record")
-        with temporary.open("rb") as whole:
-            os.fsync(whole.fileno())
+            raw.flush()
+            os.fsync(raw.fileno())
         temporary.replace(path)
     except (OSError, RuntimeError) as error:
-        raise RecordingError(f"{path}: cannot be written ({error})", hint="is the disk full?") from None
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise RecordingError(f"{path}: cannot be written ({reason})", hint="is the disk full?") from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -247,11 +253,23 @@ def _write_blocks(
     for settings, detections in blocks:
         if detections.link != head.link or detections.clock_hz != float(head.clock_hz):
             raise RecordingError(f"{path}: block {detections.block} is of another link or clock than the recording")
+        _check_space(path, detections)
         group = file["blocks"].create_group(f"{count:06d}")
         group.attrs.update({"block": detections.block, "n_slots": detections.n_slots})
         _write_block(group, settings, detections.events)
         count += 1
     return count
+
+
+def _check_space(path: Path, detections: Detections) -> None:
+    """Refuse a block that may not fit the disk: on a full one HDF5 cannot close its file, and crashes at the end."""
+    needed = ROW_BYTES * len(detections) + SPACE_MARGIN_BYTES
+    free = shutil.disk_usage(path.absolute().parent).free
+    if free < needed:
+        raise RecordingError(
+            f"{path}: block {detections.block} may take {needed >> 20} MB, the disk has {free >> 20} MB left",
+            hint="make room, or write somewhere else",
+        )
 
 
 def _write_block(group: h5py.Group, settings: Settings, events: U64) -> None:
