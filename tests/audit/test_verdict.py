@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from noclone.audit.verdict import judge
+from noclone.distill.job import BlockAborted
 from noclone.events import EventLog
+from noclone.network.blocks import record_aborted
 from noclone.records import BlockProvenance, Origin
 
 
@@ -139,3 +141,65 @@ def test_one_end_alone_is_heard_too() -> None:
     assert judge(log).code == "secure-in-model"
     log.add("block.aborted", "link:a-b", block=1, end="alice", reason="peer-aborted", message="lost", qber=None)
     assert "one end alone released 1 block (1)" in " ".join(judge(log).happened)
+
+
+def forged(log: EventLog, block: int, reason: str = "qber-too-high") -> None:
+    """Record a block that somebody ended with an untagged word, as a link's end does."""
+    abort = BlockAborted(
+        "peer-aborted", f"the peer gave the block up: {reason}: buy gold", peer_reason=reason, authenticated=False
+    )
+    record_aborted(log, "a-b", block, abort, end="alice")
+
+
+def test_a_forged_word_is_no_proof_of_an_attack() -> None:
+    log = EventLog()
+    forged(log, 0)
+    verdict = judge(log)
+    assert verdict.code == "no-key"
+    assert "without proof of who it is" in " ".join(verdict.happened)
+    (event,) = log
+    assert event.data["authenticated"] is False
+    assert event.data["reason"] == "peer-aborted"
+    assert "gold" not in event.to_json() + text(log)
+
+
+def test_a_proven_word_counts() -> None:
+    log = EventLog()
+    abort = BlockAborted(
+        "peer-aborted",
+        "the peer gave the block up: qber-too-high: 25 %",
+        peer_reason="qber-too-high",
+        authenticated=True,
+    )
+    record_aborted(log, "a-b", 0, abort, end="bob")
+    assert judge(log).code == "under-attack"
+    assert "25 %" in " ".join(judge(log).happened)
+    assert next(iter(log)).data["authenticated"] is True
+
+
+@pytest.mark.parametrize("forged_first", [True, False])
+def test_a_forged_word_hides_no_finding(forged_first: bool) -> None:
+    """Neither about the same block, in any order, nor about a later one."""
+    log = EventLog()
+    made(log, 0)
+    if forged_first:
+        forged(log, 1, "too-few-detections")
+    log.add("block.aborted", "link:a-b", block=1, end="bob", reason="qber-too-high", message="25.4 %", qber=0.254)
+    forged(log, 1, "too-few-detections")
+    assert "qber-too-high: 25.4 %" in " ".join(judge(log).happened)
+    forged(log, 2)
+    assert judge(log).code == "under-attack"
+    made(log, 3)
+    assert judge(log).code == "secure-in-model"
+
+
+def test_words_of_a_stranger_are_not_repeated() -> None:
+    """Old logs hold them, and a hello that does not fit is quoted in the event: the verdict quotes neither."""
+    log = EventLog()
+    for block, reason in enumerate(("peer-misbehaved", "peer-aborted", "qber-too-high")):
+        log.add(
+            "block.aborted", "link:a-b", block=block, end="alice", reason=reason, message="buy gold", qber=None,
+            authenticated=None if block == 0 else False,
+        )  # fmt: skip
+        assert "gold" not in text(log)
+        assert judge(log).code == "no-key"

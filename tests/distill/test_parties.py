@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from noclone.bits import bytes_from_words
 from noclone.crypto.wegman_carter import forgery_bound
 from noclone.distill.authentication import PAIR_BITS, AuthenticationPool
-from noclone.distill.job import BlockAborted, RefillPolicy
+from noclone.distill.job import BLOCK_MAX, BlockAborted, RefillPolicy
 from noclone.distill.messages import ABSORBED, HEADER, Kind
 from noclone.distill.parties import alice, bob
 from noclone.distill.session import converse, distill_block
@@ -129,7 +129,8 @@ def test_an_empty_pool_ends_the_block_before_any_bit_is_announced(case):
     wire = Wire()
     at_alice, at_bob = converse(*parties(case, *pools), wire)
     assert at_alice.error.reason == "authentication-key-exhausted"
-    assert at_bob.error.verdict == "authentication-key-exhausted"
+    assert at_bob.error.peer_reason == "authentication-key-exhausted"
+    assert at_bob.error.verdict == "peer-aborted", "without a key there is no tag, and anybody could have said so"
     assert Kind.ANNOUNCE not in wire.kinds("bob")
 
 
@@ -137,7 +138,8 @@ def test_different_initial_secrets_give_no_key(case, make_pools):
     pool_a, pool_b = make_pools(b"a" * 640)[0], make_pools(b"b" * 640)[1]
     at_alice, at_bob = converse(*parties(case, pool_a, pool_b))
     assert at_bob.error.reason == "authentication-failed"
-    assert at_alice.error.verdict == "authentication-failed"
+    assert at_alice.error.peer_reason == "authentication-failed"
+    assert at_alice.error.verdict == "peer-aborted"
     assert not at_alice.error.authenticated
     assert pool_a.refilled_bits == pool_b.refilled_bits == 0
 
@@ -167,7 +169,7 @@ def test_too_many_errors_abort_with_an_authenticated_reason(make_block, make_poo
     at_alice, at_bob = converse(*parties(case, pool_a, pool_b))
     assert at_alice.error.reason == "qber-too-high"
     assert at_bob.error.reason == "peer-aborted"
-    assert at_bob.error.peer_reason == "qber-too-high"
+    assert at_bob.error.peer_reason == at_bob.error.verdict == "qber-too-high"
     assert at_bob.error.authenticated
     assert at_alice.error.statistics.counts.qber_test == pytest.approx(0.25, abs=0.02)  # 5 sigma of 18,000 bits
     assert at_alice.error.statistics.leak_bits == 0
@@ -408,6 +410,49 @@ def drive(party, messages):
     wanted = next(party)
     while True:
         wanted = party.send(left.pop(0) if wanted is None else b"")
+
+
+def test_a_forged_last_word_decides_nothing(case, make_pools):
+    """Anybody can say that a block is given up; without a tag the reason said is not the verdict."""
+    text = b"qber-too-high\n25.00 % errors in 99999 test bits"
+
+    def change(number, role, message):
+        return [HEADER.pack(Kind.ABORT, 0, 0, 1) + b"\0" + text] if message[0] == Kind.ANNOUNCE else [message]
+
+    at_alice, _ = converse(*parties(case, *make_pools()), Wire(change))
+    assert (at_alice.error.reason, at_alice.error.verdict) == ("peer-aborted", "peer-aborted")
+    assert at_alice.error.peer_reason == "qber-too-high"
+    assert not at_alice.error.authenticated
+
+
+def test_alice_listens_to_no_more_detections_than_plausible(case, make_pools):
+    n = len(case.detections.events)
+    for most, refused in ((n, False), (n - 1, True)):
+        job = dataclasses.replace(case.job, detections_max=most)
+        at_alice, at_bob = converse(
+            alice(case.settings, job, make_pools()[0]), bob(case.detections, case.job, make_pools()[1])
+        )
+        assert (at_alice.error is not None) == refused
+    assert at_alice.error.reason == "peer-misbehaved"
+    assert f"{n} detections, where {n - 1} at most" in at_alice.error.message
+    assert at_bob.error.reason == "peer-aborted"
+
+
+def test_alice_may_have_begun_the_block_before_but_only_this_one(case, make_pools):
+    pool_a, pool_b = make_pools()
+    pool_a.begin(case.job.block)
+    at_alice, at_bob = converse(
+        alice(case.settings, case.job, pool_a, begun=True), bob(case.detections, case.job, pool_b)
+    )
+    assert at_alice.result.key.to_bytes() == at_bob.result.key.to_bytes()
+    with pytest.raises(InputError, match="last block"):
+        next(alice(case.settings, case.job, make_pools()[0], begun=True))
+
+
+def test_the_largest_block_number_is_a_number_and_the_next_is_none(case):
+    assert dataclasses.replace(case.job, block=BLOCK_MAX - 1).block == BLOCK_MAX - 1
+    with pytest.raises(ValueError, match="number"):
+        dataclasses.replace(case.job, block=BLOCK_MAX)
 
 
 def test_a_stranger_who_says_hello_spends_no_key(case, make_pools):

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from noclone.distill import recorded
 from noclone.distill.authentication import AuthenticationPool
+from noclone.distill.job import BlockJob
 from noclone.distill.recorded import RecordedJob, RecordedOutcome, distill_recording, pilot_counts
 from noclone.errors import Aborted
 from noclone.proofs.agreement import DEFAULT_SIGMAS
@@ -119,3 +121,17 @@ def test_an_empty_pilot_is_said() -> None:
 def test_an_impossible_pilot_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         distil([block(0)], pilot_share=share)
+
+
+def test_alice_expects_no_more_detections_than_the_recording_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    real = recorded.distill_block
+
+    def spy(settings: Any, detections: Detections, job: BlockJob, *pools: Any, **more: Any) -> Any:
+        seen.append((job.detections_max, len(detections.events)))
+        return real(settings, detections, job, *pools, **more)
+
+    monkeypatch.setattr(recorded, "distill_block", spy)
+    distil([block(0)])
+    ((most, events),) = seen
+    assert most == events > 0

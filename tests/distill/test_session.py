@@ -224,8 +224,9 @@ def test_two_processes_refuse_a_noisy_block():
 
 
 def test_two_processes_with_different_secrets_get_nothing():
-    for said in two_processes(0.005, [b"s" * 512, b"t" * 512]):
-        assert said == [{"error": "BlockAborted", "reason": "authentication-failed"}]
+    at_alice, at_bob = two_processes(0.005, [b"s" * 512, b"t" * 512])
+    assert at_bob == [{"error": "BlockAborted", "reason": "authentication-failed"}]
+    assert at_alice == [{"error": "BlockAborted", "reason": "peer-aborted"}], "Bob has no tag that she could check"
 
 
 @pytest.mark.parametrize("role", ["alice", "bob"])

@@ -24,7 +24,16 @@ WORDS = {
     UNKNOWN: "Nothing can be said yet: no block has been finished.",
 }
 RECOVERED = "Keys flow again: what disturbed a link is over, and the blocks that it touched gave no key or paid for it."
+# What an end itself found, or was told by a peer whose tag proves it. All else anybody on the public channel can bring
+# about with a word: it costs a block its key, and shows nothing about the light.
 EVE_REASONS = frozenset({"qber-too-high", "leak-above-agreed", "authentication-failed", "confirmation-failed"})
+UNPROVEN = "peer-aborted"
+# Reasons that rest on what came over the public channel untagged, and whose message may quote it: the verdict has words
+# of its own for them.
+WITHOUT_WORDS = {
+    UNPROVEN: "the other end gave the block up, without proof of who it is",
+    "peer-misbehaved": "what came over the public channel was not what the other end sends",
+}
 
 
 @dataclass(slots=True)
@@ -33,7 +42,7 @@ class LinkEvidence:
 
     Args:
         rates: Error rates of the blocks that gave key.
-        refused: Reason and message of the blocks that gave none.
+        refused: Reason and message of the blocks that gave none; reason "peer-aborted" where none is proven.
         truth: Blocks on which Eve was, by what the simulator alone knows: attack and strength.
     """
 
@@ -52,19 +61,21 @@ class LinkEvidence:
         return list(self.blocks.values())
 
     @property
-    def refused_last(self) -> str:
-        """Reason of the newest block if it was refused, else empty."""
-        newest = max(self.refused, default=-1)
-        return self.refused[newest][0] if newest >= max(self.blocks, default=0) else ""
+    def refused_since(self) -> list[str]:
+        """Reasons of the blocks refused since the newest that gave key, oldest first."""
+        newest = max(self.blocks, default=0)
+        return [reason for block, (reason, _) in sorted(self.refused.items()) if block >= newest]
 
     @property
     def code(self) -> str:
         """The link's own verdict."""
         if not self.blocks and not self.refused:
             return UNKNOWN
-        if not self.refused_last:
+        since = self.refused_since
+        if not since:
             return SECURE
-        return ATTACKED if self.refused_last in EVE_REASONS else NO_KEY
+        # A forged word after a finding must not make it forgotten: only new key does.
+        return ATTACKED if EVE_REASONS.intersection(since) else NO_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +170,23 @@ def _take(evidence: LinkEvidence, event: Event) -> None:
             evidence.rates.append(data["qber"])
             evidence.assumptions.update(dict.fromkeys(data["assumptions"]))
         case "block.aborted":
-            # The end that saw the numbers tells more than the one that was told.
-            if data["block"] not in evidence.refused or data.get("qber") is not None:
-                evidence.refused[data["block"]] = (data["reason"], data["message"])
+            _refuse(evidence, data)
         case "alarm.raised":
             evidence.alarms.append(f"{data['monitor']}: {data['message']}")
         case "light.sent" if data["attack"]:
             evidence.truth[data["block"]] = (data["attack"], data["strength"])
+
+
+def _refuse(evidence: LinkEvidence, data: dict[str, Any]) -> None:
+    """Note why a block was refused. Both ends may tell: a finding outweighs a word, and numbers outweigh none."""
+    block, reason, message = data["block"], data["reason"], data["message"]
+    if data.get("authenticated") is False:
+        reason = UNPROVEN
+    found = reason not in WITHOUT_WORDS
+    message = message if found else WITHOUT_WORDS[reason]
+    known, _ = evidence.refused.get(block, (UNPROVEN, ""))
+    if known in WITHOUT_WORDS or (found and data.get("qber") is not None):
+        evidence.refused[block] = (reason, message)
 
 
 def _happened(evidence: LinkEvidence) -> list[str]:
@@ -193,7 +214,7 @@ def _happened(evidence: LinkEvidence) -> list[str]:
             f"{evidence.link}: one end alone released {_blocks(torn)} ({_ranges(torn)}); that key cannot be used, for "
             "the other end's store does not hold it."
         )
-    if evidence.refused and not evidence.refused_last:
+    if evidence.refused and not evidence.refused_since:
         sentences.append(f"{evidence.link}: it has recovered; its newest block gave key.")
     return sentences
 

@@ -18,6 +18,7 @@ from noclone.proofs.keylength import KeyLength
 from noclone.records import MAX_SLOTS, Counts, DecoyBB84, Origin, SecretKey
 
 PROTOCOL_NAME = "decoy-bb84"
+BLOCK_MAX = 1 << 62  # the number of every block is smaller
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class BlockJob:
     Args:
         agreement: The length and the leak that were agreed before the light was sent.
         bootstrap: What authenticated the link's first block, such as "pre-shared-key".
+        detections_max: The most detections that Alice lets Bob announce: a bound for this end's memory, not part of
+            what is agreed. None where nothing but the slots bounds them.
     """
 
     link: str
@@ -66,10 +69,13 @@ class BlockJob:
     origin: Origin
     refill: RefillPolicy = field(default_factory=RefillPolicy)
     bootstrap: str = "pre-shared-key"
+    detections_max: int | None = None
 
     def __post_init__(self) -> None:
-        if not (0 <= self.block < 1 << 62 and 0 < self.n_slots <= MAX_SLOTS and self.clock_hz > 0):
+        if not (0 <= self.block < BLOCK_MAX and 0 < self.n_slots <= MAX_SLOTS and self.clock_hz > 0):
             raise ValueError("a block needs a number from 0, slots, and a clock rate above zero")
+        if self.detections_max is not None and self.detections_max < 0:
+            raise ValueError(f"at most {self.detections_max} detections: that is no number of detections")
         agreed = self.agreement
         if (agreed.n_slots, agreed.protocol, agreed.epsilons, agreed.proof) != (
             self.n_slots,
@@ -82,10 +88,12 @@ class BlockJob:
     def public(self) -> dict[str, Any]:
         """Return everything that must be the same at both ends, as plain JSON values.
 
-        The origin's free text may differ (each end names its own device), so it stays out.
+        The origin's free text may differ (each end names its own device), and so may the bound of Alice's memory; both
+        stay out.
         """
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         del values["origin"]["detail"]
+        del values["detections_max"]
         return values
 
 
@@ -153,8 +161,8 @@ class BlockAborted(Aborted):
     """A block that gave no key, with what was learned until then.
 
     Args:
-        peer_reason: When `reason` is "peer-aborted": the reason that the peer gave.
-        authenticated: Whether that message carried a valid tag.
+        peer_reason: When `reason` is "peer-aborted": the reason that the peer gave, or whoever spoke in its name.
+        authenticated: Whether that message carried a valid tag. Without one nothing that it says may decide anything.
     """
 
     def __init__(
@@ -174,8 +182,8 @@ class BlockAborted(Aborted):
 
     @property
     def verdict(self) -> str:
-        """The reason itself, whichever end gave it."""
-        return self.peer_reason or self.reason
+        """The reason itself, whichever end gave it; a peer's reason without a tag is nobody's, and does not count."""
+        return self.peer_reason if self.peer_reason and self.authenticated else self.reason
 
 
 def agreed_tag_bits(n_key: int, epsilons: Epsilons) -> int:

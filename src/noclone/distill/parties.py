@@ -60,6 +60,7 @@ def alice(
     time_s: float = 0.0,
     qber_expected: float | None = None,
     entropy: Entropy = os.urandom,
+    begun: bool = False,
 ) -> Party:
     """Return Alice's side of one block.
 
@@ -67,9 +68,13 @@ def alice(
         time_s: When the block is distilled; it enters the provenance at both ends.
         qber_expected: Error rate of the key basis in earlier blocks, for Cascade's block sizes.
         entropy: Where hash keys and seeds come from; anything but `os.urandom` is for seeded runs.
+        begun: Whether the caller told the pool about this block already, before it told anybody else its number.
     """
     assert pool.role == "alice"
-    pool.begin(job.block)
+    if not begun:
+        pool.begin(job.block)
+    elif pool.last_block != job.block:
+        raise InputError(f"the pool's last block is {pool.last_block}, and not block {job.block}, which is to run")
     side = _Alice(job, pool, time_s)
     return (yield from _guarded(side.talk, side.run(settings, qber_expected, entropy)))
 
@@ -125,6 +130,7 @@ class _Alice(Side):
     def _sift(self, settings: Settings) -> Steps[Sieve]:
         """Read Bob's announcement, then answer which detections match."""
         talk, n_slots = self.talk, self.job.n_slots
+        most = self.detections_max
         sieve = Sieve.empty()
         answers: list[bytes] = []
         previous, announced, total = -1, 0, 1
@@ -136,6 +142,8 @@ class _Alice(Side):
             chunk = Announcement.read(data[TOTAL.size :], previous, n_slots)
             count = len(chunk.slots)
             announced += count
+            if total > most:
+                raise Misbehaved(f"the peer announces {total} detections, where {most} at most are plausible")
             if total > n_slots or announced > total or (count < CHUNK and announced < total):
                 raise Misbehaved(f"the peer announces {announced} of {total} detections in {n_slots} slots")
             if count == 0:

@@ -103,6 +103,7 @@ def distill_recording(
             proof=plan.proof,
             agreement=agreement,
             origin=detections.origin,
+            detections_max=len(detections.events),
             refill=RefillPolicy(target_bits=0),  # both ends are here: nothing is left to authenticate afterwards
         )
         try:

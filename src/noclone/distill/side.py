@@ -46,6 +46,12 @@ class Side:
         self.time_s = time_s
         self.levels = len(job.protocol.intensities)
 
+    @property
+    def detections_max(self) -> int:
+        """How many detections the peer may announce: what waits for the last of them fills memory until then."""
+        most = self.job.detections_max
+        return self.job.n_slots if most is None else min(most, self.job.n_slots)
+
     def greet(self, ours: Hello, theirs: bytes) -> Greeting:
         """Check the peer's hello against ours, and take a fresh pair of tag keys."""
         hello = Hello.read(theirs)

@@ -22,6 +22,9 @@ from noclone.proofs.agreement import Agreement, agree
 from noclone.records import MAX_SLOTS, Origin
 
 TRIAL_SLOTS = 1_000_000_000
+DETECTIONS_MARGIN = 8  # an honest block, or one under attack, may bring this many times the detections expected
+DETECTIONS_FLOOR = 1 << 20  # one chunk of an announcement, which Alice's end takes in as a whole in any case
+NO_PROOF = "the other end gave the block up, without proof of who it is"
 
 # How an attack's name and strength become a tap on a link's devices. `redteam` lies above this layer and hands it down.
 AttackResolver = Callable[[str, float, LinkDevices], Tap]
@@ -48,6 +51,12 @@ class LinkPlan:
         """How long the light of one block takes on the real link."""
         return self.n_slots / self.devices.source.clock_hz
 
+    @property
+    def detections_max(self) -> int:
+        """How many detections Bob may announce for a block before Alice's end stops to listen."""
+        expected = self.expected.click_rate_hz * self.seconds_per_block
+        return min(self.n_slots, max(DETECTIONS_FLOOR, math.ceil(DETECTIONS_MARGIN * expected)))
+
     def job(self, block: int, origin: Origin) -> BlockJob:
         """Return the job of one block."""
         return BlockJob(
@@ -62,6 +71,7 @@ class LinkPlan:
             proof=self.agreement.proof,
             agreement=self.agreement,
             origin=origin,
+            detections_max=self.detections_max,
         )
 
 
@@ -124,9 +134,22 @@ def record_distilled(log: EventLog, result: BlockResult, **more: Any) -> None:
 
 
 def record_aborted(log: EventLog, link: str, block: int, abort: BlockAborted, **more: Any) -> None:
-    """Add the event of a block that gave no key."""
+    """Add the event of a block that gave no key.
+
+    Anybody on the public channel can say that a block is given up. Without the peer's tag neither the reason nor the
+    text enters the event. `authenticated` says whether there was one; it is None where this end itself gave up.
+    """
     observed = _observed(abort.statistics) if abort.statistics else {"block": block}
-    log.add("block.aborted", f"link:{link}", **observed, reason=abort.verdict, message=abort.message, **more)
+    told = abort.reason == "peer-aborted"
+    log.add(
+        "block.aborted",
+        f"link:{link}",
+        **observed,
+        reason=abort.verdict,
+        message=NO_PROOF if told and not abort.authenticated else abort.message,
+        authenticated=abort.authenticated if told else None,
+        **more,
+    )
 
 
 def _observed(statistics: BlockStatistics) -> dict[str, Any]:

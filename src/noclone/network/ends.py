@@ -4,7 +4,11 @@ In: the light (over TLS), the public channel (TCP), the node's key store.  Out: 
 Before each block Bob says where he is, and Alice says which block comes next: this talk is not authenticated, but both
 ends then put the block's number into their jobs, which the block protocol authenticates.
 
-    Bob  {"next": 7}      Alice  {"wait": true} ... {"block": 8}      then the block protocol
+    Bob  {"next": 7}      Alice  {"wait": true} ... {"block": 8} ... {"sent": true}      then the block protocol
+
+Who changes this talk may cost a block, never the link. A number is spent for good once a block was tried under it, so
+Alice moves at most `AHEAD_MAX` numbers on a stranger's word, and Bob tries no block but one whose light came under its
+number: the light's number is Alice's, over TLS.
 
 A block that aborts, or a channel that breaks, ends the session; a new one is opened after a pause that grows with each
 failure in a row, because every aborted block costs both ends authentication key.
@@ -18,6 +22,7 @@ import json
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from OpenSSL import SSL
@@ -25,7 +30,7 @@ from OpenSSL import SSL
 from noclone import rng
 from noclone.clock import Clock
 from noclone.distill.authentication import AuthenticationPool
-from noclone.distill.job import BlockAborted, BlockResult
+from noclone.distill.job import BLOCK_MAX, BlockAborted, BlockResult
 from noclone.distill.parties import Party, alice, bob
 from noclone.distill.session import run_party
 from noclone.errors import AuthenticationError, ChannelError, NocloneError
@@ -35,14 +40,17 @@ from noclone.io.tls import connect_streams, identity
 from noclone.link.settings import SeededSettings
 from noclone.network.blocks import LinkPlan, record_aborted, record_distilled
 from noclone.network.frames import read_json, receive_frame, receive_json, send_json, whole
-from noclone.network.light_server import BLOCK_MAX, events_from_frame
+from noclone.network.light_server import events_from_frame
 from noclone.records import Detections, Origin, SecretKey
 
 KEEPALIVE_S = 5.0
 LIGHT_TIMEOUT_S = 86_400.0 * 30  # a block of a very long link takes days of light
 CALL_TIMEOUT_S = 30.0
+LIGHT_GRACE_S = 60.0  # for what is still on its way when Alice says that all has been sent
 PAUSE_FIRST_S = 0.2
 PAUSE_MOST_S = 10.0
+PAUSE_STEPS_MAX = 20  # by then a pause is as long as any: 1.5^20 is above 3000, and 1.5^2000 is no float
+AHEAD_MAX = 1_000_000  # honest ends are a few blocks apart
 
 # What a node does with a block's key: it returns when the key is durable.
 Deposit = Callable[[SecretKey], Awaitable[None]]
@@ -92,19 +100,26 @@ class _End:
         self._reported = ""
 
     async def run(self) -> None:
-        """Make key for ever."""
-        subject = f"link:{self.plan.link.name}"
+        """Make key for ever: no error ends this, for what goes wrong may be a stranger's doing."""
         while True:
             try:
                 await self._session()
             except BlockAborted:
                 pass  # recorded where it happened
             except NocloneError as error:
-                if error.message != self._reported:  # once, not at every attempt
-                    self._reported = error.message
-                    self._services.log.add("link.down", subject, end=self.role, message=error.message)
+                self._report(error.message)
+            except Exception as error:  # its text may hold anything, so only its type is told
+                self._report(f"a session failed in a way that was not foreseen ({type(error).__name__})")
+            steps = min(self._failures, PAUSE_STEPS_MAX)
             self._failures += 1
-            await asyncio.sleep(min(PAUSE_FIRST_S * 1.5 ** (self._failures - 1), PAUSE_MOST_S))
+            await asyncio.sleep(min(PAUSE_FIRST_S * 1.5**steps, PAUSE_MOST_S))
+
+    def _report(self, message: str) -> None:
+        """Say that the link is down and why: once, not at every attempt."""
+        if message != self._reported:
+            self._reported = message
+            with contextlib.suppress(OSError):  # a full disk may be the very reason
+                self._services.log.add("link.down", f"link:{self.plan.link.name}", end=self.role, message=message)
 
     async def _session(self) -> None:
         raise NotImplementedError
@@ -173,10 +188,12 @@ class AliceEnd(_End):
 
     async def _block(self, channel: PublicChannel, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         theirs = whole(read_json(await channel.receive()), "next", BLOCK_MAX)
+        self._keep_near(theirs)
         while self.paused or not await self._services.wants_key():
             await channel.send(b'{"wait":true}')
             await asyncio.sleep(KEEPALIVE_S)
         block = max(theirs, self._next_block())
+        self._services.pool.begin(block)  # before anybody hears of it, so Bob is never ahead of what this end knows
         seed = self._alice_seed(block)
         await channel.send(json.dumps({"block": block}).encode())
         await send_json(writer, {"block": block, "seed": seed.hex()}, timeout_s=CALL_TIMEOUT_S)
@@ -184,9 +201,10 @@ class AliceEnd(_End):
         try:
             while not (await asyncio.wait({sent}, timeout=KEEPALIVE_S))[0]:
                 await channel.send(b'{"wait":true}')
-            sent.result()
+            if sent.result().get("block") != block:
+                raise ChannelError(f"the light does not confirm block {block}")
         finally:
-            sent.cancel()
+            await _drop(sent)
         await channel.send(b'{"sent":true}')
         party = alice(
             SeededSettings(seed, self.plan.devices.source.protocol),
@@ -194,8 +212,24 @@ class AliceEnd(_End):
             self._services.pool,
             time_s=self._services.clock.now_s(),
             qber_expected=self._qber,
+            begun=True,
         )
         await self._distil(party, channel, block)
+
+    def _keep_near(self, theirs: int) -> None:
+        """Refuse a number far ahead of ours. Should Bob truly be there, some refusals later we are, too.
+
+        Raises:
+            ChannelError: It is too far ahead.
+        """
+        ours = self._next_block()
+        if theirs <= ours + AHEAD_MAX:
+            return
+        self._services.pool.begin(ours + AHEAD_MAX)
+        raise ChannelError(
+            f"the other end asks for a block more than {AHEAD_MAX:,} ahead of this end's next: somebody changed the "
+            "number on the public channel, or this node's data is older than the other's"
+        )
 
     def _alice_seed(self, block: int) -> bytes:
         """Return the seed of her settings: from the system, unless the run is to be repeatable."""
@@ -223,35 +257,61 @@ class BobEnd(_End):
             writer.close()
 
     async def _block(self, channel: PublicChannel, reader: asyncio.StreamReader) -> None:
-        await channel.send(json.dumps({"next": self._next_block()}).encode())
-        answer = await self._patiently(channel)
-        block = whole(answer, "block", BLOCK_MAX)
-        light = asyncio.create_task(self._detections(reader, block))
-        try:
-            await self._patiently(channel)  # Alice says when all has been sent
-            detections = await light
-        finally:
-            light.cancel()
-            with contextlib.suppress(asyncio.CancelledError, ChannelError):
-                await light
+        ours = self._next_block()
+        await channel.send(json.dumps({"next": ours}).encode())
+        block = whole(await _patiently(channel), "block", BLOCK_MAX)
+        if block < ours:
+            raise ChannelError(
+                f"the other end announces a block from before this end's next, {ours}: somebody changed the number on "
+                "the public channel, or the other node's data is older than this one's"
+            )
+        detections = await self._light(channel, reader, block)
         await self._distil(
             bob(detections, self.plan.job(block, self._services.origin), self._services.pool), channel, block
         )
 
-    async def _patiently(self, channel: PublicChannel) -> dict[str, object]:
-        """Return Alice's next message that is not a request to wait."""
-        while (message := read_json(await channel.receive())).get("wait"):
-            pass
-        return message
+    async def _light(self, channel: PublicChannel, reader: asyncio.StreamReader, block: int) -> Detections:
+        """Return what the light brings: no longer than Alice is there, and soon after she says that all was sent.
+
+        Raises:
+            ChannelError: Alice is gone, the light broke off, or it is that of another block.
+        """
+        light = asyncio.create_task(self._detections(reader, block))
+        word = asyncio.create_task(_patiently(channel))
+        tasks: list[asyncio.Task[Any]] = [light, word]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if light.done():
+                light.result()
+            if (await word).get("sent") is not True:
+                raise ChannelError("the other end did not say that the light was sent when that was due")
+            if not light.done():
+                early = asyncio.create_task(channel.receive())  # she is silent now until our hello, or she hangs up
+                tasks.append(early)
+                await asyncio.wait({light, early}, timeout=LIGHT_GRACE_S, return_when=asyncio.FIRST_COMPLETED)
+                if not light.done() and early.done():
+                    early.result()
+                    raise ChannelError("the other end spoke before its turn")
+            if not light.done():
+                raise ChannelError(
+                    f"the light of block {block} did not come within {LIGHT_GRACE_S:g} s after all was said to be sent"
+                )
+            return light.result()
+        finally:
+            await _drop(*tasks)
 
     async def _detections(self, reader: asyncio.StreamReader, block: int) -> Detections:
-        """Read a block from the light, passing over what is left of one that broke off."""
+        """Read a block from the light, passing over what is left of earlier ones that broke off."""
         while True:
             header = read_json(await receive_frame(reader, timeout_s=LIGHT_TIMEOUT_S))
+            found = whole(header, "block", BLOCK_MAX)
+            if found > block:
+                raise ChannelError(f"the light is that of block {found}, but the other end announced block {block}")
             parts = []
             while data := await receive_frame(reader, timeout_s=LIGHT_TIMEOUT_S):
-                parts.append(events_from_frame(data))
-            if header.get("block") == block:
+                if found == block:
+                    parts.append(events_from_frame(data))
+            if found == block:
                 break
         if header.get("n_slots") != self.plan.n_slots:
             raise ChannelError(
@@ -261,3 +321,20 @@ class BobEnd(_End):
         events = np.concatenate(parts) if parts else np.empty(0, np.uint64)
         name, clock_hz = self.plan.link.name, self.plan.devices.source.clock_hz
         return Detections(name, block, self.plan.n_slots, clock_hz, events, self._services.origin)
+
+
+async def _patiently(channel: PublicChannel) -> dict[str, Any]:
+    """Return Alice's next message that is not a request to wait."""
+    while (message := read_json(await channel.receive())).get("wait"):
+        pass
+    return message
+
+
+async def _drop(*tasks: asyncio.Task[Any]) -> None:
+    """Stop tasks whose result is of no use any more, and wait until they have stopped."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # seen; nobody else will ask

@@ -72,13 +72,13 @@ def read_json(data: bytes) -> dict[str, Any]:
     return value
 
 
-def whole(message: dict[str, Any], name: str, high: int) -> int:
-    """Return a whole number from 0 to `high` out of a message.
+def whole(message: dict[str, Any], name: str, below: int) -> int:
+    """Return a whole number out of a message: 0 or more, and smaller than `below`.
 
     Raises:
         ChannelError: There is none.
     """
     value = message.get(name)
-    if type(value) is not int or not 0 <= value <= high:
+    if type(value) is not int or not 0 <= value < below:
         raise ChannelError(f"the other side's message lacks a sensible '{name}'")
     return value

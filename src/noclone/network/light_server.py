@@ -22,6 +22,7 @@ import numpy as np
 from OpenSSL import SSL
 
 from noclone import rng
+from noclone.distill.job import BLOCK_MAX
 from noclone.errors import ChannelError, NocloneError
 from noclone.events import EventLog
 from noclone.io.tls import TlsServer, TlsTransport, identity
@@ -34,7 +35,6 @@ from noclone.units import fibre_delay_s
 
 SEND_TIMEOUT_S = 60.0
 EVENTS_PER_FRAME = 1 << 19
-BLOCK_MAX = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +122,20 @@ class LightServer:
         transport = writer.transport
         assert isinstance(transport, TlsTransport)
         name = identity(transport.peer_certificate, "kme")
-        with contextlib.suppress(ChannelError):
-            if name == self.plan.link.alice:
-                await self._serve_alice(reader, writer)
-            elif name == self.plan.link.bob:
-                self._bob = writer
-                await receive_json(reader, timeout_s=None)  # he has nothing to say; this ends when he leaves
-        if self._bob is writer:
-            self._bob = None
-        writer.close()
+        try:
+            with contextlib.suppress(ChannelError):
+                if name == self.plan.link.alice:
+                    await self._serve_alice(reader, writer)
+                elif name == self.plan.link.bob:
+                    self._bob = writer
+                    await receive_json(reader, timeout_s=None)  # he has nothing to say; this ends when he leaves
+        except Exception as error:  # whatever it is, the next caller is served
+            message = f"the light failed in a way that was not foreseen ({type(error).__name__})"
+            self._log.add("link.down", f"link:{self.plan.link.name}", end="light", message=message)
+        finally:
+            if self._bob is writer:
+                self._bob = None
+            writer.close()
 
     async def _serve_alice(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
