@@ -42,7 +42,9 @@ def twin(keys, segment, first, n_slots, devices, tap, jitter):
         else:
             words = chacha8(keys[3], proposal, segment)
         detectors = len(devices.receiver.efficiency)
-        gaps(np.repeat(words[:, None], LANES, 1), 0, -1 / math.log1p(-table.p_max), numbers, numbers.view(np.int64), gap)
+        gaps(
+            np.repeat(words[:, None], LANES, 1), 0, -1 / math.log1p(-table.p_max), numbers, numbers.view(np.int64), gap
+        )
         last, proposal = last + int(gap[0]), proposal + 1
         if last >= n_slots:
             return sorted(out)

@@ -56,7 +56,7 @@ def detectors_hit(x, first, n, rows, limits, masks, n_masks, dark_limits, kept, 
         which: int64[4 * LANES], overwritten: `lane << 3 | no photon << 2 | detector`.
         places: uint32[4 * LANES], overwritten: the words for the place.
     """
-    lanes = 0
+    lanes = np.int64(0)
     for j in range(n):  # without a branch, which would be guessed wrong for every sixth lane
         draw = (np.uint64(x[first + 3, j]) << np.uint64(32)) | np.uint64(x[first + 2, j])
         kept[lanes] = j
@@ -183,7 +183,7 @@ def would_be_clicks(  # type: ignore[no-untyped-def]
         first = physics_words(keys[3], segment, batch, n_masks, counters, x)
         batch += 1
         gaps(x, first, inverse_rate, numbers[0], bits, at)
-        inside = 0
+        inside = np.int64(0)
         for j in range(LANES):
             last += at[j]
             at[j] = last

@@ -105,20 +105,21 @@ def normal_quantiles(p, n, bits, numbers, where, out):  # type: ignore[no-untype
         numbers: The same memory as float64.
         where: int64[as many], for work.
     """
-    for first in range(0, n, 8):  # a loop of known length becomes one vector's work and leaves no odd ones over
-        for j in range(first, first + 8):
-            out[j] = _centre(p[j] - 0.5)
-    tails = 0
+    for j in range(-(-n // 8) * 8):  # whole vectors, with no odd ones over
+        out[j] = _centre(p[j] - 0.5)
+    exponents = np.empty(len(p))
+    tails = np.int64(0)
     for j in range(n):
         where[tails] = j
         tails += np.int64(abs(p[j] - 0.5) > CENTRE)
     for k in range(tails):
         share = p[where[k]]
         numbers[k] = share if share < 0.5 else 1.0 - share
-    for first in range(0, tails, 8):
-        for k in range(first, first + 8):
-            exponent = np.float64((bits[k] >> 52) - 1023)
-            bits[k] = (bits[k] & 0xFFFFFFFFFFFFF) | 0x3FF0000000000000
-            numbers[k] = _tail(math.sqrt(-log_of_parts(numbers[k], exponent)))
+    whole = -(-tails // 8) * 8
+    for k in range(whole):
+        exponents[k] = np.float64((bits[k] >> 52) - 1023)
+        bits[k] = (bits[k] & 0xFFFFFFFFFFFFF) | 0x3FF0000000000000
+    for k in range(whole):
+        numbers[k] = _tail(math.sqrt(-log_of_parts(numbers[k], exponents[k])))
     for k in range(tails):
         out[where[k]] = math.copysign(numbers[k], p[where[k]] - 0.5)
