@@ -36,8 +36,15 @@ def twin(keys, segment, first, n_slots, devices, tap, jitter):
     numbers, gap = np.empty(LANES), np.empty(LANES, np.int64)
     out, last, proposal = [], -1, 0
     while True:
-        words = chacha8(keys[3], proposal, segment)
-        gaps(np.repeat(words[:, None], LANES, 1), -1 / math.log1p(-table.p_max), numbers, numbers.view(np.int64), gap)
+        batch, lane = divmod(proposal, LANES)
+        if table.choices == 2:  # two detectors: half a block is enough
+            words = chacha8(keys[3], batch // 2 * LANES + lane, segment)[batch % 2 * 8 :][:8]
+        else:
+            words = chacha8(keys[3], proposal, segment)
+        detectors = len(devices.receiver.efficiency)
+        gaps(
+            np.repeat(words[:, None], LANES, 1), 0, -1 / math.log1p(-table.p_max), numbers, numbers.view(np.int64), gap
+        )
         last, proposal = last + int(gap[0]), proposal + 1
         if last >= n_slots:
             return sorted(out)
@@ -52,7 +59,7 @@ def twin(keys, segment, first, n_slots, devices, tap, jitter):
         columns = [m for m in range(table.n_masks) if draw < int(table.limits[row, m])]
         for d in range(4) if columns else []:
             if int(table.masks[row, columns[0]]) >> d & 1:
-                word = int(words[8 + d])
+                word = int(words[4 + detectors + d])
                 ticks = TICKS // 2 + math.floor(normal_quantile((word + 0.5) / 2**32) * jitter + 0.5)
                 if int(words[4 + d]) < int(table.dark_limits[row, d]):
                     ticks = word >> (32 - TICK_BITS)
