@@ -111,6 +111,8 @@ def test_garbage_is_answered_or_cut_off_and_harms_nobody(serve: Serve) -> None:
                 {"id": 1, "op": "reserve", "keys": "x"},
                 {"id": 1, "op": "void", "key_ids": [1]},
                 {"id": 1, "op": "void", "key_ids": ["x" * 100]},
+                {"id": 1, "op": "void", "key_ids": ["x"] * 1025},
+                {"id": 1, "op": "blocks", "blocks": [["x", 1, 2]] * 1025},
                 {"id": 1, "op": "blocks", "blocks": [["x", -1, 2]]},
                 {"id": 1, "op": "blocks", "blocks": [[1, 1, 2]]},
                 {"id": 1, "op": "steal"},

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, bindparam, select
 from noclone.errors import KeysExhausted, NocloneError, StoreError
 from noclone.kms.keys import Assignment, Reservation, Span, StoredKey, direction_of, key_id_of
 from noclone.kms.pools import LEFT, provenance_of
-from noclone.kms.reservations import NEW_KEYS, Pool, key_row, remove
+from noclone.kms.reservations import NEW_KEYS, Pool, key_row, known_keys, remove
 from noclone.kms.sealing import Sealer
 from noclone.kms.tables import atom, block
 from noclone.records import BlockProvenance
@@ -36,6 +36,11 @@ FIRST_ATOMS = (
     .where(atom.c.block_id == bindparam("block"), atom.c.direction == bindparam("way"))
     .order_by(atom.c.position)
     .limit(bindparam("count"))
+)
+POSITIONS = (
+    select(atom.c.position)
+    .where(atom.c.block_id == bindparam("block"), atom.c.direction == bindparam("way"))
+    .order_by(atom.c.position)
 )
 
 
@@ -64,29 +69,62 @@ class _Taken:
 def claim(
     connection: Connection, sealer: Sealer, pool: Pool, wants: Sequence[Want], now_s: float, expires_s: float
 ) -> list[list[Reservation] | NocloneError]:
-    """Make keys of the oldest ready atoms of our direction: for each request all that it wants, or nothing."""
+    """Make keys of the oldest ready atoms of our direction: for each request all that it wants, or nothing.
+
+    An atom whose key id has a row here already, which only a damaged store has, is burned, so that it blocks nobody.
+    """
     direction = direction_of(pool.kme, pool.peer)
     needs = [want.number * _atoms_each(want, pool) for want in wants]
-    chosen, available = _choose(connection, pool, direction, sum(needs), now_s)
+    while True:
+        chosen, available = _choose(connection, pool, direction, sum(needs), now_s)
+        out, removals = _grant(connection, sealer, pool, wants, needs, chosen, available)
+        made = [reservation.assignment for answer in out if isinstance(answer, list) for reservation in answer]
+        if not known_keys(connection, [promise.key_id for promise in made]):
+            break
+        _burn_known(connection, direction, chosen)
+    for block_id, positions in removals:
+        remove(connection, block_id, direction, positions)
+    if made:
+        rows = [key_row(promise, pool.peer, "master", None, now_s, expires_s) for promise in made]
+        connection.execute(NEW_KEYS, rows)
+    return out
+
+
+def _grant(
+    connection: Connection,
+    sealer: Sealer,
+    pool: Pool,
+    wants: Sequence[Want],
+    needs: Sequence[int],
+    chosen: Sequence[tuple[Any, int]],
+    available: int,
+) -> tuple[list[list[Reservation] | NocloneError], list[tuple[int, list[int]]]]:
+    """Decide who gets what of the chosen blocks; return the answers, and which atoms leave which block."""
+    direction = direction_of(pool.kme, pool.peer)
     granted, spare = [], available
     for need in needs:
         granted.append(need <= spare)
         spare -= need if granted[-1] else 0
-    taken = _take(connection, sealer, pool, direction, chosen, available - spare)
+    taken, removals = _read(connection, sealer, pool, direction, chosen, available - spare)
     out: list[list[Reservation] | NocloneError] = []
-    rows: list[dict[str, Any]] = []
     start = 0
     for want, need, yes in zip(wants, needs, granted, strict=True):
         if not yes:
             out.append(_exhausted(pool, need, spare))
             continue
-        keys = _make_keys(taken[start : start + need], want, pool, direction)
+        out.append(_make_keys(taken[start : start + need], want, pool, direction))
         start += need
-        rows += [key_row(made.assignment, pool.peer, "master", None, now_s, expires_s) for made in keys]
-        out.append(keys)
-    if rows:
-        connection.execute(NEW_KEYS, rows)
-    return out
+    return out, removals
+
+
+def _burn_known(connection: Connection, direction: int, chosen: Sequence[tuple[Any, int]]) -> None:
+    """Delete those atoms of the chosen blocks whose key ids have rows here."""
+    for row, _ in chosen:
+        positions = connection.execute(POSITIONS, {"block": row.id, "way": direction}).scalars()
+        ids = {key_id_of(Span(row.link, row.number, position, 1), direction): position for position in positions}
+        known = known_keys(connection, list(ids))
+        if known:
+            remove(connection, row.id, direction, sorted(ids[key_id] for key_id in known))
 
 
 def _atoms_each(want: Want, pool: Pool) -> int:
@@ -115,15 +153,15 @@ def _choose(
     return chosen, available
 
 
-def _take(
+def _read(
     connection: Connection,
     sealer: Sealer,
     pool: Pool,
     direction: int,
     chosen: Sequence[tuple[Any, int]],
     count: int,
-) -> list[_Taken]:
-    """Take the first `count` atoms of the chosen blocks out of the pool."""
+) -> tuple[list[_Taken], list[tuple[int, list[int]]]]:
+    """Read the first `count` atoms of the chosen blocks; return them, and which atoms of which block they are."""
     taken: list[_Taken] = []
     removals: list[tuple[int, list[int]]] = []
     for row, left in chosen:
@@ -140,9 +178,7 @@ def _take(
             for position, sealed in atoms
         ]
         removals.append((row.id, [position for position, _ in atoms]))
-    for block_id, positions in removals:
-        remove(connection, block_id, direction, positions)
-    return taken
+    return taken, removals
 
 
 def _make_keys(taken: Sequence[_Taken], want: Want, pool: Pool, direction: int) -> list[Reservation]:

@@ -16,6 +16,11 @@ from noclone.errors import KmeError
 from noclone.kms.sealing import encode
 from noclone.records import BlockProvenance
 
+# What no promise exceeds, whatever a KME's settings: checked before anything of it is kept or looked up.
+SIZE_BITS_MAX = 1 << 24
+NAME_CHARACTERS_MAX = 256
+SLAVES_MAX = 1025  # as many as a request can name: one, and 1024 additional ones
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -38,7 +43,7 @@ class Span:
             ValueError: It is something else.
         """
         match data:
-            case [str(link), int(block), int(first), int(count)]:
+            case [str(link), int(block), int(first), int(count)] if len(link) <= NAME_CHARACTERS_MAX:
                 if not (0 <= block < 1 << 62 and 0 <= first < 1 << 40 and 0 < count < 1 << 24):
                     raise ValueError("a span is out of range")
                 return cls(link, block, first, count)
@@ -56,6 +61,11 @@ class Assignment:
     size_bits: int
     spans: tuple[Span, ...]
 
+    @property
+    def atoms(self) -> int:
+        """How many atoms it takes."""
+        return sum(span.count for span in self.spans)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {
@@ -69,10 +79,10 @@ class Assignment:
 
     @classmethod
     def from_json(cls, data: Any) -> Assignment:
-        """Check and rebuild what `to_json` gave.
+        """Check and rebuild what `to_json` gave. An atom is one byte or more, so the size bounds the spans.
 
         Raises:
-            ValueError: It is something else.
+            ValueError: It is something else, or larger than any promise.
         """
         match data:
             case {
@@ -83,7 +93,15 @@ class Assignment:
                 "size_bits": int(size_bits),
                 "spans": [*spans],
             } if slaves and spans and all(isinstance(slave, str) for slave in slaves):
-                return cls(key_id, request, master, tuple(slaves), size_bits, tuple(map(Span.from_json, spans)))
+                names = (key_id, request, master, *slaves)
+                if len(slaves) > SLAVES_MAX or max(map(len, names)) > NAME_CHARACTERS_MAX:
+                    raise ValueError("an assignment names too many, or has names that are too long")
+                if not 0 < size_bits <= SIZE_BITS_MAX or len(spans) > size_bits // 8:
+                    raise ValueError("an assignment's size is out of range, or it has more spans than its size needs")
+                rebuilt = cls(key_id, request, master, tuple(slaves), size_bits, tuple(map(Span.from_json, spans)))
+                if rebuilt.atoms > size_bits // 8:
+                    raise ValueError("an assignment has more atoms than its size needs")
+                return rebuilt
         raise ValueError("an assignment lacks a field, or has one of the wrong type")
 
 

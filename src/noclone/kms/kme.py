@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from noclone.errors import KeysExhausted, KmeError, NocloneError, StoreError
 from noclone.events import EventLog
 from noclone.kms.batching import Batcher
-from noclone.kms.keys import Assignment, Refused, Reservation, StoredKey
+from noclone.kms.keys import SIZE_BITS_MAX, Assignment, Refused, Reservation, StoredKey
 from noclone.kms.labels import label
 from noclone.kms.pools import BlockName
 from noclone.kms.requests import EXTENSIONS_UNSUPPORTED, KeyRequest, bad_request
@@ -39,6 +39,12 @@ class KmeSettings:
     min_key_size_bits: int = 64
     max_keys_per_request: int = 128
     max_additional_saes: int = 16
+
+    def __post_init__(self) -> None:
+        if self.max_keys_per_request > BATCH_KEYS_MAX:
+            raise ValueError(f"the keys of a request go to the other KME in one message: at most {BATCH_KEYS_MAX}")
+        if self.max_key_size_bits > SIZE_BITS_MAX:
+            raise ValueError(f"a key is at most {SIZE_BITS_MAX} bits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +205,12 @@ class Kme:
         """Hold the promises that a peer made to its masters; return the refused ones."""
         fit: list[Assignment] = []
         refused: dict[str, Refusal] = {}
+        unit, largest = self.store.settings.unit_bits, self.settings.max_key_size_bits
         for promise in assignments:
-            if self.saes.get(promise.master) != peer or any(self.saes.get(s) != self.name for s in promise.slaves):
+            strangers = self.saes.get(promise.master) != peer or any(
+                self.saes.get(slave) != self.name for slave in promise.slaves
+            )
+            if strangers or promise.size_bits > largest or promise.atoms > -(-largest // unit):
                 refused[promise.key_id] = Refusal("malformed")
             else:
                 fit.append(promise)
@@ -266,16 +276,21 @@ class Kme:
         for _ in range(ATTEMPTS_MAX):
             if calls is None or not calls.connected:
                 raise Refused(503, "the other KME cannot be reached", "peer-unreachable", detail=peer)
-            claimed = await asyncio.wrap_future(
-                self.store.claim(
-                    peer,
-                    master=master,
-                    slaves=slaves,
-                    number=number - len(agreed),
-                    size_bits=size_bits,
-                    request=name,
+            try:
+                claimed = await asyncio.wrap_future(
+                    self.store.claim(
+                        peer,
+                        master=master,
+                        slaves=slaves,
+                        number=number - len(agreed),
+                        size_bits=size_bits,
+                        request=name,
+                    )
                 )
-            )
+            except KeysExhausted:
+                if agreed:  # the peer holds these for nobody
+                    self._settle_soon(peer, name)
+                raise
             try:
                 refused = await self._promises[peer].call([reservation.assignment for reservation in claimed])
             except (KmeError, OSError) as error:

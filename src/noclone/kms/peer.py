@@ -2,7 +2,7 @@
 
 In: calls of one KME.  Out: answers of the other. Frames are a 4-byte length and a JSON object. Each KME calls the other
 over a connection of its own and serves the other's; serving never calls out, every wait has an end, and no key byte
-crosses: promises, ids and block names only. After `hello` (version, names, size of an atom):
+crosses: promises, ids and block names only, at most 1024 in a call. After `hello` (version, names, size of an atom):
 
     {"id", "op": "reserve", "keys": [assignment...]}    -> {"id", "refused": {key_id: [reason, seen]}}
     {"id", "op": "void", "key_ids": [...]}              -> {"id"}
@@ -24,7 +24,7 @@ from OpenSSL import SSL
 from noclone.errors import KmeError, NocloneError
 from noclone.io import tls
 from noclone.kms.keys import Assignment
-from noclone.kms.kme import Kme
+from noclone.kms.kme import BATCH_KEYS_MAX, Kme
 from noclone.kms.pools import BlockName
 from noclone.kms.reservations import Refusal
 
@@ -129,7 +129,7 @@ class PeerLink:
         refused = {}
         for key_id, value in _dict(answer.get("refused")).items():
             match value:
-                case [str(reason), int(seen)] if reason in REFUSALS_KNOWN:
+                case [str(reason), int(seen)] if reason in REFUSALS_KNOWN and 0 <= seen < 1 << 40:
                     refused[key_id] = Refusal(reason, seen)
                 case _:
                     raise KmeError("the other KME answered with what is no refusal")
@@ -197,7 +197,8 @@ class PeerLink:
             self._kme.events.add("kme.connected", f"kme:{self._kme.name}", peer=self.name)
             while True:
                 answer = await frames.receive()
-                future = self._answers.get(answer.get("id", 0))
+                number = answer.get("id")
+                future = self._answers.get(number) if isinstance(number, int) else None
                 if future is not None and not future.done():
                     future.set_result(answer)
         finally:
@@ -323,11 +324,11 @@ class PeerServer:
 
     def _handle(self, peer: str, message: dict[str, Any]) -> Awaitable[dict[str, Any]]:
         match message:
-            case {"op": "reserve", "keys": [*keys]}:
+            case {"op": "reserve", "keys": [*keys]} if len(keys) <= BATCH_KEYS_MAX:
                 return self._reserve(peer, [Assignment.from_json(entry) for entry in keys])
-            case {"op": "void", "key_ids": [*ids]} if all(isinstance(i, str) and len(i) <= 64 for i in ids):
+            case {"op": "void", "key_ids": [*ids]} if len(ids) <= BATCH_KEYS_MAX and all(map(_is_id, ids)):
                 return self._void(peer, ids)
-            case {"op": "blocks", "blocks": [*blocks]}:
+            case {"op": "blocks", "blocks": [*blocks]} if len(blocks) <= BATCH_KEYS_MAX:
                 return self._blocks(peer, [BlockName.from_json(entry) for entry in blocks])
             case {"op": "ping"}:
                 return _nothing()
@@ -347,6 +348,10 @@ class PeerServer:
 
 async def _nothing() -> dict[str, Any]:
     return {}
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 64
 
 
 def _hello(kme: Kme, peer: str) -> dict[str, Any]:

@@ -11,18 +11,22 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
-from noclone.kms.keys import Assignment, direction_of, key_id_of
+from noclone.kms.keys import Assignment, Span, direction_of, key_id_of
 from noclone.kms.pools import LEFT, SEEN
 from noclone.kms.sealing import Sealer
-from noclone.kms.tables import atom, block, delivery, key
+from noclone.kms.tables import atom, block, delivery, key, voided
+
+IDS_AT_ONCE = 4096  # SQLite takes 32,766 values in a statement
+GAP = 64  # reading this many atoms that nobody wants costs less than another statement
 
 ONE_BLOCK = tuple(
-    select(block.c.id, block.c.state, block.c.salt, seen.label("seen")).where(
+    select(block.c.id, block.c.state, block.c.salt, block.c.atoms, seen.label("seen")).where(
         block.c.peer == bindparam("peer"), block.c.link == bindparam("link"), block.c.number == bindparam("number")
     )
     for seen in SEEN
@@ -50,7 +54,10 @@ SPEND = (
 KNOWN_KEYS = select(key.c.key_id, key.c.request, key.c.peer, key.c.state).where(
     key.c.key_id.in_(bindparam("ids", expanding=True))
 )
-NEW_KEYS, NEW_DELIVERIES = insert(key), insert(delivery)
+KNOWN_VOIDED = select(voided.c.key_id).where(
+    voided.c.peer == bindparam("peer"), voided.c.key_id.in_(bindparam("ids", expanding=True))
+)
+NEW_KEYS, NEW_DELIVERIES, NEW_VOIDED = insert(key), insert(delivery), insert(voided)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,20 @@ def remove(connection: Connection, block_id: int, direction: int, positions: Seq
     connection.execute(COUNT_DOWN[direction], {"block": block_id, "count": len(positions)})
     connection.execute(SEE[direction], {"block": block_id, "top": positions[-1] + 1})
     connection.execute(SPEND, {"block": block_id})
+
+
+def known_keys(connection: Connection, key_ids: Sequence[str]) -> dict[str, Any]:
+    """Return id, request, peer and state of those keys that have a row here."""
+    return {row.key_id: row for ids in _parts(key_ids) for row in connection.execute(KNOWN_KEYS, {"ids": ids})}
+
+
+def _known_voided(connection: Connection, peer: str, key_ids: Sequence[str]) -> set[str]:
+    found = (connection.execute(KNOWN_VOIDED, {"peer": peer, "ids": ids}).scalars() for ids in _parts(key_ids))
+    return {key_id for some in found for key_id in some}
+
+
+def _parts(key_ids: Sequence[str]) -> list[Sequence[str]]:
+    return [key_ids[i : i + IDS_AT_ONCE] for i in range(0, len(key_ids), IDS_AT_ONCE)]
 
 
 def _runs(positions: Iterable[int]) -> list[tuple[int, int]]:
@@ -116,13 +137,68 @@ def key_row(
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """A block that promises speak about, with those of its atoms that they want and that are here."""
+    """A block that promises speak about, with those of its atoms that they want and that are here.
+
+    Args:
+        positions: How many atoms it was cut into, in the direction of the promises.
+    """
 
     id: int
     seen: int
     usable: bool
     salt: bytes
-    atoms: dict[int, bytes]
+    positions: int
+    atoms: dict[int, bytes] = field(default_factory=dict)
+
+
+class _Blocks:
+    """The blocks of one pool and direction, each looked up once, when somebody asks for it."""
+
+    def __init__(self, connection: Connection, pool: Pool, direction: int) -> None:
+        self._connection = connection
+        self._pool = pool
+        self._direction = direction
+        self._found: dict[tuple[str, int], _Block] = {}
+
+    def at(self, span: Span) -> _Block:
+        """Return the block that a span lies in."""
+        if (span.link, span.block) not in self._found:
+            self._found[span.link, span.block] = self._look_up(span.link, span.block)
+        return self._found[span.link, span.block]
+
+    def _look_up(self, link: str, number: int) -> _Block:
+        place = {"peer": self._pool.peer, "link": link, "number": number}
+        row = self._connection.execute(ONE_BLOCK[self._direction], place).first()
+        if row is None:
+            return _Block(0, 0, False, b"", 0)
+        positions = (row.atoms + 1 - self._direction) // 2
+        return _Block(row.id, row.seen, row.state not in ("held", "expired"), row.salt, positions)
+
+    def fetch(self, promises: Sequence[Assignment]) -> None:
+        """Read the atoms that promises want. Their spans lie within their blocks, so this reads no more than there is.
+
+        Many small spans are read as a few large runs; what nobody wants is read too and left alone.
+        """
+        ranges: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
+        for promise in promises:
+            for span in promise.spans:
+                ranges[span.link, span.block].append((span.first, span.first + span.count))
+        for place, wanted in ranges.items():
+            here = self._found[place]
+            for low, high in _united(wanted):
+                run = {"block": here.id, "way": self._direction, "low": low, "high": high}
+                here.atoms.update((row.position, row.sealed) for row in self._connection.execute(SOME_ATOMS, run))
+
+
+def _united(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Join ranges that overlap, or are close to each other."""
+    out: list[tuple[int, int]] = []
+    for low, high in sorted(ranges):
+        if out and low <= out[-1][1] + GAP:
+            out[-1] = (out[-1][0], max(high, out[-1][1]))
+        else:
+            out.append((low, high))
+    return out
 
 
 def assign(
@@ -136,8 +212,9 @@ def assign(
     """Take in what a peer promised its masters; return the refused ones. The same promise twice counts once."""
     direction = direction_of(pool.peer, pool.kme)
     refused: dict[str, Refusal] = {}
-    fresh = _fresh(connection, pool, promises, direction, refused)
-    blocks = _blocks(connection, pool, fresh, direction)
+    blocks = _Blocks(connection, pool, direction)
+    fresh = _fresh(connection, pool, promises, direction, blocks, refused)
+    blocks.fetch(fresh)
     values: dict[str, bytes] = {}
     gone: dict[int, list[int]] = defaultdict(list)
     for promise in fresh:
@@ -147,7 +224,7 @@ def assign(
             continue
         parts = []
         for span in promise.spans:
-            here = blocks[span.link, span.block]
+            here = blocks.at(span)
             opener = sealer.block(here.salt, pool.kme, pool.peer, span.link, span.block)
             for position in range(span.first, span.first + span.count):
                 parts.append(opener.open(direction, position, here.atoms.pop(position)))
@@ -164,71 +241,74 @@ def _fresh(
     pool: Pool,
     promises: Sequence[Assignment],
     direction: int,
+    blocks: _Blocks,
     refused: dict[str, Refusal],
 ) -> list[Assignment]:
-    """Return the promises that are new here and well formed; note the refused ones."""
+    """Return the promises that are new here, well formed, and of atoms that our blocks have or had.
+
+    The others are noted as refused. A span is counted here, and never expanded.
+    """
     ids = [promise.key_id for promise in promises]
-    known = {row.key_id: row for row in connection.execute(KNOWN_KEYS, {"ids": ids})}
+    known = known_keys(connection, ids)
+    taken_back = _known_voided(connection, pool.peer, ids)
     fresh: dict[str, Assignment] = {}
     for promise in promises:
         row = known.get(promise.key_id)
         if row is not None:
-            if (row.request, row.peer) != (promise.request, pool.peer) or row.state == "void":
-                blocks = _blocks(connection, pool, [promise], direction)
-                seen = [blocks[span.link, span.block].seen for span in promise.spans[:1]]
-                refused[promise.key_id] = Refusal("already-assigned", seen[0])
+            taken = (row.request, row.peer) != (promise.request, pool.peer) or row.state == "void"
+        else:
+            taken = promise.key_id in taken_back
+        if taken:
+            refused[promise.key_id] = Refusal("already-assigned", blocks.at(promise.spans[0]).seen)
+        elif row is not None:
+            continue  # the same promise again
         elif promise.key_id in fresh or _malformed(promise, direction, pool.unit_bits):
             refused[promise.key_id] = Refusal("malformed")
+        elif (problem := _outside(promise, blocks)) is not None:
+            refused[promise.key_id] = problem
         else:
             fresh[promise.key_id] = promise
     return list(fresh.values())
 
 
 def _malformed(promise: Assignment, direction: int, unit_bits: int) -> bool:
-    atoms = sum(span.count for span in promise.spans)
     return (
         promise.key_id != key_id_of(promise.spans[0], direction)
+        or promise.size_bits <= 0
         or promise.size_bits % 8 != 0
-        or not (atoms - 1) * unit_bits < promise.size_bits <= atoms * unit_bits
+        or promise.atoms != -(-promise.size_bits // unit_bits)
         or len(set(promise.slaves)) != len(promise.slaves)
+        or _overlapping(promise.spans)
     )
 
 
-def _blocks(
-    connection: Connection, pool: Pool, promises: Sequence[Assignment], direction: int
-) -> dict[tuple[str, int], _Block]:
-    """Look up the blocks that promises speak about, and the atoms that they want."""
-    wanted: dict[tuple[str, int], set[int]] = defaultdict(set)
-    for promise in promises:
-        for span in promise.spans:
-            wanted[span.link, span.block].update(range(span.first, span.first + span.count))
-    out = {}
-    for (link, number), positions in wanted.items():
-        place = {"peer": pool.peer, "link": link, "number": number}
-        row = connection.execute(ONE_BLOCK[direction], place).first()
-        if row is None:
-            out[link, number] = _Block(0, 0, False, b"", {})
-            continue
-        atoms: dict[int, bytes] = {}
-        for low, high in _runs(sorted(positions)):
-            run = {"block": row.id, "way": direction, "low": low, "high": high}
-            atoms.update((position, sealed) for position, sealed in connection.execute(SOME_ATOMS, run))
-        out[link, number] = _Block(row.id, row.seen, row.state not in ("held", "expired"), row.salt, atoms)
-    return out
+def _overlapping(spans: Sequence[Span]) -> bool:
+    """Say whether an atom is in two spans."""
+    rising = sorted(spans, key=lambda span: (span.link, span.block, span.first))
+    return any(
+        (one.link, one.block) == (two.link, two.block) and one.first + one.count > two.first
+        for one, two in pairwise(rising)
+    )
 
 
-def _unfit(promise: Assignment, blocks: Mapping[tuple[str, int], _Block]) -> Refusal | None:
-    """Say why a promise cannot be kept from what is here, or None."""
-    places = set()
+def _outside(promise: Assignment, blocks: _Blocks) -> Refusal | None:
+    """Say which block of a promise is not here, or is too short for it; look no further than the first one."""
     for span in promise.spans:
-        here = blocks[span.link, span.block]
+        here = blocks.at(span)
         if not here.usable:
             return Refusal("unknown-block")
-        for position in range(span.first, span.first + span.count):
-            if position not in here.atoms:
-                return Refusal("already-assigned", here.seen)
-            places.add((span.link, span.block, position))
-    return None if len(places) == sum(span.count for span in promise.spans) else Refusal("malformed")
+        if span.first + span.count > here.positions:
+            return Refusal("malformed")
+    return None
+
+
+def _unfit(promise: Assignment, blocks: _Blocks) -> Refusal | None:
+    """Say why a promise cannot be kept from what is here, or None."""
+    for span in promise.spans:
+        here = blocks.at(span)
+        if any(position not in here.atoms for position in range(span.first, span.first + span.count)):
+            return Refusal("already-assigned", here.seen)
+    return None
 
 
 def _insert_promises(
@@ -293,18 +373,27 @@ def undelivered(connection: Connection, peer: str) -> list[tuple[str, str]]:
 
 
 def void(connection: Connection, peer: str, key_ids: Sequence[str], now_s: float) -> None:
-    """Void keys that a peer's masters never got. One that is not here yet gets a row, so that it is refused later."""
-    known = {row.key_id for row in connection.execute(KNOWN_KEYS, {"ids": list(key_ids)})}
-    connection.execute(
-        update(key)
-        .where(key.c.key_id.in_(key_ids), key.c.peer == peer, key.c.role == "slave", key.c.state == "reserved")
-        .values(state="void", sealed=None, ended_s=now_s)
-    )
-    never = Assignment("", "", "", (), 0, ())
-    rows = [
-        {**key_row(never, peer, "slave", None, now_s, now_s), "key_id": key_id, "state": "void", "ended_s": now_s}
-        for key_id in dict.fromkeys(key_ids)
-        if key_id not in known
-    ]
+    """Void keys that a peer's masters never got. What is not here yet is noted, and its promise refused later.
+
+    A peer speaks of its own masters' keys only: an id of another pool, or of the other direction, changes nothing for
+    those whom it belongs to. A key begins at an atom, so no more ids are noted than the pool has had atoms.
+    """
+    known = known_keys(connection, key_ids)
+    for ids in _parts(key_ids):
+        connection.execute(
+            update(key)
+            .where(key.c.key_id.in_(ids), key.c.peer == peer, key.c.role == "slave", key.c.state == "reserved")
+            .values(state="void", sealed=None, ended_s=now_s)
+        )
+    noted = _known_voided(connection, peer, key_ids)
+    fresh = [key_id for key_id in dict.fromkeys(key_ids) if key_id not in known and key_id not in noted]
+    rows = [{"peer": peer, "key_id": key_id, "created_s": now_s} for key_id in fresh[: _room(connection, peer)]]
     if rows:
-        connection.execute(NEW_KEYS, rows)
+        connection.execute(NEW_VOIDED, rows)
+
+
+def _room(connection: Connection, peer: str) -> int:
+    """Return how many more ids a peer may have noted."""
+    atoms = connection.execute(select(func.coalesce(func.sum(block.c.atoms), 0)).where(block.c.peer == peer))
+    noted = connection.execute(select(func.count()).select_from(voided).where(voided.c.peer == peer))
+    return max(0, int(atoms.scalar_one()) - int(noted.scalar_one()))

@@ -101,6 +101,15 @@ delivery = Table(
     sqlite_with_rowid=False,
 )
 
+voided = Table(  # ids that a peer took back before their promise came; it is refused when it comes
+    "voided",
+    metadata,
+    Column("peer", String, primary_key=True),
+    Column("key_id", String, primary_key=True),
+    Column("created_s", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 link_state = Table(
     "link_state",
     metadata,
