@@ -203,3 +203,11 @@ def test_words_of_a_stranger_are_not_repeated() -> None:
         )  # fmt: skip
         assert "gold" not in text(log)
         assert judge(log).code == "no-key"
+
+
+def test_the_first_sentence_leaves_out_no_caveat() -> None:
+    log = EventLog()
+    made(log, 0)
+    assert "SIMULATED" in judge(log).sentence
+    made(log, 1, seeded=True)
+    assert "no secret" in judge(log).sentence

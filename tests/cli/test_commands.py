@@ -324,3 +324,12 @@ def test_the_demo_tells_the_whole_story(run: Run, tmp_path: Path) -> None:
     assert result["verdict"]["code"] == "secure-in-model"
     assert any("SIMULATED" in line for line in result["verdict"]["rests_on"])
     assert not list(tmp_path.iterdir()), "the demo leaves nothing behind"
+
+
+def test_a_link_that_is_too_long_is_no_attack(run: Run, small_scenario: Path, tmp_path: Path) -> None:
+    path = tmp_path / "far.toml"
+    path.write_text(small_scenario.read_text().replace("length_km = 25", "length_km = 400"))
+    done = run("run", path, "--blocks", "1", "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "no key is to be expected" in done.stderr
+    assert json.loads(done.stdout)["verdict"]["code"] == "no-key"

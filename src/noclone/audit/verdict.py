@@ -146,9 +146,18 @@ def judge(events: Iterable[Event]) -> Verdict:
         across=_across(links.values()),
         rests_on=_rests_on(links.values(), blocks),
         truth=tuple(s for evidence in links.values() for s in _truth(evidence)),
-        sentence=RECOVERED if code == SECURE and disturbed else WORDS[code],
+        sentence=(RECOVERED if code == SECURE and disturbed else WORDS[code]) + _caveats(blocks),
         formula=formula.to_json() if formula is not None else None,
     )
+
+
+def _caveats(blocks: list[BlockProvenance]) -> str:
+    """Return what the first sentence must not leave out."""
+    if any(block.origin.seeded for block in blocks):
+        return " The keys are SEEDED: no secret."
+    if any(block.origin.kind == "simulated" for block in blocks):
+        return " The light is SIMULATED: this speaks about the model."
+    return ""
 
 
 def gather(events: Iterable[Event]) -> dict[str, LinkEvidence]:

@@ -157,8 +157,11 @@ def screen(agreement: Agreement, counts: Counts) -> None:
     """Abort before reconciliation if the counts already say that it is not worth it.
 
     Raises:
-        Aborted: "too-few-detections" or "qber-too-high".
+        Aborted: "no-secret-key", "too-few-detections" or "qber-too-high".
     """
+    fixed = choose_proof(agreement.proof, agreement.protocol).statement == "fixed-length"
+    if fixed and agreement.length_bits == 0:  # not Eve's doing: the devices themselves promise nothing
+        raise Aborted("no-secret-key", f"no length was agreed before the block: {agreement.reason}")
     for name, total in (("key", counts.key_total), ("test", counts.test_total)):
         if total == 0:
             raise Aborted("too-few-detections", f"nothing was detected in the {name} basis")
