@@ -119,6 +119,14 @@ def read_words(out, lanes, n):
 
 
 @pytest.mark.parametrize("lanes", [1, 5, 64])
+def test_rows_hold_each_frame_by_itself(lanes):
+    left, rows = random_sliced(1, 256, lanes)[0], np.zeros((64, 4), np.uint64)
+    kernels.pack_rows(left, lanes, rows)
+    for lane in range(lanes):
+        assert np.array_equal(unpack(rows[lane], 256), (left >> np.uint64(lane)) & np.uint64(1))
+
+
+@pytest.mark.parametrize("lanes", [1, 5, 64])
 def test_top_parities(lanes):
     left = random_sliced(3, 256, lanes)
     out = np.zeros(3 * 15 * lanes // 64 + 2, np.uint64)
@@ -145,10 +153,12 @@ def test_late_parities(m):
 def test_asked_parities():
     m, lanes, k, depths = 1000, 3, 10, np.array([6, 4, 2])
     sliced, perm, (rows, orders) = random_sliced(2, m, lanes), permutations(m), affine(m)
-    left = np.empty((2, 2, 1 << k), np.uint64)
+    left, rows_of_bits = np.empty((2, 2, 1 << k), np.uint64), np.zeros((2, 2, 64, 1 << (k - 6)), np.uint64)
     for b in range(2):
         kernels.build_tree(sliced[b], perm[0][:0], 6, k, left[b, 0])
         kernels.build_tree(sliced[b], perm[1], 4, k, left[b, 1])
+        for p in range(2):
+            kernels.pack_rows(left[b, p], lanes, rows_of_bits[b, p])
     chunks = np.zeros((2, 2, word_count(m)), np.uint64)
     kernels.late_parities(sliced, rows, 2, lanes, chunks, np.zeros(3, np.uint64))
     rng = np.random.default_rng(4)
@@ -156,11 +166,11 @@ def test_asked_parities():
     late_asked, late_search = np.array([0b101, 0b010], np.uint64), np.zeros(6, np.uint64)
     for b in range(2):
         for _ in range(200):
-            p, mask = int(rng.integers(2)), int(rng.integers(1, 8))
+            p, lane = int(rng.integers(2)), int(rng.integers(lanes))
             d = k - depths[p]
             top, heap = int(rng.integers(1 << depths[p])), int(rng.integers(1, 1 << d))
-            asked.append(((2 * b + p) << (k + 1) | top << (d + 1) | heap, mask))
-            expected += [int(left[b, p, top << d | heap]) >> lane & 1 for lane in range(lanes) if mask >> lane & 1]
+            asked.append(((2 * b + p) << 6 | lane) << (k + 1) | top << (d + 1) | heap)
+            expected.append(int(left[b, p, top << d | heap]) >> lane & 1)
         for lane in [lane for lane in range(lanes) if int(late_asked[b]) >> lane & 1]:
             p, v = int(rng.integers(2)), int(rng.integers(2, k - 1))
             s = int(rng.integers(1 << v)) << (k - v)
@@ -168,19 +178,8 @@ def test_asked_parities():
             low, high = s * m >> k, (s + (1 << (k - v - 1))) * m >> k
             expected.append(frame_bits(sliced, b, lane)[orders[p]][low:high].sum() % 2)
     out = np.zeros(len(expected) // 64 + 2, np.uint64)
-    kernels.asked_parities(
-        np.array(asked, np.uint64),
-        depths,
-        lanes,
-        k,
-        left.reshape(-1),
-        sliced,
-        rows,
-        chunks,
-        late_asked,
-        late_search,
-        out,
-    )
+    asked, bits = np.array(asked, np.int64), rows_of_bits.reshape(-1)
+    kernels.asked_parities(asked, depths, lanes, k, bits, sliced, rows, chunks, late_asked, late_search, out)
     assert unpack(out, len(expected)).tolist() == expected
 
 
@@ -194,10 +193,11 @@ def test_corrections_reach_every_copy():
         return chunks
 
     chunks = sums(sliced)
-    flips = np.array([(0, 1), (1 << 20 | 299, 0b100), (1 << 20 | 17, 0b11), (18, 0b1)], np.uint64)
+    errors = [(0, 0, 0), (1, 299, 2), (1, 17, 0), (1, 17, 1), (0, 18, 0)]
+    flips = np.array([b << 22 | o << 6 | lane for b, o, lane in errors], np.int64)
     expected = sliced.copy()
-    for code, frames in flips.tolist():
-        expected[code >> 20, code & 0xFFFFF] ^= np.uint64(frames)
+    for b, o, lane in errors:
+        expected[b, o] ^= np.uint64(1 << lane)
     kernels.correct(flips, rows, True, sliced, chunks)
     assert np.array_equal(sliced, expected)
     assert np.array_equal(chunks, sums(sliced))

@@ -31,7 +31,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from noclone.bits import Words, count_ones, word_count
+from noclone.bits import Words, word_count
 from noclone.distill.cascade_plan import LATE_DEPTH, SEED_BYTES, CascadeParameters, Group, plan
 from noclone.errors import Aborted, ChannelError
 
@@ -79,17 +79,18 @@ class _Search:
         self.leaf = np.empty_like(self.perm)
         cascade_parities.place_leaves(self.perm[1], k, self.leaf)
         self.depths = np.array(group.depths, np.int64)
-        self.odd = np.zeros(2 * batches << (k + 1), np.uint64)
+        self.odd = np.zeros(2 * batches << (k + 1), np.uint64)  # 64 frames of 2 << k bits, for each batch and pass
         self.split = np.zeros(2 * batches << k, np.uint64)
         self.late = np.zeros((batches, params.passes - 2, 1 << LATE_DEPTH), np.uint64)
         self.late_search = np.zeros(group.frames, np.uint64)
         self.late_asked = np.zeros(batches, np.uint64)
-        # One batch has at most 2 << k queries in a round, else the search stops; each has two halves.
-        self._spaces = [np.empty((batches * (2 << k) + 1, 2), np.uint64) for _ in range(2)]
-        self._flips = np.empty((batches * (4 << k), 2), np.uint64)
-        self._fresh = np.empty((8 << k, 2), np.uint64)
-        self._found = np.empty((5 << k, 3), np.uint64)
-        self._result = np.zeros(4, np.int64)
+        # More odd blocks at a time than these stop the search: twice as many as all top blocks of both passes.
+        room = (2 * group.lanes << group.depths[0]) + (2 * group.lanes << group.depths[1]) + 64
+        self._spaces = [np.empty(batches * room + 1, np.int64) for _ in range(2)]
+        self._flips = np.empty(batches * (room + 64), np.int64)
+        self._fresh = np.empty(3 * room + 128, np.int64)
+        self._found = np.empty((room + 64, 3), np.int64)
+        self._result = np.zeros(3, np.int64)
         self.asked = self._spaces[0][:0]
         self._asking = 0
         self.corrected = 0
@@ -110,7 +111,7 @@ class _Search:
             return frames * ((1 << depth1) - 1)
         return frames * (self.passes - 2) * ((1 << late) - 1)
 
-    def advance(self, outcomes: Words) -> Words:
+    def advance(self, outcomes: Words) -> NDArray[np.int64]:
         """Enter the outcomes of the round at hand, prepare the next one, and return the errors that were found."""
         if not self.opening:
             return self._advance(outcomes)
@@ -123,14 +124,14 @@ class _Search:
                 p, outcomes, lanes, self.group.depths[p], self.group.levels, self.odd, self.split, asked
             )
             self.asked = asked[:n]
-            self._asking = count_ones(np.ascontiguousarray(self.asked[:, 1]))
+            self._asking = n
             self.opening = n == 0
             return self._flips[:0]
         self.opened = self.passes
         self.kernels.open_late(outcomes, lanes, self.late)
         return self._advance(_NOTHING)
 
-    def _advance(self, outcomes: Words) -> Words:
+    def _advance(self, outcomes: Words) -> NDArray[np.int64]:
         following = self._spaces[1]
         status = self.kernels.advance(
             self.asked, outcomes, self.opened, self.group.lanes, self.depths, self.group.levels, self.perm, self.leaf,
@@ -138,12 +139,12 @@ class _Search:
             following, self._flips, self._result,
         )  # fmt: skip
         self._check(status)
-        n, self._asking, flips, errors = self._result.tolist()
+        n, self._asking, errors = self._result.tolist()
         self.asked = following[:n]
         self._spaces.reverse()
         self.corrected += errors
         self.opening = self._asking == 0 and self.opened < self.passes
-        return self._flips[:flips]
+        return self._flips[:errors]
 
     def _check(self, status: int) -> None:
         if status == self.kernels.FLIPPED_TWICE:
@@ -171,7 +172,7 @@ class _Half:
         self.kernels = kernels
         self.sliced = np.empty((group.batches, group.frame_bits), np.uint64)
         self.kernels.slice_key(words, group.lanes, search.dealt, self.sliced)
-        self.left = np.empty((group.batches, 2, 1 << group.levels), np.uint64)
+        self.left = np.empty((group.batches, 2, 64, 1 << (group.levels - 6)), np.uint64)
         self.chunks = np.zeros((group.batches, search.passes - 2, word_count(group.frame_bits)), np.uint64)
 
     def parities(self) -> Words:
@@ -185,16 +186,17 @@ class _Half:
             )  # fmt: skip
         elif search.opened < 2:
             p, depth = search.opened, group.depths[search.opened]
-            for batch in range(group.batches):
-                self.kernels.build_tree(
-                    self.sliced[batch], search.perm[1] if p else _NO_ORDER, depth, group.levels, self.left[batch, p]
-                )
-            self.kernels.top_parities(self.left[:, p], group.lanes, depth, (1 << depth) - (p > 0), out)
+            trees = np.empty((group.batches, 1 << group.levels), np.uint64)
+            order = search.perm[1] if p else _NO_ORDER
+            for batch, tree in enumerate(trees):
+                self.kernels.build_tree(self.sliced[batch], order, depth, group.levels, tree)
+                self.kernels.pack_rows(tree, group.lanes, self.left[batch, p])
+            self.kernels.top_parities(trees, group.lanes, depth, (1 << depth) - (p > 0), out)
         else:
             self.kernels.late_parities(self.sliced, search.orders, LATE_DEPTH, group.lanes, self.chunks, out)
         return out
 
-    def correct(self, flips: Words) -> None:
+    def correct(self, flips: NDArray[np.int64]) -> None:
         """Flip the positions that were found to be wrong."""
         search = self.search
         self.kernels.correct(flips, search.orders, search.opened > 2, self.sliced, self.chunks)

@@ -8,8 +8,9 @@ Each pass splits a frame into a binary tree of blocks: level v has 2^v of them, 
 frames need no power of two, and blocks of one level differ by at most one place.
 
 Passes 0 and 1 begin at 2^depth top blocks. Below a top block the tree is a heap: node 1 is the top block, nodes 2 i and
-2 i + 1 are the halves of node i. `left[pass, batch, top << d | i]`, where d = k - depth, is the parity of the left half
-of node i, which is all that is ever asked; node 0 stands for the whole top block. The parities are those of the key as
+2 i + 1 are the halves of node i. Element top << d | i of a tree, where d = k - depth, is the parity of the left half
+of node i, which is all that is ever asked; node 0 stands for the whole top block. Trees are computed sliced, for all
+frames at once, and kept as rows of bits: row (2 batch + pass) << 6 | lane. The parities are those of the key as
 it stood when the pass was opened: the search itself keeps account of what was corrected since.
 
 The order of a late pass is affine: place t holds position (a t + c) mod m, for random a and c.
@@ -20,7 +21,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from noclone.distill.cascade_words import count, gather, put, trailing_zeros
+from noclone.distill.cascade_words import put, trailing_zeros
 
 _U1 = np.uint64(1)
 _U0 = np.uint64(0)
@@ -121,6 +122,33 @@ def build_tree(source, order, depth, k, left):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _transpose64(a):  # type: ignore[no-untyped-def]
+    """Transpose 64 x 64 bits (Warren, Hacker's Delight, 2nd ed., section 7-3)."""
+    width = 32
+    mask = np.uint64(0x00000000FFFFFFFF)
+    while width:
+        shift = np.uint64(width)
+        for base in range(0, 64, 2 * width):
+            for i in range(base, base + width):
+                swap = ((a[i] >> shift) ^ a[i + width]) & mask
+                a[i] ^= swap << shift
+                a[i + width] ^= swap
+        width >>= 1
+        mask ^= mask << np.uint64(width)
+
+
+@njit(cache=True, nogil=True)
+def pack_rows(left, lanes, rows):  # type: ignore[no-untyped-def]
+    """Turn one batch's sliced parities into a row of bits for each frame."""
+    tile = np.empty(64, np.uint64)
+    for w in range(len(left) >> 6):
+        tile[:] = left[w << 6 : (w + 1) << 6]
+        _transpose64(tile)
+        for lane in range(lanes):
+            rows[lane, w] = tile[lane]
+
+
+@njit(cache=True, nogil=True)
 def top_parities(left, lanes, depth, asked_blocks, out):  # type: ignore[no-untyped-def]
     """Write the parities of the first `asked_blocks` top blocks, all frames of a batch together."""
     at = 0
@@ -197,18 +225,19 @@ def asked_parities(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Write one party's parity for each query: first those of a batch in its trees, then those in late passes."""
     m = sliced.shape[1]
-    at = np.int64(0)
+    d0 = k - depths[0]
+    d1 = k - depths[1]
+    at = 0
     t = 0
     for b in range(sliced.shape[0]):
         while t < len(asked):
-            code = np.int64(asked[t, 0])
-            if code >> (k + 2) != b:
+            node = asked[t]
+            if node >> (k + 8) != b:
                 break
-            mask = asked[t, 1]
-            d = k - depths[code >> (k + 1) & 1]
-            n = np.int64(count(mask))
-            put(out, at, gather(left[code >> (d + 1) << d | (code & ((1 << d) - 1))], mask), n)
-            at += n
+            d = d1 if node >> (k + 7) & 1 else d0
+            x = node >> (d + 1) << d | (node & ((1 << d) - 1))
+            out[at >> 6] |= ((left[x >> 6] >> np.uint64(x & 63)) & _U1) << np.uint64(at & 63)
+            at += 1
             t += 1
         waiting = late_asked[b]
         while waiting != _U0:
@@ -227,13 +256,13 @@ def asked_parities(  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def correct(flips, orders, late_opened, sliced, chunks):  # type: ignore[no-untyped-def]
-    """Flip the positions found: batch << 20 | position, and the frames."""
+    """Flip the positions found: batch << 22 | position << 6 | lane."""
     m = sliced.shape[1]
-    for t in range(len(flips)):
-        code = np.int64(flips[t, 0])
-        b = code >> 20
-        o = code & ((1 << 20) - 1)
-        sliced[b, o] ^= flips[t, 1]
+    for flip in flips:
+        b = flip >> 22
+        o = flip >> 6 & 0xFFFF
+        frame = _U1 << np.uint64(flip & 63)
+        sliced[b, o] ^= frame
         if late_opened:
             for p in range(orders.shape[0]):
-                chunks[b, p, (orders[p, 2] * (o - orders[p, 1] + m) % m) >> 6] ^= flips[t, 1]
+                chunks[b, p, (orders[p, 2] * (o - orders[p, 1] + m) % m) >> 6] ^= frame

@@ -1,13 +1,14 @@
 """Cascade's public half in loops: the search that both parties run alike, fed with the same outcomes.
 
-Blocks are those of `cascade_parities`. One word speaks for all frames of a batch. `odd[pass, batch, node]`, with node =
-top << (d + 1) | heap index, says in which frames the block is known to hold an odd number of errors not yet found;
-where the block is not known yet, how many of the errors found since the pass was opened lie in it. So an outcome
-that comes later, told of the key as it was when the pass was opened, only has to be added.
-`split[pass, batch, top << d | heap index]` says in which frames the left half was asked for: both halves are known, or
-will be with the next outcomes. Of late passes only the top blocks are kept: `late[batch, pass - 2, block]`.
+Blocks are those of `cascade_parities`, and so are rows: one for each batch, pass (0 or 1) and lane.
+Bit row << (k + 1) | top << (d + 1) | heap index of `odd` says whether the block is known to hold an odd number of
+errors not yet found; where it is not known yet, how many of the errors found since the pass was opened lie in it. So an
+outcome that comes later, told of the key as it was when the pass was opened, only has to be added.
+Bit row << k | top << d | heap index of `split` says whether the left half was asked for: both halves are known, or will
+be with the next outcomes. Of late passes only the top blocks are kept, sliced: `late[batch, pass - 2, block]` has a bit
+for each frame.
 
-A query is a node and the frames that ask: `asked[t] = (batch << 20 | pass << 18 | node, frames)`, ordered by batch.
+A query in passes 0 and 1 is the number of the block's bit in `odd`; queries are ordered by batch.
 A contradiction ends the search: a position found twice is, by then, a block of its own that is known to be right.
 """
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from noclone.distill.cascade_words import count, leading_zeros, spread, take, trailing_zeros
+from noclone.distill.cascade_words import count, leading_zeros, take, trailing_zeros
 
 _U1 = np.uint64(1)
 _U0 = np.uint64(0)
@@ -35,23 +36,26 @@ def open_tree(p, outcomes, lanes, depth, k, odd, split, asked):  # type: ignore[
     """
     d = k - depth
     blocks = 1 << depth
-    mask = ~_U0 if lanes == 64 else (_U1 << np.uint64(lanes)) - _U1
-    at = 0
-    n = 0
-    for b in range(len(odd) >> (k + 2)):
-        total = _U0
-        for top in range(blocks):
-            if p == 0 or top < blocks - 1:
-                word = take(outcomes, at, lanes) & mask
-                at += lanes
-                total ^= word
-            else:
-                word = total
-            odd[(2 * b + p) << (k + 1) | top << (d + 1) | 1] = word
-            split[(2 * b + p) << k | top << d | 1] = word
-            asked[n, 0] = np.uint64((2 * b + p) << (k + 1) | top << (d + 1) | 1)
-            asked[n, 1] = word
-            n += word != _U0
+    told = blocks - p
+    n = np.int64(0)
+    for b in range(len(split) >> (k + 1)):
+        for lane in range(lanes):
+            row = (2 * b + p) << 6 | lane
+            total = _U0
+            at = b * told * lanes + lane
+            for top in range(blocks):
+                if top < told:
+                    bit = (outcomes[at >> 6] >> np.uint64(at & 63)) & _U1
+                    at += lanes
+                    total ^= bit
+                else:
+                    bit = total
+                node = row << (k + 1) | top << (d + 1) | 1
+                half = row << k | top << d | 1
+                odd[node >> 6] |= bit << np.uint64(node & 63)
+                split[half >> 6] |= bit << np.uint64(half & 63)
+                asked[n] = node
+                n += np.int64(bit)
     return n
 
 
@@ -96,44 +100,33 @@ def _enter(b, t, at, asked, outcomes, depths, k, perm, odd, fresh, found):  # ty
     n = 0
     errors = 0
     while t < len(asked):
-        code = np.int64(asked[t, 0])
-        if code >> (k + 2) != b:
+        node = asked[t]
+        if node >> (k + 8) != b:
             break
-        mask = asked[t, 1]
-        p = code >> (k + 1) & 1
+        p = node >> (k + 7) & 1
         d = d1 if p else d0
-        i = code & ((2 << d) - 1)
-        c = np.int64(count(mask))
-        code += i
-        x = odd[code] ^ spread(take(outcomes, at, c), mask)
-        at += c
+        i = node & ((2 << d) - 1)
+        node += i
+        shift = np.uint64(node & 63)
+        word = odd[node >> 6]
+        left = (word >> shift ^ outcomes[at >> 6] >> np.uint64(at & 63)) & _U1
+        odd[node >> 6] = word & ~(np.uint64(3) << shift) | (np.uint64(2) - left) << shift
+        node += 1 - np.int64(left)
+        at += 1
         t += 1
-        left = x & mask
-        right = left ^ mask
-        odd[code] = x
-        odd[code + 1] = odd[code + 1] & ~mask | right
         if i < 1 << (d - 1) and not ragged:
-            fresh[n, 0] = np.uint64(code)
-            fresh[n, 1] = left
-            n += left != _U0
-            fresh[n, 0] = np.uint64(code + 1)
-            fresh[n, 1] = right
-            n += right != _U0
+            fresh[n] = node
+            n += 1
             continue
-        for half in range(2):
-            frames = right if half else left
-            if frames == _U0:
-                continue
-            low, size = _place(code + half, d, m, k)
-            if size == 1:
-                found[errors, 0] = np.uint64(code + half)
-                found[errors, 1] = np.uint64(perm[p, low])
-                found[errors, 2] = frames
-                errors += 1
-            else:
-                fresh[n, 0] = np.uint64(code + half)
-                fresh[n, 1] = frames
-                n += 1
+        low, size = _place(node, d, m, k)
+        if size == 1:
+            found[errors, 0] = node
+            found[errors, 1] = perm[p, low]
+            found[errors, 2] = node >> (k + 1) & 63
+            errors += 1
+        else:
+            fresh[n] = node
+            n += 1
     return t, at, n, errors
 
 
@@ -145,7 +138,7 @@ def _enter_late(b, at, outcomes, lanes, k, orders, m, late_asked, late_search, f
         lane = np.int64(trailing_zeros(waiting))
         waiting &= waiting - _U1
         query = np.int64(late_search[b * lanes + lane])
-        left = np.int64(take(outcomes, at, 1) & _U1)
+        left = np.int64((outcomes[at >> 6] >> np.uint64(at & 63)) & _U1)
         at += 1
         p = query >> 32
         v = ((query >> 26) & _LEVEL_MASK) + 1
@@ -153,9 +146,9 @@ def _enter_late(b, at, outcomes, lanes, k, orders, m, late_asked, late_search, f
         low = s * m >> k
         if ((s + (1 << (k - v))) * m >> k) - low == 1:
             late_search[b * lanes + lane] = _U0
-            found[errors, 0] = np.uint64(_LATE)
-            found[errors, 1] = np.uint64((orders[p - 2, 0] * low + orders[p - 2, 1]) % m)
-            found[errors, 2] = _U1 << np.uint64(lane)
+            found[errors, 0] = _LATE
+            found[errors, 1] = (orders[p - 2, 0] * low + orders[p - 2, 1]) % m
+            found[errors, 2] = lane
             errors += 1
         else:
             late_search[b * lanes + lane] = np.uint64(p << 32 | v << 26 | s)
@@ -163,29 +156,34 @@ def _enter_late(b, at, outcomes, lanes, k, orders, m, late_asked, late_search, f
 
 
 @njit(cache=True, nogil=True)
-def _flip(b, o, frames, opened, depths, k, m, leaf, odd, split, fresh, n):  # type: ignore[no-untyped-def]
+def _flip(b, o, lane, opened, depths, k, m, leaf, odd, split, fresh, n):  # type: ignore[no-untyped-def]
     """Enter an error at position o: every block that holds it changes sides, and the smallest known one may be odd."""
     for p in range(min(opened, 2)):
         d = k - depths[p]
         s = np.int64(leaf[p, o])
         inner = 1 << d | (s & ((1 << d) - 1))
-        first = (2 * b + p) << k | s >> d << d
-        known = frames
-        for j in range(d, -1, -1):
-            i = inner >> j
-            x = odd[2 * first + i] ^ frames
-            odd[2 * first + i] = x
-            if known == _U0:
-                continue
-            stop = known if j == 0 else known & ~split[first + i]
-            known ^= stop
-            x &= stop
-            if x != _U0:
-                if j == 0 or (m != 1 << k and _place(2 * first | i, d, m, k)[1] == 1):
-                    return -1  # a single position, known to be right, would have become wrong
-                fresh[n, 0] = np.uint64(2 * first | i)
-                fresh[n, 1] = x
-                n += 1
+        first = ((2 * b + p) << 6 | lane) << k | s >> d << d
+        start = 2 * first
+        below = max(d - 5, 0)
+        path = _U0  # the six highest levels of a tree lie in one word
+        for j in range(below, d + 1):
+            path |= _U1 << np.uint64(inner >> j)
+        odd[start >> 6] ^= path << np.uint64(start & 63)
+        for j in range(below):
+            x = start + (inner >> j)
+            odd[x >> 6] ^= _U1 << np.uint64(x & 63)
+        j = d
+        while j > 0:
+            x = first + (inner >> j)
+            if not (split[x >> 6] >> np.uint64(x & 63)) & _U1:
+                break
+            j -= 1
+        x = start + (inner >> j)
+        if (odd[x >> 6] >> np.uint64(x & 63)) & _U1:
+            if j == 0 or (m != 1 << k and _place(x, d, m, k)[1] == 1):
+                return -1  # a single position, known to be right, would have become wrong
+            fresh[n] = x
+            n += 1
     return n
 
 
@@ -203,18 +201,20 @@ def _flip_late(b, o, frames, orders, m, late):  # type: ignore[no-untyped-def]
 def _collect(fresh, n, depths, k, odd, split, asked, t, room):  # type: ignore[no-untyped-def]
     """Ask for the left half of each block in `fresh` that is still odd and not yet asked about."""
     busy = _U0
+    d0 = k - depths[0]
+    d1 = k - depths[1]
     for i in range(n):
         if t == room:
             break
-        code = np.int64(fresh[i, 0])
-        d = k - depths[code >> (k + 1) & 1]
-        x = code >> (d + 1) << d | (code & ((1 << d) - 1))
-        mask = fresh[i, 1] & odd[code] & ~split[x]
-        split[x] |= mask
-        asked[t, 0] = fresh[i, 0]
-        asked[t, 1] = mask
-        t += mask != _U0
-        busy |= mask
+        node = fresh[i]
+        d = d1 if node >> (k + 7) & 1 else d0
+        x = node >> (d + 1) << d | (node & ((1 << d) - 1))
+        shift = np.uint64(x & 63)
+        bit = (odd[node >> 6] >> np.uint64(node & 63)) & ~(split[x >> 6] >> shift) & _U1
+        split[x >> 6] |= bit << shift
+        asked[t] = node
+        t += np.int64(bit)
+        busy |= bit << np.uint64(node >> (k + 1) & 63)
     return t, busy
 
 
@@ -258,47 +258,38 @@ def advance(  # type: ignore[no-untyped-def]
     """Enter the outcomes of all queries, 1 where the left half's parities differ, and choose the next queries.
 
     A frame searches all its odd blocks of passes 0 and 1 at once; only when there are none does it search in a late
-    pass. `flips` lists the errors found as (batch << 20 | position, frames); `following` are the next queries;
-    `result` holds the numbers of next tree queries, of their parities with the late ones, of flips and of errors.
+    pass. `flips` lists the errors found, batch << 22 | position << 6 | lane; `following` are the next queries in
+    trees; `result` holds their number, the number of all next queries, and the number of errors.
     """
     m = perm.shape[1]
     t = at = n_next = n_flips = 0
-    errors_found = parities = np.int64(0)
-    room = 2 << k  # queries of one batch
+    late_parities = np.int64(0)
+    room = (len(following) - 1) // len(late_asked)  # queries of one batch
     for b in range(len(late_asked)):
         t, at, n, errors = _enter(b, t, at, asked, outcomes, depths, k, perm, odd, fresh, found)
         at, errors = _enter_late(b, at, outcomes, lanes, k, orders, m, late_asked, late_search, found, errors)
         for e in range(errors):
-            code = np.int64(found[e, 0])
-            o = np.int64(found[e, 1])
-            frames = found[e, 2]
-            if code != _LATE:
-                frames &= odd[code]  # another pass may have found it in this round too
-            if frames == _U0:
-                continue
-            if n + 2 * lanes > len(fresh) or n_flips == len(flips):
-                return QUEUE_FULL
-            n = _flip(b, o, frames, opened, depths, k, m, leaf, odd, split, fresh, n)
+            node = found[e, 0]
+            o = found[e, 1]
+            lane = found[e, 2]
+            if node != _LATE and not (odd[node >> 6] >> np.uint64(node & 63)) & _U1:
+                continue  # another pass has found it in this round too
+            n = _flip(b, o, lane, opened, depths, k, m, leaf, odd, split, fresh, n)
             if n < 0:
                 return FLIPPED_TWICE
             if opened > 2:
-                _flip_late(b, o, frames, orders, m, late)
-            flips[n_flips, 0] = np.uint64(b << 20 | o)
-            flips[n_flips, 1] = frames
+                _flip_late(b, o, _U1 << np.uint64(lane), orders, m, late)
+            flips[n_flips] = b << 22 | o << 6 | lane
             n_flips += 1
-            errors_found += np.int64(count(frames))
         before = n_next
         n_next, busy = _collect(fresh, n, depths, k, odd, split, following, n_next, before + room)
         if n_next == before + room:
             return QUEUE_FULL
-        for i in range(before, n_next):
-            parities += np.int64(count(following[i, 1]))
         late_asked[b] = _U0
         if opened > 2:
             late_asked[b] = _collect_late(b, busy, lanes, depths[2], k, late, late_search)
-            parities += np.int64(count(late_asked[b]))
+            late_parities += np.int64(count(late_asked[b]))
     result[0] = n_next
-    result[1] = parities
+    result[1] = n_next + late_parities
     result[2] = n_flips
-    result[3] = errors_found
     return OK
