@@ -1,5 +1,7 @@
 """Each loop of Cascade's secret half against a slow twin."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -16,10 +18,17 @@ def frame_bits(sliced, b, lane):
     return (sliced[b] >> np.uint64(lane)).astype(np.uint8) & 1
 
 
-def orders(m, passes=4):
-    perm, inverse = np.empty((passes, m), np.uint16), np.empty((passes, m), np.uint16)
-    kernels.draw_permutations(np.arange(7, 7 + passes, dtype=np.uint64), perm, inverse)
-    return perm, inverse
+def permutations(m, passes=2):
+    perm = np.empty((passes, m), np.uint16)
+    kernels.draw_permutations(np.arange(7, 7 + passes, dtype=np.uint64), perm)
+    return perm
+
+
+def affine(m):
+    """Return steps, offsets and inverse steps of two late passes, and the orders that they mean."""
+    steps = [x for x in (m // 3, m // 2 + 1, 7, 11, 13) if math.gcd(x, m) == 1][:2]
+    rows = np.array([(a, 5 * a % m, pow(a, -1, m)) for a in steps], np.int64)
+    return rows, [(a * np.arange(m) + c) % m for a, c, _ in rows]
 
 
 def slow_permutation(state, m):
@@ -35,17 +44,26 @@ def slow_permutation(state, m):
 
 
 def test_permutations_follow_the_definition():
-    perm, inverse = orders(300)
+    perm = permutations(300, 4)
     for p in range(4):
         assert perm[p].tolist() == slow_permutation(7 + p, 300)
-        assert np.array_equal(inverse[p][perm[p]], np.arange(300))
+
+
+@pytest.mark.parametrize(("m", "k"), [(64, 6), (100, 7), (1000, 10), (65_536, 16)])
+def test_each_position_has_the_leaf_that_holds_its_place(m, k):
+    order, leaf = permutations(m)[1], np.empty((2, m), np.uint16)
+    kernels.place_leaves(order, k, leaf)
+    for row, place in ((leaf[0], np.arange(m)), (leaf[1], np.argsort(order))):
+        s = row.astype(np.int64)
+        assert np.array_equal(s * m >> k, place)
+        assert np.array_equal((s + 1) * m >> k, place + 1)
 
 
 def test_permutations_are_uniform():
     # 6000 permutations of four things: each of 24 comes 250 times, with a deviation of 15.5.
     counts = {}
-    perm, inverse = np.empty((6000, 4), np.uint16), np.empty((6000, 4), np.uint16)
-    kernels.draw_permutations(np.random.default_rng(1).integers(0, 2**64, 6000, np.uint64), perm, inverse)
+    perm = np.empty((6000, 4), np.uint16)
+    kernels.draw_permutations(np.random.default_rng(1).integers(0, 2**64, 6000, np.uint64), perm)
     for row in perm:
         counts[tuple(row)] = counts.get(tuple(row), 0) + 1
     assert len(counts) == 24
@@ -57,103 +75,129 @@ def test_slicing_deals_bits_to_the_frames_in_turn(lanes):
     m, batches = 50, 2
     n_bits = batches * m * lanes - 3
     bits = np.random.default_rng(lanes).integers(0, 2, n_bits, np.uint8)
-    sliced = np.empty((batches, m), np.uint64)
-    kernels.slice_key(pack(bits), lanes, sliced.reshape(-1))
+    order, sliced = permutations(m)[0], np.empty((batches, m), np.uint64)
+    kernels.slice_key(pack(bits), lanes, order, sliced)
     padded = np.concatenate([bits, np.zeros(3, np.uint8)]).reshape(batches, m, lanes)
     for b in range(batches):
         for lane in range(lanes):
-            assert np.array_equal(frame_bits(sliced, b, lane), padded[b, :, lane])
+            assert np.array_equal(frame_bits(sliced, b, lane), padded[b, order, lane])
     back = np.zeros(word_count(n_bits), np.uint64)
-    kernels.join_key(sliced.reshape(-1), lanes, back)
+    kernels.join_key(sliced, lanes, order, back)
     assert np.array_equal(back, pack(bits))
 
 
-@pytest.mark.parametrize(("m", "lanes"), [(64, 64), (100, 5), (1000, 64), (129, 1)])
-def test_rows_hold_the_permuted_bits(m, lanes):
-    sliced, (perm, _) = random_sliced(2, m, lanes), orders(m)
-    rows = np.zeros((2 * lanes, word_count(m) + 8), np.uint64)
-    kernels.pack_pass(sliced, perm[1], rows)
-    for f in range(2 * lanes):
-        assert np.array_equal(unpack(rows[f], m), frame_bits(sliced, f // lanes, f % lanes)[perm[1]])
+def left_parities(bits, depth, k):
+    """Return the parities of all left halves, heap by heap, and of each top block in its heap's node 0."""
+    m, out = len(bits), []
+    for v, s in [(depth, top << (k - depth)) for top in range(1 << depth)]:
+        heap = [(v, s)]
+        out.append(bits[s * m >> k : (s + (1 << (k - v))) * m >> k].sum() % 2)
+        for _ in range(1, 1 << (k - depth)):
+            v, s = heap.pop(0)
+            half = 1 << (k - v - 1)
+            heap += [(v + 1, s), (v + 1, s + half)]
+            out.append(bits[s * m >> k : (s + half) * m >> k].sum() % 2)
+    return np.array(out)
 
 
-@pytest.mark.parametrize("depth", [0, 1, 3, 5])
-def test_top_parities(depth):
-    m = 1000
-    rows = np.random.default_rng(depth).integers(0, 2**64, (3, 16), np.uint64)
-    asked = max(1, 2**depth - 1)
-    out = np.empty(3 * asked, np.uint8)
-    kernels.top_parities(rows, m, depth, asked, out)
-    for f in range(3):
-        bits = unpack(rows[f], m)
-        expected = [bits[i * m >> depth : (i + 1) * m >> depth].sum() % 2 for i in range(asked)]
-        assert out[f * asked : (f + 1) * asked].tolist() == expected
+@pytest.mark.parametrize(("m", "k", "depth"), [(64, 6, 3), (100, 7, 1), (1000, 10, 5), (129, 8, 7), (4096, 12, 4)])
+@pytest.mark.parametrize("p", [0, 1])
+def test_trees_hold_the_parities_of_left_halves(m, k, depth, p):
+    sliced, order = random_sliced(1, m, 3), permutations(m)[1]
+    left = np.empty(1 << k, np.uint64)
+    kernels.build_tree(sliced[0], order if p else order[:0], depth, k, left)
+    for lane in range(3):
+        bits = frame_bits(sliced, 0, lane)
+        expected = left_parities(bits[order] if p else bits, depth, k)
+        assert np.array_equal((left >> np.uint64(lane)) & np.uint64(1), expected)
 
 
-@pytest.mark.parametrize("m", [64, 1000, 4096])
+def read_words(out, lanes, n):
+    """Return n numbers of `lanes` bits each."""
+    bits = unpack(out, n * lanes).reshape(n, lanes)
+    return [sum(int(bit) << i for i, bit in enumerate(row)) for row in bits]
+
+
+@pytest.mark.parametrize("lanes", [1, 5, 64])
+def test_rows_hold_each_frame_by_itself(lanes):
+    left, rows = random_sliced(1, 256, lanes)[0], np.zeros((64, 4), np.uint64)
+    kernels.pack_rows(left, lanes, rows)
+    for lane in range(lanes):
+        assert np.array_equal(unpack(rows[lane], 256), (left >> np.uint64(lane)) & np.uint64(1))
+
+
+@pytest.mark.parametrize("lanes", [1, 5, 64])
+def test_top_parities(lanes):
+    left = random_sliced(3, 256, lanes)
+    out = np.zeros(3 * 15 * lanes // 64 + 2, np.uint64)
+    kernels.top_parities(left, lanes, 4, 15, out)
+    assert read_words(out, lanes, 45) == left[:, : 15 * 16 : 16].reshape(-1).tolist()
+
+
+@pytest.mark.parametrize("m", [64, 1000, 4096, 77])
 def test_late_parities(m):
     lanes, depth = 5, 2
-    sliced, (perm, _) = random_sliced(2, m, lanes), orders(m)
+    sliced, (rows, orders) = random_sliced(2, m, lanes), affine(m)
     chunks = np.zeros((2, 2, word_count(m)), np.uint64)
-    out = np.empty(2 * 2 * 3 * lanes, np.uint8)
-    kernels.late_parities(sliced, perm, 2, depth, lanes, chunks, out)
+    out = np.zeros(3, np.uint64)
+    kernels.late_parities(sliced, rows, depth, lanes, chunks, out)
     expected = []
     for b in range(2):
-        for p in (2, 3):
-            permuted = sliced[b][perm[p]]
-            expected_chunks = [np.bitwise_xor.reduce(permuted[i : i + 64]) for i in range(0, m, 64)]
-            assert chunks[b, p - 2].tolist() == expected_chunks
-            for i in range(3):
-                block = np.bitwise_xor.reduce(permuted[i * m >> depth : (i + 1) * m >> depth])
-                expected += [int(block) >> lane & 1 for lane in range(lanes)]
-    assert out.tolist() == expected
+        for p in range(2):
+            permuted = sliced[b][orders[p]]
+            assert chunks[b, p].tolist() == [np.bitwise_xor.reduce(permuted[i : i + 64]) for i in range(0, m, 64)]
+            expected += [np.bitwise_xor.reduce(permuted[i * m >> depth : (i + 1) * m >> depth]) for i in range(3)]
+    assert read_words(out, lanes, 12) == expected
 
 
 def test_asked_parities():
-    m, lanes, k = 1000, 3, 10
-    sliced, (perm, _) = random_sliced(2, m, lanes), orders(m)
-    rows = np.zeros((2, 6, word_count(m) + 8), np.uint64)
-    for p in range(2):
-        kernels.pack_pass(sliced, perm[p], rows[p])
+    m, lanes, k, depths = 1000, 3, 10, np.array([6, 4, 2])
+    sliced, perm, (rows, orders) = random_sliced(2, m, lanes), permutations(m), affine(m)
+    left, rows_of_bits = np.empty((2, 2, 1 << k), np.uint64), np.zeros((2, 2, 64, 1 << (k - 6)), np.uint64)
+    for b in range(2):
+        kernels.build_tree(sliced[b], perm[0][:0], 6, k, left[b, 0])
+        kernels.build_tree(sliced[b], perm[1], 4, k, left[b, 1])
+        for p in range(2):
+            kernels.pack_rows(left[b, p], lanes, rows_of_bits[b, p])
     chunks = np.zeros((2, 2, word_count(m)), np.uint64)
-    kernels.late_parities(sliced, perm, 2, 2, lanes, chunks, np.empty(36, np.uint8))
+    kernels.late_parities(sliced, rows, 2, lanes, chunks, np.zeros(3, np.uint64))
     rng = np.random.default_rng(4)
     asked, expected = [], []
-    for _ in range(500):
-        f, p, v = int(rng.integers(6)), int(rng.integers(4)), int(rng.integers(k - 1))
-        s = int(rng.integers(1 << v)) << (k - v)
-        low, high = s * m >> k, (s + (1 << (k - v - 1))) * m >> k
-        asked.append(f << 36 | p << 32 | v << 26 | s)
-        expected.append(frame_bits(sliced, f // lanes, f % lanes)[perm[p]][low:high].sum() % 2)
-    out = np.empty(500, np.uint8)
-    kernels.asked_parities(np.array(asked, np.uint64), lanes, k, sliced, perm, rows, chunks, out)
-    assert out.tolist() == expected
+    late_asked, late_search = np.array([0b101, 0b010], np.uint64), np.zeros(6, np.uint64)
+    for b in range(2):
+        for _ in range(200):
+            p, lane = int(rng.integers(2)), int(rng.integers(lanes))
+            d = k - depths[p]
+            top, heap = int(rng.integers(1 << depths[p])), int(rng.integers(1, 1 << d))
+            asked.append(((2 * b + p) << 6 | lane) << (k + 1) | top << (d + 1) | heap)
+            expected.append(int(left[b, p, top << d | heap]) >> lane & 1)
+        for lane in [lane for lane in range(lanes) if int(late_asked[b]) >> lane & 1]:
+            p, v = int(rng.integers(2)), int(rng.integers(2, k - 1))
+            s = int(rng.integers(1 << v)) << (k - v)
+            late_search[b * lanes + lane] = (p + 2) << 32 | v << 26 | s
+            low, high = s * m >> k, (s + (1 << (k - v - 1))) * m >> k
+            expected.append(frame_bits(sliced, b, lane)[orders[p]][low:high].sum() % 2)
+    out = np.zeros(len(expected) // 64 + 2, np.uint64)
+    asked, bits = np.array(asked, np.int64), rows_of_bits.reshape(-1)
+    kernels.asked_parities(asked, depths, lanes, k, bits, sliced, rows, chunks, late_asked, late_search, out)
+    assert unpack(out, len(expected)).tolist() == expected
 
 
 def test_corrections_reach_every_copy():
     m, lanes = 300, 3
-    sliced, (perm, inverse) = random_sliced(2, m, lanes), orders(m)
+    sliced, (rows, _) = random_sliced(2, m, lanes), affine(m)
 
-    def copies(source):
-        rows = np.zeros((2, 6, word_count(m) + 8), np.uint64)
-        for p in range(2):
-            kernels.pack_pass(source, perm[p], rows[p])
+    def sums(source):
         chunks = np.zeros((2, 2, word_count(m)), np.uint64)
-        kernels.late_parities(source, perm, 2, 2, lanes, chunks, np.empty(36, np.uint8))
-        return rows, chunks
+        kernels.late_parities(source, rows, 2, lanes, chunks, np.zeros(3, np.uint64))
+        return chunks
 
-    rows, chunks = copies(sliced)
-    flips = np.array([f << 32 | o for f, o in [(0, 0), (5, 299), (3, 17), (3, 18)]], np.uint64)
-    kernels.correct(flips, lanes, inverse, 4, sliced, rows, chunks)
-    assert np.array_equal(sliced ^ random_sliced(2, m, lanes), _flipped(m, flips, lanes))
-    fresh_rows, fresh_chunks = copies(sliced)
-    assert np.array_equal(rows, fresh_rows)
-    assert np.array_equal(chunks, fresh_chunks)
-
-
-def _flipped(m, flips, lanes):
-    out = np.zeros((2, m), np.uint64)
-    for flip in flips.tolist():
-        f, o = flip >> 32, flip & 0xFFFFFFFF
-        out[f // lanes, o] ^= np.uint64(1 << f % lanes)
-    return out
+    chunks = sums(sliced)
+    errors = [(0, 0, 0), (1, 299, 2), (1, 17, 0), (1, 17, 1), (0, 18, 0)]
+    flips = np.array([b << 22 | o << 6 | lane for b, o, lane in errors], np.int64)
+    expected = sliced.copy()
+    for b, o, lane in errors:
+        expected[b, o] ^= np.uint64(1 << lane)
+    kernels.correct(flips, rows, True, sliced, chunks)
+    assert np.array_equal(sliced, expected)
+    assert np.array_equal(chunks, sums(sliced))

@@ -14,14 +14,20 @@ def frame_bits(sliced, b, lane):
 
 
 def nodes(group):
-    """Yield every node of a tree of blocks: level, first leaf, and its cell."""
+    """Yield every block of frame 0: pass, level, first leaf, its number, its parent's, and the parent's in `split`."""
     k = group.levels
     for p in range(2):
+        d = k - group.depths[p]
         for v in range(group.depths[p], k + 1):
-            below = v - group.depths[p]
             for s in range(0, 1 << k, 1 << (k - v)):
-                top, inner = s >> (k - group.depths[p]), s >> (k - v) & ((1 << below) - 1)
-                yield p, v, s, top << (k - group.depths[p] + 1) | 1 << below | inner
+                heap = 1 << (v - group.depths[p]) | s >> (k - v) & ((1 << (v - group.depths[p])) - 1)
+                first, top = p << 6, s >> d
+                start = first << (k + 1) | top << (d + 1)
+                yield p, v, s, start | heap, start | heap >> 1, first << k | top << d | heap >> 1
+
+
+def bit(words, at):
+    return int(words[at >> 6]) >> (at & 63) & 1
 
 
 @pytest.mark.parametrize(("n_bits", "qber"), [(1000, 0.05), (512, 0.04), (1025, 0.02)])
@@ -39,18 +45,24 @@ def test_the_search_always_knows_the_truth(n_bits, qber):
     message = bob.next(None)
     while message is not None:
         answer = alice.answer(message)
-        assert np.array_equal(alice._search.tree, bob._search.tree)
+        assert np.array_equal(alice._search.odd, bob._search.odd)
+        assert np.array_equal(alice._search.split, bob._search.split)
         assert np.array_equal(alice._search.asked, bob._search.asked)
         search, left = bob._search, frame_bits(bob._half.sliced, 0, 0) ^ frame_bits(alice._half.sliced, 0, 0)
-        for p, v, s, cell in nodes(group):
-            known, odd = (search.tree[p, 0, cell >> 6] >> np.uint64(cell & 63)) & np.uint64(1)
-            if known:
-                low, high = s * m >> k, (s + (1 << (k - v))) * m >> k
-                assert odd == left[search.perm[p]][low:high].sum() % 2
-                known_blocks += 1
+        pending = set(search.asked.tolist())
+        for p, v, s, node, parent, half in nodes(group):
+            below_top = v > group.depths[p]
+            if search.opened <= p or (below_top and (not bit(search.split, half) or parent in pending)):
+                continue
+            low, high = s * m >> k, (s + (1 << (k - v))) * m >> k
+            assert bit(search.odd, node) == left[search.perm[p]][low:high].sum() % 2
+            known_blocks += 1
         if search.opened == params.passes:
             for p in range(2, params.passes):
-                quarters = [left[search.perm[p]][i * m >> 2 : (i + 1) * m >> 2].sum() % 2 for i in range(4)]
+                step, offset, inverse = search.orders[p - 2].tolist()
+                assert step * inverse % m == 1
+                order = (step * np.arange(m) + offset) % m
+                quarters = [left[order][i * m >> 2 : (i + 1) * m >> 2].sum() % 2 for i in range(4)]
                 assert search.late[0, p - 2].tolist() == quarters
         message = bob.next(answer)
     assert known_blocks > 500

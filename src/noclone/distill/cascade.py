@@ -24,6 +24,8 @@ Why only Alice's parities count as leak, and what that assumes: docs/decisions/0
 from __future__ import annotations
 
 import hashlib
+import io
+import math
 import struct
 
 import numpy as np
@@ -36,14 +38,21 @@ from noclone.errors import Aborted, ChannelError
 __all__ = ["SEED_BYTES", "Answerer", "CascadeParameters", "Group", "Questioner", "plan"]
 
 _HEADER = struct.Struct("<4sHHIQ")  # magic, group, reserved, round, number of bits
-_QUESTION, _ANSWER = b"CQ1?", b"CA1!"
-_Bits = NDArray[np.uint8]
+_QUESTION, _ANSWER = b"CQ2?", b"CA2!"
+_NOTHING = np.zeros(1, np.uint64)
+_NO_ORDER = np.zeros(0, np.uint16)
 
 
-def _pass_seeds(seed: bytes, passes: int) -> NDArray[np.uint64]:
-    """Return one 64-bit start for each pass's permutation."""
-    digest = hashlib.shake_256(b"noclone cascade 1\0" + seed).digest(8 * passes)
-    return np.frombuffer(digest, "<u8").astype(np.uint64)
+def _orders(seed: bytes, late: int, m: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Return the starts of the first two passes' permutations, and each late pass's step, offset and inverse step."""
+    stream = io.BytesIO(hashlib.shake_256(b"noclone cascade 2\0" + seed).digest(16 + 1024 * late))
+    starts = np.frombuffer(stream.read(16), "<u8").astype(np.uint64)
+    orders = np.empty((late, 3), np.int64)
+    for p in range(late):
+        draws = [int(x) % m for x in np.frombuffer(stream.read(1024), "<u8")]
+        step = next((x for x in draws[1:] if math.gcd(x, m) == 1), 1)  # at worst two in nine are coprime: never 1
+        orders[p] = step, draws[0], pow(step, -1, m)
+    return starts, orders
 
 
 class _Search:
@@ -61,34 +70,40 @@ class _Search:
         self.passes = params.passes
         self.opened = 0  # passes whose top blocks are known
         self.opening = True  # the round at hand asks for top blocks
-        m, frames = group.frame_bits, group.frames
-        self.perm = np.empty((params.passes, m), np.uint16)
-        self.inverse = np.empty_like(self.perm)
-        cascade_parities.draw_permutations(_pass_seeds(params.seed, params.passes), self.perm, self.inverse)
-        # The leaf that holds a position: the largest s with s m >> levels <= position.
-        self.leaf = ((((self.inverse[:2].astype(np.int64) + 1) << group.levels) - 1) // m).astype(np.uint16)
+        m, k, batches = group.frame_bits, group.levels, group.batches
+        starts, self.orders = _orders(params.seed, params.passes - 2, m)
+        self.perm = np.empty((2, m), np.uint16)
+        cascade_parities.draw_permutations(starts, self.perm)
+        self.dealt = self.perm[0].copy()  # the key's order; from here on positions are numbered by pass 0
+        self.perm[0] = np.arange(m)
+        self.leaf = np.empty_like(self.perm)
+        cascade_parities.place_leaves(self.perm[1], k, self.leaf)
         self.depths = np.array(group.depths, np.int64)
-        self.tree = np.zeros((2, frames, max(1, (2 << group.levels) // 64), 2), np.uint64)
-        self.queue = np.empty((2, frames * m // 4 + 1024), np.uint64)
-        self.length = np.zeros(2, np.int64)
-        self.late = np.zeros((group.batches, params.passes - 2, 1 << LATE_DEPTH), np.uint64)
-        self.late_search = np.zeros(frames, np.uint64)
-        self.marks = np.zeros(frames, np.int64)
-        self.space = np.empty(self.queue.size + frames, np.uint64)
-        self.asked = self.space[:0]
-        self.turn = 0
-        self.flips = np.empty(self.queue.size + frames, np.uint64)
+        self.odd = np.zeros(2 * batches << (k + 1), np.uint64)  # 64 frames of 2 << k bits, for each batch and pass
+        self.split = np.zeros(2 * batches << k, np.uint64)
+        self.late = np.zeros((batches, params.passes - 2, 1 << LATE_DEPTH), np.uint64)
+        self.late_search = np.zeros(group.frames, np.uint64)
+        self.late_asked = np.zeros(batches, np.uint64)
+        # More odd blocks at a time than these stop the search: twice as many as all top blocks of both passes.
+        room = (2 * group.lanes << group.depths[0]) + (2 * group.lanes << group.depths[1]) + 64
+        self._spaces = [np.empty(batches * room + 1, np.int64) for _ in range(2)]
+        self._flips = np.empty(batches * (room + 64), np.int64)
+        self._fresh = np.empty(3 * room + 128, np.int64)
+        self._found = np.empty((room + 64, 3), np.int64)
+        self._result = np.zeros(3, np.int64)
+        self.asked = self._spaces[0][:0]
+        self._asking = 0
         self.corrected = 0
 
     @property
     def done(self) -> bool:
-        return self.opened == self.passes and not len(self.asked)
+        return self.opened == self.passes and not self._asking
 
     @property
     def n_queries(self) -> int:
         """How many parities the round at hand asks for."""
         if not self.opening:
-            return len(self.asked)
+            return self._asking
         frames, (depth0, depth1, late) = self.group.frames, self.group.depths
         if self.opened == 0:
             return frames << depth0
@@ -96,53 +111,40 @@ class _Search:
             return frames * ((1 << depth1) - 1)
         return frames * (self.passes - 2) * ((1 << late) - 1)
 
-    def advance(self, outcomes: _Bits) -> NDArray[np.uint64]:
+    def advance(self, outcomes: Words) -> NDArray[np.int64]:
         """Enter the outcomes of the round at hand, prepare the next one, and return the errors that were found."""
-        assert len(outcomes) == self.n_queries
-        flips = self.flips[:0]
-        if self.opening:
-            self._open(outcomes)
-        else:
-            flips = self._apply(outcomes)
-        self._collect()
-        return flips
-
-    def _open(self, outcomes: _Bits) -> None:
-        if self.opened < 2:
-            status = self.kernels.open_tree(
-                self.opened,
-                outcomes,
-                self.group.depths[self.opened],
-                self.group.levels,
-                self.tree,
-                self.queue,
-                self.length,
-            )
-            self._check(status)
-            self.opened += 1
-        else:
-            self.kernels.open_late(outcomes, self.group.lanes, self.late)
-            self.opened = self.passes
+        if not self.opening:
+            return self._advance(outcomes)
+        lanes, p = self.group.lanes, self.opened
         self.opening = False
+        if p < 2:
+            self.opened += 1
+            asked = self._spaces[0]
+            n = self.kernels.open_tree(
+                p, outcomes, lanes, self.group.depths[p], self.group.levels, self.odd, self.split, asked
+            )
+            self.asked = asked[:n]
+            self._asking = n
+            self.opening = n == 0
+            return self._flips[:0]
+        self.opened = self.passes
+        self.kernels.open_late(outcomes, lanes, self.late)
+        return self._advance(_NOTHING)
 
-    def _apply(self, outcomes: _Bits) -> NDArray[np.uint64]:
-        group = self.group
-        status, count = self.kernels.apply(
-            self.asked, outcomes, self.opened, self.depths, group.levels, group.lanes, self.perm, self.leaf,
-            self.inverse, self.tree, self.queue, self.length, self.late, self.late_search, self.flips,
+    def _advance(self, outcomes: Words) -> NDArray[np.int64]:
+        following = self._spaces[1]
+        status = self.kernels.advance(
+            self.asked, outcomes, self.opened, self.group.lanes, self.depths, self.group.levels, self.perm, self.leaf,
+            self.orders, self.odd, self.split, self.late, self.late_asked, self.late_search, self._fresh, self._found,
+            following, self._flips, self._result,
         )  # fmt: skip
         self._check(status)
-        self.corrected += count
-        return self.flips[:count]
-
-    def _collect(self) -> None:
-        self.turn += 1
-        count = self.kernels.collect(
-            self.turn, self.depths, self.group.levels, self.group.lanes, self.tree, self.queue, self.length,
-            self.late, self.late_search, self.marks, self.space,
-        )  # fmt: skip
-        self.asked = self.space[:count]
-        self.opening = count == 0 and self.opened < self.passes
+        n, self._asking, errors = self._result.tolist()
+        self.asked = following[:n]
+        self._spaces.reverse()
+        self.corrected += errors
+        self.opening = self._asking == 0 and self.opened < self.passes
+        return self._flips[:errors]
 
     def _check(self, status: int) -> None:
         if status == self.kernels.FLIPPED_TWICE:
@@ -169,38 +171,40 @@ class _Half:
         self.search = search
         self.kernels = kernels
         self.sliced = np.empty((group.batches, group.frame_bits), np.uint64)
-        self.kernels.slice_key(words, group.lanes, self.sliced.reshape(-1))
-        # Rows are padded by a cache line: rows of 2^k bytes would all fall into the same cache sets.
-        self.rows = np.zeros((2, group.frames, word_count(group.frame_bits) + 8), np.uint64)
+        self.kernels.slice_key(words, group.lanes, search.dealt, self.sliced)
+        self.left = np.empty((group.batches, 2, 64, 1 << (group.levels - 6)), np.uint64)
         self.chunks = np.zeros((group.batches, search.passes - 2, word_count(group.frame_bits)), np.uint64)
 
-    def parities(self) -> _Bits:
-        """Return this party's parity for each query of the round at hand."""
+    def parities(self) -> Words:
+        """Return this party's parity for each query of the round at hand, packed in words."""
         search, group = self.search, self.search.group
-        out = np.empty(search.n_queries, np.uint8)
+        out = np.zeros(search.n_queries // 64 + 2, np.uint64)
         if not search.opening:
             self.kernels.asked_parities(
-                search.asked, group.lanes, group.levels, self.sliced, search.perm, self.rows, self.chunks, out
-            )
+                search.asked, search.depths, group.lanes, group.levels, self.left.reshape(-1), self.sliced,
+                search.orders, self.chunks, search.late_asked, search.late_search, out,
+            )  # fmt: skip
         elif search.opened < 2:
             p, depth = search.opened, group.depths[search.opened]
-            self.kernels.pack_pass(self.sliced, search.perm[p], self.rows[p])
-            self.kernels.top_parities(self.rows[p], group.frame_bits, depth, (1 << depth) - (p > 0), out)
+            trees = np.empty((group.batches, 1 << group.levels), np.uint64)
+            order = search.perm[1] if p else _NO_ORDER
+            for batch, tree in enumerate(trees):
+                self.kernels.build_tree(self.sliced[batch], order, depth, group.levels, tree)
+                self.kernels.pack_rows(tree, group.lanes, self.left[batch, p])
+            self.kernels.top_parities(trees, group.lanes, depth, (1 << depth) - (p > 0), out)
         else:
-            self.kernels.late_parities(self.sliced, search.perm, 2, LATE_DEPTH, group.lanes, self.chunks, out)
+            self.kernels.late_parities(self.sliced, search.orders, LATE_DEPTH, group.lanes, self.chunks, out)
         return out
 
-    def correct(self, flips: NDArray[np.uint64]) -> None:
+    def correct(self, flips: NDArray[np.int64]) -> None:
         """Flip the positions that were found to be wrong."""
         search = self.search
-        self.kernels.correct(
-            flips, search.group.lanes, search.inverse, search.opened, self.sliced, self.rows, self.chunks
-        )
+        self.kernels.correct(flips, search.orders, search.opened > 2, self.sliced, self.chunks)
 
     def write_to(self, words: Words) -> None:
         """Write the key, as it is now, over `words`."""
         words[:] = 0
-        self.kernels.join_key(self.sliced.reshape(-1), self.search.group.lanes, words)
+        self.kernels.join_key(self.sliced, self.search.group.lanes, self.search.dealt, words)
 
 
 class _Party:
@@ -233,22 +237,24 @@ class _Party:
         self.leak_bits += n_queries
         self.rounds += 1
 
-    def _write(self, magic: bytes, bits: _Bits) -> bytes:
-        packed = np.packbits(bits, bitorder="little").tobytes()
-        return _HEADER.pack(magic, self._group, 0, self.rounds, len(bits)) + packed
+    def _write(self, magic: bytes, bits: Words, n_bits: int) -> bytes:
+        packed = bits.view(np.uint8)[: (n_bits + 7) // 8].tobytes()
+        return _HEADER.pack(magic, self._group, 0, self.rounds, n_bits) + packed
 
-    def _read(self, magic: bytes, message: bytes, group: int, n_bits: int) -> _Bits:
+    def _read(self, magic: bytes, message: bytes, group: int, n_bits: int) -> Words:
         """Return the bits of a message, which must be exactly the one that is due."""
-        if len(message) != _HEADER.size + (n_bits + 7) // 8:
+        n_bytes = (n_bits + 7) // 8
+        if len(message) != _HEADER.size + n_bytes:
             raise ChannelError(
-                f"a Cascade message of {len(message)} bytes came where {_HEADER.size + (n_bits + 7) // 8} were due"
+                f"a Cascade message of {len(message)} bytes came where {_HEADER.size + n_bytes} were due"
             )
         if message[: _HEADER.size] != _HEADER.pack(magic, group, 0, self.rounds, n_bits):
             raise ChannelError("a Cascade message came out of turn")
-        body = np.frombuffer(message, np.uint8, offset=_HEADER.size)
-        if n_bits % 8 and body[-1] >> (n_bits % 8):
+        if n_bits % 8 and message[-1] >> (n_bits % 8):
             raise ChannelError("a Cascade message has bits set behind its end")
-        return np.unpackbits(body, count=n_bits, bitorder="little")
+        words = np.zeros(n_bits // 64 + 2, np.uint64)
+        words.view(np.uint8)[:n_bytes] = np.frombuffer(message, np.uint8, offset=_HEADER.size)
+        return words
 
 
 class Questioner(_Party):
@@ -261,24 +267,25 @@ class Questioner(_Party):
         super().__init__(words, n_bits, params)
         self.words: Words = words.copy()
         self.corrected = 0
-        self._mine: _Bits = np.zeros(0, np.uint8)
+        self._mine: Words = _NOTHING
         self._finished = False
 
     def next(self, answers: bytes | None) -> bytes | None:
         """Take Alice's answers (None at the very beginning) and return the next message, or None at the end."""
         if self._finished or (answers is None) != (self.rounds == 0):
             raise ChannelError("Cascade answers came out of turn")
-        outcomes = self._mine
+        outcomes, n_outcomes = self._mine, 0
         if answers is not None:
-            outcomes = self._read(_ANSWER, answers, self._group, self._search.n_queries) ^ self._mine
+            n_outcomes = self._search.n_queries
+            outcomes = self._read(_ANSWER, answers, self._group, n_outcomes) ^ self._mine
             self._half.correct(self._search.advance(outcomes))
             if self._search.done:
                 if self._keep_group():
                     return None
-                outcomes = outcomes[:0]
+                n_outcomes = 0
         self._count(self._search.n_queries)
         self._mine = self._half.parities()
-        return self._write(_QUESTION, outcomes)
+        return self._write(_QUESTION, outcomes, n_outcomes)
 
     def _keep_group(self) -> bool:
         """Write the group's corrected bits into the key, begin the next group, and say whether there was none."""
@@ -312,7 +319,7 @@ class Answerer(_Party):
         else:
             self._read_start(queries)
         self._count(self._search.n_queries)
-        return self._write(_ANSWER, self._half.parities())
+        return self._write(_ANSWER, self._half.parities(), self._search.n_queries)
 
     def _next_group(self, queries: bytes) -> bool:
         """Whether Bob has finished this group: his first message about the next one carries no outcomes."""
@@ -323,7 +330,7 @@ class Answerer(_Party):
         if queries != _HEADER.pack(_QUESTION, self._group, 0, self.rounds + 1, 0):
             raise ChannelError("Cascade did not begin as agreed")
 
-    def _read_outcomes(self, queries: bytes) -> _Bits:
+    def _read_outcomes(self, queries: bytes) -> Words:
         self.rounds += 1  # Bob counts a round when he asks, Alice when she answers
         try:
             return self._read(_QUESTION, queries, self._group, self._search.n_queries)

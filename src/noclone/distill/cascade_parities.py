@@ -1,15 +1,19 @@
 """Cascade's secret half in loops: one party's key, cut and ordered for its parities.
 
 A batch is up to 64 frames of m positions, kept *sliced*: bit `lane` of word j is position j of frame `lane`, so that
-one load serves a whole batch. Passes 0 and 1 also keep each frame's permuted bits packed in a row of words, and later
-passes the sums of 64 positions each.
+one operation on words serves a whole batch. Positions are numbered in the order of pass 0, which is a random one.
 
 Each pass splits a frame into a binary tree of blocks: level v has 2^v of them, level k has 2^k leaves, where
-2^(k-1) < m <= 2^k. The block of level v that begins at leaf s covers the positions s m >> k .. (s + 2^(k-v)) m >> k:
-frames need no power of two, and blocks of one level differ by at most one position.
+2^(k-1) < m <= 2^k. The block of level v that begins at leaf s covers the places s m >> k .. (s + 2^(k-v)) m >> k:
+frames need no power of two, and blocks of one level differ by at most one place.
 
-A query is one number: frame << 36 | pass << 32 | level << 26 | first leaf; it asks for the parity of the left half of
-that block.
+Passes 0 and 1 begin at 2^depth top blocks. Below a top block the tree is a heap: node 1 is the top block, nodes 2 i and
+2 i + 1 are the halves of node i. Element top << d | i of a tree, where d = k - depth, is the parity of the left half
+of node i, which is all that is ever asked; node 0 stands for the whole top block. Trees are computed sliced, for all
+frames at once, and kept as rows of bits: row (2 batch + pass) << 6 | lane. The parities are those of the key as
+it stood when the pass was opened: the search itself keeps account of what was corrected since.
+
+The order of a late pass is affine: place t holds position (a t + c) mod m, for random a and c.
 """
 
 from __future__ import annotations
@@ -17,16 +21,17 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from noclone.distill.cascade_words import put, trailing_zeros
+
 _U1 = np.uint64(1)
 _U0 = np.uint64(0)
 _START_MASK = (1 << 26) - 1
 _LEVEL_MASK = 63
-_PASS_MASK = 15
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 @njit(cache=True, nogil=True)
-def draw_permutations(seeds, perm, inverse):  # type: ignore[no-untyped-def]
+def draw_permutations(seeds, perm):  # type: ignore[no-untyped-def]
     """Fill each row with a permutation: Fisher-Yates driven by SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
     for p in range(perm.shape[0]):
         row = perm[p]
@@ -44,35 +49,76 @@ def draw_permutations(seeds, perm, inverse):  # type: ignore[no-untyped-def]
             held = row[i]
             row[i] = row[j]
             row[j] = held
-        for i in range(m):
-            inverse[p, row[i]] = i
 
 
 @njit(cache=True, nogil=True)
-def slice_key(words, lanes, flat):  # type: ignore[no-untyped-def]
-    """Deal the key out: bit `lane` of word j is key bit j lanes + lane."""
+def place_leaves(order, k, leaf):  # type: ignore[no-untyped-def]
+    """Note the leaf that holds each position, in passes 0 and 1: the largest s with s m >> k <= its place."""
+    m = order.shape[0]
+    for i in range(m):
+        s = i if m == 1 << k else (((i + 1) << k) - 1) // m
+        leaf[0, i] = s
+        leaf[1, order[i]] = s
+
+
+@njit(cache=True, nogil=True)
+def slice_key(words, lanes, order, sliced):  # type: ignore[no-untyped-def]
+    """Deal the key out: place order[i] of a batch, which is position i, holds the key's next `lanes` bits there."""
+    batches, m = sliced.shape
     mask = ~_U0 if lanes == 64 else (_U1 << np.uint64(lanes)) - _U1
-    for j in range(len(flat)):
-        at = j * lanes
-        w = at >> 6
-        shift = at & 63
-        value = words[w] >> np.uint64(shift) if w < len(words) else _U0
-        if shift + lanes > 64 and w + 1 < len(words):
-            value |= words[w + 1] << np.uint64(64 - shift)
-        flat[j] = value & mask
+    for b in range(batches):
+        for i in range(m):
+            at = (b * m + np.int64(order[i])) * lanes
+            w = at >> 6
+            shift = at & 63
+            value = words[w] >> np.uint64(shift) if w < len(words) else _U0
+            if shift + lanes > 64 and w + 1 < len(words):
+                value |= words[w + 1] << np.uint64(64 - shift)
+            sliced[b, i] = value & mask
 
 
 @njit(cache=True, nogil=True)
-def join_key(flat, lanes, words):  # type: ignore[no-untyped-def]
+def join_key(sliced, lanes, order, words):  # type: ignore[no-untyped-def]
     """Undo `slice_key`; `words` begin as zeros."""
-    for j in range(len(flat)):
-        at = j * lanes
-        w = at >> 6
-        shift = at & 63
-        if w < len(words):
-            words[w] |= flat[j] << np.uint64(shift)
-        if shift + lanes > 64 and w + 1 < len(words):
-            words[w + 1] |= flat[j] >> np.uint64(64 - shift)
+    batches, m = sliced.shape
+    for b in range(batches):
+        for i in range(m):
+            at = (b * m + np.int64(order[i])) * lanes
+            w = at >> 6
+            shift = at & 63
+            if w < len(words):
+                words[w] |= sliced[b, i] << np.uint64(shift)
+            if shift + lanes > 64 and w + 1 < len(words):
+                words[w + 1] |= sliced[b, i] >> np.uint64(64 - shift)
+
+
+@njit(cache=True, nogil=True)
+def build_tree(source, order, depth, k, left):  # type: ignore[no-untyped-def]
+    """Write one batch's parities of all left halves in one pass; `order` is empty for pass 0."""
+    m = source.shape[0]
+    d = k - depth
+    size = 1 << d
+    part = np.empty(size, np.uint64)
+    for top in range(1 << depth):
+        first = top << d
+        for i in range(size):
+            if m == 1 << k:
+                place = first + i
+            else:
+                place = (first + i) * m >> k
+                if (first + i + 1) * m >> k == place:
+                    part[i] = _U0
+                    continue
+            part[i] = source[order[place]] if len(order) else source[place]
+        half = size >> 1
+        while half:
+            row = left[first + half : first + 2 * half]
+            for i in range(half):
+                value = part[2 * i]
+                row[i] = value
+                part[i] = value ^ part[2 * i + 1]
+            half >>= 1
+        left[first] = part[0]
 
 
 @njit(cache=True, nogil=True)
@@ -92,137 +138,131 @@ def _transpose64(a):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def pack_pass(sliced, perm, rows):  # type: ignore[no-untyped-def]
-    """Write each frame's permuted bits into its row of words."""
-    batches, m = sliced.shape
-    lanes = rows.shape[0] // batches
-    tile = np.zeros(64, np.uint64)
-    for b in range(batches):
-        source = sliced[b]
-        for w in range((m + 63) >> 6):
-            first = w << 6
-            here = min(64, m - first)
-            for i in range(here):
-                tile[i] = source[perm[first + i]]
-            for i in range(here, 64):
-                tile[i] = _U0
-            _transpose64(tile)
-            for lane in range(lanes):
-                rows[b * lanes + lane, w] = tile[lane]
+def pack_rows(left, lanes, rows):  # type: ignore[no-untyped-def]
+    """Turn one batch's sliced parities into a row of bits for each frame."""
+    tile = np.empty(64, np.uint64)
+    for w in range(len(left) >> 6):
+        tile[:] = left[w << 6 : (w + 1) << 6]
+        _transpose64(tile)
+        for lane in range(lanes):
+            rows[lane, w] = tile[lane]
 
 
 @njit(cache=True, nogil=True)
-def _odd(x):  # type: ignore[no-untyped-def]
-    """Return the parity of a word; LLVM turns this population count into one instruction where there is one."""
-    x = x - ((x >> _U1) & np.uint64(0x5555555555555555))
-    x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return ((x * np.uint64(0x0101010101010101)) >> np.uint64(56)) & _U1
+def top_parities(left, lanes, depth, asked_blocks, out):  # type: ignore[no-untyped-def]
+    """Write the parities of the first `asked_blocks` top blocks, all frames of a batch together."""
+    at = 0
+    for b in range(len(left)):
+        for top in range(asked_blocks):
+            put(out, at, left[b, top * (left.shape[1] >> depth)], lanes)
+            at += lanes
 
 
 @njit(cache=True, nogil=True)
-def _row_parity(row, low, high):  # type: ignore[no-untyped-def]
-    """Return the parity of bits low .. high - 1 of a row; the range is not empty."""
-    first = low >> 6
-    last = (high - 1) >> 6
-    head = ~_U0 << np.uint64(low & 63)
-    tail = ~_U0 >> np.uint64(63 - ((high - 1) & 63))
-    if first == last:
-        return _odd(row[first] & head & tail)
-    x = row[first] & head
-    for w in range(first + 1, last):
-        x ^= row[w]
-    return _odd(x ^ (row[last] & tail))
-
-
-@njit(cache=True, nogil=True)
-def top_parities(rows, m, depth, asked_blocks, out):  # type: ignore[no-untyped-def]
-    """Write the parities of the first `asked_blocks` blocks of level `depth` of every frame."""
-    t = 0
-    for f in range(rows.shape[0]):
-        row = rows[f]
-        for i in range(asked_blocks):
-            out[t] = _row_parity(row, (i * m) >> depth, ((i + 1) * m) >> depth)
-            t += 1
-
-
-@njit(cache=True, nogil=True)
-def late_parities(sliced, perm, first_pass, depth, lanes, chunks, out):  # type: ignore[no-untyped-def]
-    """Sum the late passes 64 positions at a time into `chunks`; write all top parities but the last of each pass."""
+def late_parities(sliced, orders, depth, lanes, chunks, out):  # type: ignore[no-untyped-def]
+    """Sum the late passes 64 places at a time into `chunks`; write all top parities but the last of each pass."""
     batches, m = sliced.shape
     blocks = 1 << depth
-    t = 0
+    at = 0
     for b in range(batches):
         source = sliced[b]
-        for p in range(first_pass, perm.shape[0]):
-            order = perm[p]
+        for p in range(orders.shape[0]):
+            step = orders[p, 0]
+            position = orders[p, 1]
             total = _U0
             before = _U0
             block = 1
-            edge = m >> depth
-            for w in range((m + 63) >> 6):
-                start = total
-                for i in range(w << 6, min(m, (w + 1) << 6)):
-                    total ^= source[order[i]]
-                    if i + 1 == edge:
-                        if block < blocks:
-                            for lane in range(lanes):
-                                out[t] = ((total ^ before) >> np.uint64(lane)) & _U1
-                                t += 1
-                        before = total
-                        block += 1
-                        edge = (block * m) >> depth
-                chunks[b, p - first_pass, w] = start ^ total
+            w = 0
+            place = 0
+            start = _U0
+            while place < m:
+                edge = (block * m) >> depth
+                here = min((w + 1) << 6, edge)
+                for _ in range(place, here):
+                    total ^= source[position]
+                    position += step
+                    position -= m if position >= m else 0
+                place = here
+                if place == edge:
+                    if block < blocks:
+                        put(out, at, total ^ before, lanes)
+                        at += lanes
+                    before = total
+                    block += 1
+                if place == (w + 1) << 6 or place == m:
+                    chunks[b, p, w] = start ^ total
+                    start = total
+                    w += 1
 
 
 @njit(cache=True, nogil=True)
-def _late_parity(source, order, chunk, low, high, lane):  # type: ignore[no-untyped-def]
+def _late_sum(source, a, c, low, high):  # type: ignore[no-untyped-def]
+    m = len(source)
+    position = (a * low + c) % m
+    x = _U0
+    for _ in range(low, high):
+        x ^= source[position]
+        position += a
+        position -= m if position >= m else 0
+    return x
+
+
+@njit(cache=True, nogil=True)
+def _late_parity(source, a, c, chunk, low, high):  # type: ignore[no-untyped-def]
     first = (low + 63) >> 6
     last = high >> 6
-    x = _U0
     if first >= last:
-        for i in range(low, high):
-            x ^= source[order[i]]
-    else:
-        for i in range(low, first << 6):
-            x ^= source[order[i]]
-        for w in range(first, last):
-            x ^= chunk[w]
-        for i in range(last << 6, high):
-            x ^= source[order[i]]
-    return (x >> np.uint64(lane)) & _U1
+        return _late_sum(source, a, c, low, high)
+    x = _late_sum(source, a, c, low, first << 6) ^ _late_sum(source, a, c, last << 6, high)
+    for w in range(first, last):
+        x ^= chunk[w]
+    return x
 
 
 @njit(cache=True, nogil=True)
-def asked_parities(asked, lanes, k, sliced, perm, rows, chunks, out):  # type: ignore[no-untyped-def]
-    """Write one party's parity for each query."""
+def asked_parities(  # type: ignore[no-untyped-def]
+    asked, depths, lanes, k, left, sliced, orders, chunks, late_asked, late_search, out
+):  # fmt: skip
+    """Write one party's parity for each query: first those of a batch in its trees, then those in late passes."""
     m = sliced.shape[1]
-    for t in range(len(asked)):
-        query = np.int64(asked[t])
-        f = query >> 36
-        p = (query >> 32) & _PASS_MASK
-        v = ((query >> 26) & _LEVEL_MASK) + 1
-        s = query & _START_MASK
-        low = (s * m) >> k
-        high = ((s + (1 << (k - v))) * m) >> k
-        if p < 2:
-            out[t] = _row_parity(rows[p, f], low, high)
-        else:
-            b = f // lanes
-            out[t] = _late_parity(sliced[b], perm[p], chunks[b, p - 2], low, high, f - b * lanes)
+    d0 = k - depths[0]
+    d1 = k - depths[1]
+    at = 0
+    t = 0
+    for b in range(sliced.shape[0]):
+        while t < len(asked):
+            node = asked[t]
+            if node >> (k + 8) != b:
+                break
+            d = d1 if node >> (k + 7) & 1 else d0
+            x = node >> (d + 1) << d | (node & ((1 << d) - 1))
+            out[at >> 6] |= ((left[x >> 6] >> np.uint64(x & 63)) & _U1) << np.uint64(at & 63)
+            at += 1
+            t += 1
+        waiting = late_asked[b]
+        while waiting != _U0:
+            lane = trailing_zeros(waiting)
+            waiting &= waiting - _U1
+            query = np.int64(late_search[b * lanes + np.int64(lane)])
+            p = (query >> 32) - 2
+            v = (query >> 26) & _LEVEL_MASK
+            s = query & _START_MASK
+            low = (s * m) >> k
+            high = ((s + (1 << (k - v - 1))) * m) >> k
+            x = _late_parity(sliced[b], orders[p, 0], orders[p, 1], chunks[b, p], low, high)
+            put(out, at, (x >> lane) & _U1, 1)
+            at += 1
 
 
 @njit(cache=True, nogil=True)
-def correct(flips, lanes, inverse, opened, sliced, rows, chunks):  # type: ignore[no-untyped-def]
-    """Flip the positions found in every copy of Bob's key that is in use."""
+def correct(flips, orders, late_opened, sliced, chunks):  # type: ignore[no-untyped-def]
+    """Flip the positions found: batch << 22 | position << 6 | lane."""
+    m = sliced.shape[1]
     for flip in flips:
-        f = np.int64(flip >> np.uint64(32))
-        o = np.int64(flip & np.uint64(0xFFFFFFFF))
-        b = f // lanes
-        bit = _U1 << np.uint64(f - b * lanes)
-        sliced[b, o] ^= bit
-        for p in range(min(opened, 2)):
-            at = np.int64(inverse[p, o])
-            rows[p, f, at >> 6] ^= _U1 << np.uint64(at & 63)
-        for p in range(2, opened):
-            chunks[b, p - 2, np.int64(inverse[p, o]) >> 6] ^= bit
+        b = flip >> 22
+        o = flip >> 6 & 0xFFFF
+        frame = _U1 << np.uint64(flip & 63)
+        sliced[b, o] ^= frame
+        if late_opened:
+            for p in range(orders.shape[0]):
+                chunks[b, p, (orders[p, 2] * (o - orders[p, 1] + m) % m) >> 6] ^= frame
