@@ -50,7 +50,7 @@ def _orders(seed: bytes, late: int, m: int) -> tuple[NDArray[np.uint64], NDArray
     orders = np.empty((late, 3), np.int64)
     for p in range(late):
         draws = [int(x) % m for x in np.frombuffer(stream.read(1024), "<u8")]
-        step = next((x for x in draws[1:] if math.gcd(x, m) == 1), 1)  # at worst two in nine are coprime: never 1
+        step = next((x for x in draws[1:] if math.gcd(x, m) == 1), 1)  # a fifth are coprime at least
         orders[p] = step, draws[0], pow(step, -1, m)
     return starts, orders
 
