@@ -6,6 +6,7 @@ Out: megabits of sifted and of secret key per second of one core that does the w
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -116,8 +117,9 @@ def expected_counts(n: int, n_slots: int, gains: np.ndarray[Any, Any], protocol:
     )
 
 
-def pools(secret: bytes = b"\x5a" * 4096) -> tuple[AuthenticationPool, AuthenticationPool]:
-    """Return two pools that share a secret; only for benches and tests."""
+def pools(secret: bytes | None = None) -> tuple[AuthenticationPool, AuthenticationPool]:
+    """Return two pools that share a secret, a fresh one if none is given; only for benches and tests."""
+    secret = secret or os.urandom(4096)
     return AuthenticationPool.from_secret("alice", secret), AuthenticationPool.from_secret("bob", secret)
 
 
