@@ -9,11 +9,12 @@ For a variable-length proof the agreement fixes the most that may leak, and the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from noclone.errors import Aborted, InputError
+from noclone.proofs.decoy_bounds import Tally
 from noclone.proofs.entropy import error_entropy
 from noclone.proofs.epsilon import Epsilons
 from noclone.proofs.keylength import (
@@ -29,19 +30,11 @@ from noclone.records import Counts, DecoyBB84
 DEFAULT_SIGMAS = 4.0
 
 
-class Expected(Protocol):
+class Expected(Tally, Protocol):
     """Counts that a model expects of a block, in floats; `records.Counts` of an earlier block serves as well."""
 
     @property
     def n_slots(self) -> int: ...
-    @property
-    def n_key(self) -> Sequence[float]: ...
-    @property
-    def n_test(self) -> Sequence[float]: ...
-    @property
-    def m_test(self) -> Sequence[float]: ...
-    @property
-    def m_key(self) -> Sequence[float] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
