@@ -101,3 +101,26 @@ def test_addresses_do_not_collide() -> None:
     addresses += [f(node.name) for node in scenario.nodes for f in (scenario.etsi014_address, scenario.kme_address)]
     addresses += [f(link.name) for link in scenario.links for f in (scenario.light_address, scenario.channel_address)]
     assert len(set(addresses)) == len(addresses)
+
+
+def test_defaults_fill_in_what_a_link_does_not_say(tmp_path: Path) -> None:
+    metro = shipped_text("metro")
+    head, fibre, rest = metro.partition("[link.fibre]")
+    link, source, settings = head.partition("[link.source]")
+    text = (
+        link.replace(
+            "lab = true",
+            f"lab = true\n[defaults.source]{settings}\n[defaults.fibre]\nlength_km = 7.0\nextra_loss_db = 0.5",
+        )
+        + fibre
+        + rest.replace("length_km = 45.0", "length_km = 45.0 # its own")
+    )
+    path = tmp_path / "metro.toml"
+    path.write_text(text)
+    filled, plain = load_scenario(path).links[0], load_scenario("metro").links[0]
+    assert source
+    assert filled.source == plain.source
+    assert (filled.fibre.length_km, filled.fibre.extra_loss_db) == (45.0, 0.5)
+    path.write_text(text.replace("extra_loss_db", "extra_los_db"))
+    with pytest.raises(ScenarioError, match="unknown field 'extra_los_db'; did you mean 'extra_loss_db'"):
+        load_scenario(path)

@@ -35,6 +35,8 @@ COMMANDS = (
     (KEYS, "protect", "message", "Send or receive a short text under a one-time pad."),
     (KEYS, "protect", "file", "Send or receive a file under a one-time pad."),
     (LAB, "attack", "attack", "Attack a link of a served network, where the scenario is a lab."),
+    (SETUP, "topology", "import", "Turn a GraphML map of a network into a scenario."),
+    (SETUP, "topology", "generate", "Make a scenario of randomly placed nodes."),
     (SETUP, "setup", "pki", "Make the certificates and secrets that a scenario needs."),
     (SETUP, "setup", "schema", "Print the JSON Schema of scenario files."),
     (SETUP, "bench", "bench", "Measure this machine, stage by stage."),
@@ -51,7 +53,8 @@ app = App(
     suppress_keyboard_interrupt=False,  # `run_command` says how it ends
 )
 for _group, _module, _name, _help in COMMANDS:
-    app.command(f"noclone.cli.{_module}:{_name}", name=_name, group=_group, help=_help)
+    _function = "import_map" if _name == "import" else _name  # a word that Python keeps for itself
+    app.command(f"noclone.cli.{_module}:{_function}", name=_name, group=_group, help=_help)
 
 
 def main() -> None:
