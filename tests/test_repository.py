@@ -95,7 +95,7 @@ def test_every_dependency_is_used() -> None:
     source = "\n".join(text for path, text in text_files() if path.parts[:1] == ("src",))
     for requirement in project["dependencies"]:
         name = re.split(r"[<>=~\[]", requirement)[0]
-        module = modules.get(name, name)
+        module = modules.get(name, name.replace("-", "_"))
         assert re.search(rf"^\s*(import|from) {module}\b", source, re.MULTILINE), f"{name} is not used"
 
 

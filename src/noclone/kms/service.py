@@ -16,7 +16,7 @@ from noclone.errors import NocloneError
 from noclone.events import EventLog
 from noclone.io import tls
 from noclone.io.https import HttpsServer
-from noclone.kms.etsi014 import application
+from noclone.kms.etsi014 import Timer, application
 from noclone.kms.kme import Kme, KmeSettings
 from noclone.kms.peer import PeerLink, PeerServer
 from noclone.kms.store import Store
@@ -44,6 +44,7 @@ class KmeService:
         peers: The KMEs that it shares links with.
         settings: Limits of what can be asked for.
         events: Where to say what happened.
+        timer: Hears how long each request of an application took.
     """
 
     def __init__(
@@ -55,7 +56,9 @@ class KmeService:
         peers: tuple[str, ...] = (),
         settings: KmeSettings | None = None,
         events: EventLog | None = None,
+        timer: Timer | None = None,
     ) -> None:
+        self._timer = timer
         self.kme = Kme(store, saes, settings=settings, events=events)
         self._files = files
         self._door: HttpsServer | None = None
@@ -77,7 +80,7 @@ class KmeService:
         )
         try:
             self._door = await HttpsServer.start(
-                application(self.kme),
+                application(self.kme, self._timer),
                 tls.server_context(files.certificate, files.key, files.sae_ca),
                 host=host,
                 port=etsi014_port,

@@ -235,6 +235,10 @@ class Store:
         now_s = self.clock.now_s()
         return self.commits.submit(lambda c: reservations.void(c, peer, key_ids, now_s))
 
+    def alive(self) -> Future[None]:
+        """Take part in a transaction that changes nothing: the future says that the store works, or why not."""
+        return self.commits.submit(lambda c: c.execute(select(meta.c.name).limit(1)).close())
+
     def sweep(self) -> Future[pools.Swept]:
         """Erase what has outlived its time."""
         now_s = self.clock.now_s()

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -25,6 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from noclone.errors import InputError, NocloneError
 from noclone.events import Event, EventLog
 from noclone.network.light_server import LightServer
+from noclone.network.plain_http import PlainServer
 
 BODY_BYTES_MAX = 4096
 EVENTS_MAX = 1000
@@ -120,45 +120,9 @@ class _Guard:
         return origin is None or origin.removeprefix(b"http://") in self._hosts
 
 
-class ControlServer:
-    """The operator's door, open."""
-
-    def __init__(self, server: uvicorn.Server, task: asyncio.Task[None]) -> None:
-        self._server = server
-        self._task = task
-
-    @classmethod
-    async def start(cls, control: Control, token: str, host: str, port: int) -> ControlServer:
-        """Open it, on this machine alone."""
-        config = uvicorn.Config(
-            application(control, token, port),
-            host=host,
-            port=port,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            timeout_graceful_shutdown=1,
-        )
-        server = _Quiet(config)
-        task = asyncio.create_task(server.serve())
-        while not server.started:
-            if task.done():
-                raise NocloneError(f"the operator's door cannot listen on {host}:{port}", hint="is the port taken?")
-            await asyncio.sleep(0.005)
-        return cls(server, task)
-
-    async def stop(self) -> None:
-        """Close it."""
-        self._server.should_exit = True
-        await self._task
-
-
-class _Quiet(uvicorn.Server):
-    """uvicorn's server, but signals stay with the program that runs it."""
-
-    def capture_signals(self) -> Any:
-        return contextlib.nullcontext()
+async def open_control(control: Control, token: str, host: str, port: int) -> PlainServer:
+    """Open the operator's door, on this machine alone."""
+    return await PlainServer.start(application(control, token, port), host, port, what="the operator's door")
 
 
 async def _events_since(log: EventLog, since: int, wait_s: float) -> list[Event]:

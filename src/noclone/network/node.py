@@ -16,7 +16,7 @@ from OpenSSL import SSL
 from noclone import __version__
 from noclone.clock import Clock, SystemClock
 from noclone.distill.authentication import AuthenticationPool, Role
-from noclone.errors import InputError
+from noclone.errors import InputError, StoreError
 from noclone.events import EventLog
 from noclone.io import tls
 from noclone.kms.sealing import load_kek
@@ -25,6 +25,7 @@ from noclone.kms.store import Store, StoreSettings
 from noclone.network.blocks import plan_link
 from noclone.network.ends import Addresses, AliceEnd, BobEnd, Deposit, EndServices, WantsKey
 from noclone.network.identities import KmeIdentity, load_kme
+from noclone.network.metrics import Metrics, WatchedKme
 from noclone.network.scenario import LinkSection, Scenario
 from noclone.records import Origin, SecretKey
 
@@ -57,6 +58,7 @@ class Node:
     Args:
         pki: Folder that `noclone pki` made, or the node's part of it.
         data: Folder of the node's key store.
+        metrics: Where its numbers go, if somebody watches them.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Node:
         log: EventLog,
         options: RunOptions,
         clock: Clock | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.name = name
         self.ends: dict[str, AliceEnd | BobEnd] = {}
@@ -77,6 +80,8 @@ class Node:
         self._log = log
         self._options = options
         self._clock = clock or SystemClock()
+        self._metrics = metrics
+        self._state = "it has not started yet"
         self._store = self._open_store(data)
         self._service = self._make_service()
         self._tasks: list[asyncio.Task[None]] = []
@@ -98,6 +103,22 @@ class Node:
             self._service.connect(peer, scenario.kme_address(peer))
             self.ends[link.name] = self._end(link, peer)
         self._tasks = [asyncio.create_task(end.run()) for end in self.ends.values()]
+        if self._metrics is not None:
+            self._metrics.watch(name, WatchedKme(self._service, tuple(_peer(link, name) for link in self._links())))
+        self._state = ""
+
+    async def problem(self) -> str:
+        """Say what keeps this node from serving keys; nothing if all is well."""
+        if self._state:
+            return self._state
+        failed = next((task for task in self._tasks if task.done() and not task.cancelled()), None)
+        if failed is not None:
+            return f"an end of a link failed: {failed.exception()}"
+        try:
+            await asyncio.wrap_future(self._store.alive())
+        except StoreError as error:
+            return error.message
+        return ""
 
     async def wait(self) -> None:
         """Wait until an end of a link fails for good; ends do not fail for what can pass."""
@@ -105,6 +126,9 @@ class Node:
 
     async def stop(self) -> None:
         """Stop making key, finish what is under way, close the store."""
+        self._state = "it is stopping"
+        if self._metrics is not None:
+            self._metrics.forget(self.name)
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
@@ -138,6 +162,7 @@ class Node:
             KmeFiles(identity.certificate, identity.key, identity.kme_ca, identity.sae_ca),
             peers=tuple(_peer(link, self.name) for link in self._links()),
             events=self._log,
+            timer=self._metrics.timer(self.name) if self._metrics else None,
         )
 
     def _end(self, link: LinkSection, peer: str) -> AliceEnd | BobEnd:
