@@ -26,7 +26,7 @@ from noclone.events import Event, EventLog
 from noclone.kms.service import KmeService
 from noclone.kms.store import PoolState
 
-disable_created_metrics()  # they double the text and nobody asks for them
+disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the text; nobody asks for them
 POOL_WAIT_S = 2.0
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
