@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from noclone.distill.chain_bench import bench_chain
@@ -66,7 +67,7 @@ def test_an_abort_while_bob_still_announces_reaches_him(make_block, make_pools, 
     monkeypatch.setattr("noclone.distill.parties.CHUNK", 1000)
     monkeypatch.setattr("noclone.distill.sifting.CHUNK", 1000)
     case = make_block()
-    case.detections.events[3000] = case.detections.events[2999]  # a slot that does not rise
+    case.detections.events[3000:] += np.uint64(case.job.n_slots << 16)  # slots that were never sent
     at_alice, at_bob = both(case, make_pools())
     assert at_alice.reason == "peer-misbehaved"
     assert isinstance(at_bob, BlockAborted)

@@ -22,7 +22,7 @@ from noclone.errors import Aborted, AuthenticationError, ChannelError
 T = TypeVar("T")
 Steps = Generator[bytes | None, bytes, T]
 
-FORMAT = 1  # of the block protocol; both ends must speak the same
+FORMAT = 2  # of the block protocol; both ends must speak the same
 HEADER = struct.Struct(">BBQI")  # kind, flags, block, sequence
 ABSORBED = struct.Struct(">BQ")  # direction, length
 PART_BYTES = 4 << 20

@@ -149,7 +149,7 @@ class _Alice(Side):
             if count == 0:
                 break
             previous = int(chunk.slots[-1])
-            answers.append(answer(chunk, settings.at(chunk.slots), sieve))
+            answers.append(answer(chunk, settings.at(chunk.slots), self.levels, sieve))
         self.statistics.detections = announced
         self.statistics.stage = "sifting"
         if not announced:
@@ -165,7 +165,7 @@ class _Alice(Side):
         if len(data) != (n_test + 7) // 8:
             raise Misbehaved(f"the peer disclosed {8 * len(data)} test bits of {n_test}")
         errors = errors_by_intensity(
-            sieve.bits(Basis.TEST), words_from_bytes(data), sieve.intensity[Basis.TEST], n_test, self.levels
+            sieve.bits(Basis.TEST), words_from_bytes(data), sieve.levels(Basis.TEST), n_test, self.levels
         )
         counts = Counts(
             self.job.n_slots, sieve.tally(Basis.KEY, self.levels), sieve.tally(Basis.TEST, self.levels), errors
@@ -218,7 +218,7 @@ class _Bob(Side):
         raw = sieve.bits(Basis.KEY)
         words = yield from self._reconcile(raw, n_bits, qber, seed)
         yield from self._confirm(words, n_bits)
-        m_key = errors_by_intensity(raw, words, sieve.intensity[Basis.KEY], n_bits, self.levels)
+        m_key = errors_by_intensity(raw, words, sieve.levels(Basis.KEY), n_bits, self.levels)
         yield from talk.send(Kind.CONFIRMED, pack_numbers(m_key))
         _, seed = yield from talk.receive(Kind.AMPLIFY, bytes_max=(n_bits + 1024) // 4)
         length = self.settled(m_key)
@@ -235,13 +235,15 @@ class _Bob(Side):
         events = detections.events
         self.statistics.detections = len(events)
         total = TOTAL.pack(len(events))
-        starts = range(0, max(len(events), 1), CHUNK)
-        for start in starts:
-            yield from self.talk.send(Kind.ANNOUNCE, total + announce(events, start))
+        announced = []
+        for start in range(0, max(len(events), 1), CHUNK):
+            message, kept = announce(events, start)
+            announced.append(kept)
+            yield from self.talk.send(Kind.ANNOUNCE, total + message)
         sieve = Sieve.empty()
-        for start in starts:
+        for kept in announced:
             _, data = yield from self.talk.receive(Kind.SIFT, bytes_max=CHUNK)
-            apply_answer(events[start : start + CHUNK], data, self.levels, sieve)
+            apply_answer(kept, data, self.levels, sieve)
         self.statistics.stage = "sifting"
         return sieve
 
