@@ -36,7 +36,7 @@ from noclone.distill.cascade import Answerer, Questioner
 from noclone.distill.estimation import errors_by_intensity, pack_numbers, qber_estimate, unpack_numbers
 from noclone.distill.greeting import HELLO_BYTES_MAX, Hello
 from noclone.distill.job import BlockAborted, BlockJob, BlockResult
-from noclone.distill.messages import Conversation, Kind, Misbehaved, Steps
+from noclone.distill.messages import Kind, Misbehaved, Steps
 from noclone.distill.side import Side, conduct
 from noclone.distill.sifting import ANNOUNCEMENT_BYTES_MAX, CHUNK, Announcement, Sieve, announce, answer, apply_answer
 from noclone.errors import Aborted, InputError
@@ -76,7 +76,7 @@ def alice(
     elif pool.last_block != job.block:
         raise InputError(f"the pool's last block is {pool.last_block}, and not block {job.block}, which is to run")
     side = _Alice(job, pool, time_s)
-    return (yield from _guarded(side.talk, side.run(settings, qber_expected, entropy)))
+    return (yield from _guarded(side, side.run(settings, qber_expected, entropy)))
 
 
 def bob(detections: Detections, job: BlockJob, pool: AuthenticationPool) -> Party:
@@ -89,11 +89,12 @@ def bob(detections: Detections, job: BlockJob, pool: AuthenticationPool) -> Part
         )
     pool.begin(job.block)
     side = _Bob(job, pool, 0.0)
-    return (yield from _guarded(side.talk, side.run(detections)))
+    return (yield from _guarded(side, side.run(detections)))
 
 
-def _guarded(talk: Conversation, steps: Party) -> Party:
+def _guarded(side: Side, steps: Party) -> Party:
     """Run one side; when it gives up, tell the peer why and keep what was learned; forget the tag keys at any end."""
+    talk = side.talk
     try:
         return (yield from steps)
     except BlockAborted:
@@ -102,7 +103,7 @@ def _guarded(talk: Conversation, steps: Party) -> Party:
         yield from talk.tell_abort(abort)
         raise BlockAborted(abort.reason, abort.message, hint=abort.hint, statistics=talk.statistics) from abort
     finally:
-        talk.close()
+        side.close()
 
 
 class _Alice(Side):
