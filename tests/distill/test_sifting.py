@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from noclone.bits import pack, unpack
 from noclone.distill import sifting
 from noclone.distill.bit_kernels import token, variants_here
-from noclone.distill.sifting import Announcement, Sieve, announce, answer, apply_answer
+from noclone.distill.sifting import Announcement, Announcer, Sieve, answer, apply_answer
 from noclone.errors import Aborted, InputError
 from noclone.records import Basis
 
@@ -39,10 +39,10 @@ def run_both(slots, codes, values, bases, chunk, levels):
     at_alice, at_bob = Sieve.empty(), Sieve.empty()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sifting, "CHUNK", chunk)
-        previous = -1
+        previous, announcer, room = -1, Announcer(events), np.empty(chunk, np.uint64)
         for start in range(0, len(events), chunk):
-            message, kept = announce(events, start)
-            read = Announcement.read(message, previous, n_slots)
+            message, kept = announcer.announce(start)
+            read = Announcement.read(message, previous, n_slots, room)
             previous = int(read.slots[-1])
             here = slice(start, start + len(read.slots))
             assert read.slots.tolist() == (events[here] >> np.uint64(16)).tolist()
@@ -138,7 +138,7 @@ def test_chunks_of_full_size():
 )
 def test_announcement_is_the_documented_layout(slots, widths, planes):
     n = len(slots)
-    data, kept = announce(events_at(slots, [1] * n, [k % 2 for k in range(n)]), 0)
+    data, kept = Announcer(events_at(slots, [1] * n, [k % 2 for k in range(n)])).announce(0)
     bases = np.packbits([k % 2 for k in range(n)], bitorder="little").tobytes()
     words = b"".join(plane.to_bytes(8, "little") for plane in planes)
     assert data == n.to_bytes(4, "big") + bytes(widths) + words + bases
@@ -147,7 +147,7 @@ def test_announcement_is_the_documented_layout(slots, widths, planes):
 
 
 def test_answer_is_the_documented_layout():
-    data, _ = announce(events_at(range(10), [0] * 10, [0] * 9 + [1]), 0)
+    data, _ = Announcer(events_at(range(10), [0] * 10, [0] * 9 + [1])).announce(0)
     codes = np.array([0, 4, 8, 12, 2, 2, 2, 2, 2, 6], np.uint8)  # the first four and the last match
     read = Announcement.read(data, -1, 10)
     assert answer(read, codes, 4, Sieve.empty()) == bytes([0b00001111, 0b10, 0b11010, 0b01100])
@@ -155,13 +155,13 @@ def test_answer_is_the_documented_layout():
 
 
 def test_an_announcement_never_holds_a_value():
-    slots, bases = [3, 9, 700], [0, 1, 0]
-    assert announce(events_at(slots, [0, 0, 0], bases), 0)[0] == announce(events_at(slots, [1, 1, 1], bases), 0)[0]
+    said = {Announcer(events_at([3, 9, 700], [value] * 3, [0, 1, 0])).announce(0)[0] for value in (0, 1)}
+    assert len(said) == 1
 
 
 def test_slots_that_do_not_rise_are_never_announced():
     with pytest.raises(InputError, match="order of their slots"):
-        announce(events_at([5, 9, 9], [0] * 3, [0] * 3), 0)
+        Announcer(events_at([5, 9, 9], [0] * 3, [0] * 3)).announce(0)
 
 
 def test_an_announcement_is_shorter_than_bytes_for_each_gap():
@@ -170,7 +170,7 @@ def test_an_announcement_is_shorter_than_bytes_for_each_gap():
     for mean in (2, 16, 50, 100, 1000, 100_000):
         gaps = rng.geometric(1 / mean, 1 << 14) - 1
         slots = np.cumsum(gaps + 1)
-        data, _ = announce(events_at(slots, [0] * len(slots), [0] * len(slots)), 0)
+        data, _ = Announcer(events_at(slots, [0] * len(slots), [0] * len(slots))).announce(0)
         before = 4 + sum(max(1, -(-int(gap).bit_length() // 7)) for gap in gaps) + len(gaps) // 8
         assert len(data) < before
 
@@ -202,7 +202,7 @@ def test_malformed_announcements_are_refused(data):
 
 
 def test_a_slot_that_was_never_sent_is_refused():
-    data, _ = announce(events_at([100], [0], [0]), 0)
+    data, _ = Announcer(events_at([100], [0], [0])).announce(0)
     assert Announcement.read(data, -1, 101).slots.tolist() == [100]
     with pytest.raises(Aborted, match="never sent"):
         Announcement.read(data, -1, 100)
@@ -220,7 +220,7 @@ def test_garbage_is_refused_or_means_rising_slots(data, n_slots):
 
 
 def test_answers_that_do_not_fit_are_refused():
-    _, kept = announce(events_at(range(10), [0] * 10, [0] * 10), 0)
+    _, kept = Announcer(events_at(range(10), [0] * 10, [0] * 10)).announce(0)
     matches = pack(np.array([1, 1, 0, 0, 0, 0, 0, 0, 0, 1], np.uint8)).tobytes()[:2]
     for data in (
         b"",

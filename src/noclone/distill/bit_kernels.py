@@ -1,4 +1,4 @@
-"""Bits by the word, inside kernels: pick some out of a word, spread some into one, turn 64 records into one word.
+"""Bits by the word, inside kernels: pick some out of a word, spread some into one, turn bytes into planes and back.
 
 In and out: 64-bit words and raw addresses; nothing here is called from Python. `gather` and `spread` are one
 instruction each where the processor has them (pext and pdep of BMI2), else some hundred (Warren 2013, "Hacker's
@@ -31,6 +31,7 @@ SLOW_BMI2 = ("bdver", "znver1", "znver2")
 _emitted: Any = intrinsic  # whose types count the typing context among the arguments that a caller gives
 
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+_BYTES, _EIGHT = ir.VectorType(_I8, 64), ir.VectorType(_I64, 8)
 
 
 def variants_here() -> tuple[str, ...]:
@@ -133,45 +134,16 @@ def ones(typingctx, word):  # type: ignore[no-untyped-def]
     return types.uint64(types.uint64), lambda _context, builder, _signature, args: builder.ctpop(args[0])
 
 
-def _signs(builder: Any, address: Any, lanes: int, lane: Any, shift: Any) -> Any:
-    """Emit: `lanes` integers from `address`, each moved left by `shift`; their top bits as one integer."""
-    vector = ir.VectorType(lane, lanes)
-    wide = ir.VectorType(_I64, lanes * lane.width // 64)
-    loaded = builder.load(builder.inttoptr(address, wide.as_pointer()), align=1)
-    one = builder.insert_element(ir.Constant(wide, ir.Undefined), shift, _I32(0))
-    shifts = builder.shuffle_vector(
-        one, ir.Constant(wide, ir.Undefined), ir.Constant(ir.VectorType(_I32, wide.count), [0] * wide.count)
-    )
-    moved = builder.bitcast(builder.shl(loaded, shifts), vector)
-    negative = builder.icmp_signed("<", moved, ir.Constant(vector, [0] * lanes))
-    return (
-        builder.zext(builder.bitcast(negative, ir.IntType(lanes)), _I64)
-        if lanes < 64
-        else builder.bitcast(negative, _I64)
-    )
-
-
 @_emitted
 def plane_of_bytes(typingctx, address, bit):  # type: ignore[no-untyped-def]
     """Return bit `bit` (0 to 7) of each of 64 bytes, as one word."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return _signs(builder, args[0], 64, _I8, builder.sub(_I64(7), args[1]))
-
-    return types.uint64(types.intp, types.intp), generate
-
-
-@_emitted
-def plane_of_words(typingctx, address, bit):  # type: ignore[no-untyped-def]
-    """Return bit `bit` of each of 64 words, as one word."""
-
-    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        out = _I64(0)
-        for first in range(0, 64, 8):
-            place = builder.add(args[0], _I64(8 * first))
-            eight = _signs(builder, place, 8, _I64, builder.sub(_I64(63), args[1]))
-            out = builder.or_(out, builder.shl(eight, _I64(first)))
-        return out
+        loaded = builder.load(builder.inttoptr(args[0], _EIGHT.as_pointer()), align=1)
+        shift = builder.insert_element(ir.Constant(_EIGHT, ir.Undefined), builder.sub(_I64(7), args[1]), _I32(0))
+        shifts = builder.shuffle_vector(shift, shift, ir.Constant(ir.VectorType(_I32, 8), [0] * 8))
+        moved = builder.bitcast(builder.shl(loaded, shifts), _BYTES)  # what strays into a byte stays below its top bit
+        return builder.bitcast(builder.icmp_signed("<", moved, ir.Constant(_BYTES, [0] * 64)), _I64)
 
     return types.uint64(types.intp, types.intp), generate
 
@@ -187,16 +159,15 @@ def bytes_of_planes(typingctx, planes, out):  # type: ignore[no-untyped-def]
     """
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        small, wide = ir.VectorType(_I8, 64), ir.VectorType(_I64, 8)
-        loaded = builder.load(builder.inttoptr(args[0], small.as_pointer()), align=1)
+        loaded = builder.load(builder.inttoptr(args[0], _BYTES.as_pointer()), align=1)
         order = [8 * (i % 8) + i // 8 for i in range(64)]
         turned = builder.shuffle_vector(loaded, loaded, ir.Constant(ir.VectorType(_I32, 64), order))
-        x = builder.bitcast(turned, wide)
+        x = builder.bitcast(turned, _EIGHT)
         for shift, mask in _SWAPS:
-            left = ir.Constant(wide, [shift] * 8)
-            moving = builder.and_(builder.xor(x, builder.lshr(x, left)), ir.Constant(wide, [mask] * 8))
+            left = ir.Constant(_EIGHT, [shift] * 8)
+            moving = builder.and_(builder.xor(x, builder.lshr(x, left)), ir.Constant(_EIGHT, [mask] * 8))
             x = builder.xor(x, builder.xor(moving, builder.shl(moving, left)))
-        builder.store(x, builder.inttoptr(args[1], wide.as_pointer()), align=1)
+        builder.store(x, builder.inttoptr(args[1], _EIGHT.as_pointer()), align=1)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp), generate

@@ -14,10 +14,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from noclone.distill.bit_kernels import bytes_of_planes, plane_of_bytes, plane_of_words
+from noclone.distill.bit_kernels import bytes_of_planes, plane_of_bytes
+from noclone.records import Detections
 
 GROUP = 64
 WIDTH_MAX = 48  # slots are numbers below 2^48
+SLOT_SHIFT = np.uint64(Detections.SLOT_SHIFT)
 
 
 @njit(cache=True, nogil=True)
@@ -32,14 +34,16 @@ def write_events(events, previous, widths, planes, bases, values):  # type: igno
     Returns:
         How many words the planes took, or -1 if the slots do not rise.
     """
-    block, gaps, small = np.zeros(GROUP, np.uint64), np.zeros(GROUP, np.uint64), np.zeros(GROUP, np.uint8)
-    slots = np.zeros(GROUP + 1, np.uint64)  # of the group, behind the one before it
-    block_at, small_at = block.ctypes.data, small.ctypes.data
-    slots[GROUP] = np.uint64(previous)
+    gaps, small = np.zeros(GROUP, np.uint64), np.zeros(GROUP, np.uint8)
+    small_at = small.ctypes.data
+    slot = np.uint64(previous)
     used = np.int64(0)
     for group in range(len(widths)):
-        every = _gaps(events, GROUP * group, block, slots, gaps)
-        bases[group], values[group] = plane_of_words(block_at, 1), plane_of_words(block_at, 0)
+        first = np.uint64(GROUP * group)
+        count = min(np.uint64(GROUP), np.uint64(len(events)) - first)
+        every = _gaps(events, first, count, slot, gaps, small)
+        slot = events[first + count - np.uint64(1)] >> SLOT_SHIFT
+        bases[group], values[group] = plane_of_bytes(small_at, 1), plane_of_bytes(small_at, 0)
         if every >> np.uint64(WIDTH_MAX):
             return np.int64(-1)
         start = used
@@ -57,20 +61,18 @@ def write_events(events, previous, widths, planes, bases, values):  # type: igno
 
 
 @njit(cache=True, nogil=True)
-def _gaps(events, first, block, slots, gaps):  # type: ignore[no-untyped-def]
-    """Copy a group of events, behind whose end zeros follow, and work out the gaps; return all of these, or-ed."""
-    count = min(GROUP, len(events) - first)
-    for i in range(count, GROUP):
-        block[i] = gaps[i] = 0
-    for i in range(count):
-        block[i] = events[first + i]
-    slots[0] = slots[GROUP]
-    for i in range(count):
-        slots[i + 1] = block[i] >> np.uint64(16)
-    every = np.uint64(0)
-    for i in range(count):
-        gaps[i] = slots[i + 1] - slots[i] - np.uint64(1)
-        every |= gaps[i]
+def _gaps(events, first, count, previous, gaps, flags):  # type: ignore[no-untyped-def]
+    """Write gaps and low flags of a group of `count` events, zeros behind them; return all gaps, or-ed."""
+    one = np.uint64(1)
+    for i in range(count, np.uint64(GROUP)):
+        gaps[i] = flags[i] = 0
+    for i in range(count):  # unsigned, so that nothing asks whether an index counts from the end
+        flags[i] = np.uint8(events[first + i])
+    every = gaps[0] = (events[first] >> SLOT_SHIFT) - previous - one
+    for i in range(one, count):
+        gap = (events[first + i] >> SLOT_SHIFT) - (events[first + i - one] >> SLOT_SHIFT) - one
+        gaps[i] = gap
+        every |= gap
     return every
 
 
@@ -85,29 +87,19 @@ def read_slots(widths, planes, previous, n_slots, slots):  # type: ignore[no-unt
     Returns:
         Whether the planes are all used and say, in the one way in which it may be said, slots that exist.
     """
-    few, small, gaps = np.zeros(8, np.uint64), np.zeros(GROUP, np.uint8), np.zeros(GROUP, np.uint64)
+    few, small = np.zeros(8, np.uint64), np.zeros((WIDTH_MAX // 8, GROUP), np.uint8)
     slot = np.int64(previous)
     used = np.int64(0)
     for group in range(len(widths)):
-        width, first = np.int64(widths[group]), GROUP * group
-        count = min(GROUP, len(slots) - first)
-        if width > WIDTH_MAX or used + width > len(planes) or not _sound(planes, used, width, count):
+        width, first = np.int64(widths[group]), np.uint64(GROUP * group)
+        count = min(np.uint64(GROUP), np.uint64(len(slots)) - first)
+        if width > WIDTH_MAX or used + width > len(planes) or not _sound(planes, used, width, np.int64(count)):
             return False
-        _bytes(planes, used, min(8, width), few, small)
-        if width <= 8:
-            for i in range(count):
-                slot += np.int64(small[i]) + 1
-                slots[first + i] = np.uint64(slot)
-        else:
-            for i in range(GROUP):
-                gaps[i] = small[i]
-            for low in range(8, width, 8):
-                _bytes(planes, used + low, min(8, width - low), few, small)
-                for i in range(GROUP):
-                    gaps[i] |= np.uint64(small[i]) << np.uint64(low)
-            for i in range(count):
-                slot += np.int64(gaps[i]) + 1
-                slots[first + i] = np.uint64(slot)
+        for row in range((width + 7) // 8):
+            for k in range(8):
+                few[k] = planes[used + 8 * row + k] if 8 * row + k < width else np.uint64(0)
+            bytes_of_planes(few.ctypes.data, small.ctypes.data + GROUP * row)
+        slot = _slots(small, width, slot, slots, first, count)
         used += width
         if slot >= n_slots:  # none before it is larger, and 64 gaps of 48 bits overflow nothing
             return False
@@ -115,11 +107,27 @@ def read_slots(widths, planes, previous, n_slots, slots):  # type: ignore[no-unt
 
 
 @njit(cache=True, nogil=True)
-def _bytes(planes, start, count, few, small):  # type: ignore[no-untyped-def]
-    """Turn up to eight planes into the eight low bits of 64 gaps."""
-    for k in range(8):
-        few[k] = planes[start + k] if k < count else np.uint64(0)
-    bytes_of_planes(few.ctypes.data, small.ctypes.data)
+def _slots(small, width, slot, slots, first, count):  # type: ignore[no-untyped-def]
+    """Add up a group's gaps, each given in bytes, from `slot` on; return the last slot."""
+    if width == 0:
+        for i in range(count):
+            slot += 1
+            slots[first + i] = np.uint64(slot)
+    elif width <= 8:
+        for i in range(count):
+            slot += np.int64(small[0, i]) + 1
+            slots[first + i] = np.uint64(slot)
+    elif width <= 16:
+        for i in range(count):
+            slot += (np.int64(small[1, i]) << 8) + np.int64(small[0, i]) + 1
+            slots[first + i] = np.uint64(slot)
+    else:
+        for i in range(count):
+            for row in range((width + 7) // 8):
+                slot += np.int64(small[row, i]) << (8 * row)
+            slot += 1
+            slots[first + i] = np.uint64(slot)
+    return slot
 
 
 @njit(cache=True, nogil=True)

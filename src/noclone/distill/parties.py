@@ -28,6 +28,8 @@ import os
 import struct
 from collections.abc import Callable
 
+import numpy as np
+
 from noclone.bits import Words, bytes_from_words, words_from_bytes
 from noclone.crypto.polynomial_hash import digest
 from noclone.distill.amplification import amplify, seed_bytes
@@ -38,7 +40,7 @@ from noclone.distill.greeting import HELLO_BYTES_MAX, Hello
 from noclone.distill.job import BlockAborted, BlockJob, BlockResult
 from noclone.distill.messages import Kind, Misbehaved, Steps
 from noclone.distill.side import Side, conduct
-from noclone.distill.sifting import ANNOUNCEMENT_BYTES_MAX, CHUNK, Announcement, Sieve, announce, answer, apply_answer
+from noclone.distill.sifting import ANNOUNCEMENT_BYTES_MAX, CHUNK, Announcement, Announcer, Sieve, answer, apply_answer
 from noclone.errors import Aborted, InputError
 from noclone.records import Basis, Counts, Detections, Settings
 
@@ -135,12 +137,13 @@ class _Alice(Side):
         sieve = Sieve.empty()
         answers: list[bytes] = []
         previous, announced, total = -1, 0, 1
+        room = np.empty(CHUNK, np.uint64)
         while announced < total:
             _, data = yield from talk.receive(Kind.ANNOUNCE, bytes_max=ANNOUNCEMENT_BYTES_MAX + TOTAL.size)
             if len(data) < TOTAL.size:
                 raise Misbehaved("an announcement of detections is truncated")
             total = TOTAL.unpack_from(data)[0]
-            chunk = Announcement.read(data[TOTAL.size :], previous, n_slots)
+            chunk = Announcement.read(data[TOTAL.size :], previous, n_slots, room)
             count = len(chunk.slots)
             announced += count
             if total > most:
@@ -237,11 +240,12 @@ class _Bob(Side):
         self.statistics.detections = len(events)
         total = TOTAL.pack(len(events))
         announced = []
+        announcer = Announcer(events)
         for start in range(0, max(len(events), 1), CHUNK):
-            message, kept = announce(events, start)
+            message, kept = announcer.announce(start)
             announced.append(kept)
             yield from self.talk.send(Kind.ANNOUNCE, total + message)
-        sieve = Sieve.empty()
+        sieve = Sieve.empty(len(events))
         for kept in announced:
             _, data = yield from self.talk.receive(Kind.SIFT, bytes_max=CHUNK)
             apply_answer(kept, data, self.levels, sieve)

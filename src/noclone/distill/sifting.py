@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -29,6 +30,7 @@ from noclone.records import U8, U64, Basis
 CHUNK = 1 << 17
 COUNT = struct.Struct(">I")
 ANNOUNCEMENT_BYTES_MAX = COUNT.size + CHUNK // GROUP * (1 + 8 * WIDTH_MAX) + CHUNK // 8
+ROOM_MAX = 1 << 26  # bits; 24 MB, of which a sieve fills what it needs
 ROWS = 3  # of a sieve: values, low and high bits of intensities
 Levels = tuple[Words, Words]  # low and high bits of intensities
 
@@ -46,9 +48,10 @@ class Sieve:
     n: NDArray[np.int64]
 
     @classmethod
-    def empty(cls) -> Sieve:
-        """Return a sieve that holds nothing yet."""
-        return cls([np.zeros((ROWS, 2), np.uint64) for _ in Basis], np.zeros(len(Basis), np.int64))
+    def empty(cls, room: int = 0) -> Sieve:
+        """Return a sieve that holds nothing yet, with room for so many bits (but not more than is cheap to promise)."""
+        words = word_count(min(room, ROOM_MAX)) + 2
+        return cls([np.zeros((ROWS, words), np.uint64) for _ in Basis], np.zeros(len(Basis), np.int64))
 
     def reserve(self, more: int) -> None:
         """Make room for `more` bits in either basis."""
@@ -93,25 +96,32 @@ class Announced:
     values: Words = field(repr=False)
 
 
-def announce(events: U64, start: int) -> tuple[bytes, Announced]:
-    """Return Bob's announcement of up to `CHUNK` detections from number `start` on, and what he keeps of them.
+class Announcer:
+    """Bob's end of the announcement. Its memory serves chunk after chunk."""
 
-    Raises:
-        InputError: Their slots do not rise.
-    """
-    stop = min(start + CHUNK, len(events))
-    count = stop - start
-    previous = int(events[start - 1] >> np.uint64(16)) if start else -1
-    groups = word_count(count)
-    widths = np.empty(groups, np.uint8)
-    planes = np.empty((WIDTH_MAX + 8) * groups, np.uint64)  # untouched pages cost nothing
-    kept = Announced(count, np.empty(groups, np.uint64), np.empty(groups, np.uint64))
-    chunk = np.require(events[start:stop], requirements=("C", "W"))  # kernels are compiled for such arrays only
-    used = write_events(chunk, np.int64(previous), widths, planes, kept.bases, kept.values)
-    if used < 0:
-        raise InputError("the detections of a block are not in the order of their slots, or two are in one slot")
-    parts = (COUNT.pack(count), widths, planes[:used].astype("<u8", copy=False), _bytes(kept.bases, count))
-    return b"".join(parts), kept  # type: ignore[arg-type]  # arrays are buffers
+    def __init__(self, events: U64) -> None:
+        self._events = np.require(events, requirements=("C", "W"))  # kernels are compiled for such arrays only
+        groups = word_count(min(CHUNK, len(events)))
+        self._widths = np.empty(groups, np.uint8)
+        self._planes = np.empty((WIDTH_MAX + 8) * groups, np.uint64)  # untouched pages cost nothing
+
+    def announce(self, start: int) -> tuple[bytes, Announced]:
+        """Return the announcement of up to `CHUNK` detections from number `start` on, and what Bob keeps of them.
+
+        Raises:
+            InputError: Their slots do not rise.
+        """
+        events = self._events[start : start + CHUNK]
+        count = len(events)
+        groups = word_count(count)
+        widths, planes = self._widths[:groups], self._planes
+        kept = Announced(count, np.empty(groups, np.uint64), np.empty(groups, np.uint64))
+        previous = int(self._events[start - 1] >> np.uint64(16)) if start else -1
+        used = write_events(events, np.int64(previous), widths, planes, kept.bases, kept.values)
+        if used < 0:
+            raise InputError("the detections of a block are not in the order of their slots, or two are in one slot")
+        parts: Any = (COUNT.pack(count), widths, planes[:used].astype("<u8", copy=False), _bytes(kept.bases, count))
+        return b"".join(parts), kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +132,13 @@ class Announcement:
     bases: Words
 
     @classmethod
-    def read(cls, data: bytes, previous: int, n_slots: int) -> Announcement:
+    def read(cls, data: bytes, previous: int, n_slots: int, room: U64 | None = None) -> Announcement:
         """Read one chunk.
 
         Args:
             previous: Last slot of the chunk before, -1 at the start of the block.
             n_slots: Slots in the block.
+            room: Memory for `CHUNK` slots, to be used again for the chunk behind this one.
 
         Raises:
             Aborted: It is malformed, or names slots that do not rise or do not exist.
@@ -142,7 +153,7 @@ class Announcement:
         raw = np.frombuffer(data, np.uint8)
         planes = np.empty((end - start) // 8, np.uint64)
         planes.view(np.uint8)[:] = raw[start:end]
-        slots = np.empty(count, np.uint64)
+        slots = np.empty(count, np.uint64) if room is None else room[:count]
         if not read_slots(raw[COUNT.size : start], planes, np.int64(previous), np.int64(n_slots), slots):
             raise _misbehaved("an announcement names slots that were never sent, or not in the one way to name them")
         return cls(slots, _words(raw[end:], count))
