@@ -105,13 +105,15 @@ class Conversation:
         """Start both tags; they cover the frames that have passed, too."""
         self._keys, self._own, self._peer = keys, keys.own.tagger(), keys.peer.tagger()
 
-    def send(self, kind: Kind, payload: bytes = b"") -> Steps[None]:
-        """Send one message, in as many parts as it takes."""
-        view = memoryview(payload)
-        while len(view) > PART_BYTES:
-            yield self._framed(kind, MORE, view[:PART_BYTES])
-            view = view[PART_BYTES:]
-        yield self._framed(kind, 0, view)
+    def send(self, kind: Kind, *pieces: bytes | memoryview) -> Steps[None]:
+        """Send one message, whose payload may come in pieces, in as many parts as it takes."""
+        if sum(map(len, pieces)) > PART_BYTES:
+            view = memoryview(b"".join(pieces))
+            while len(view) > PART_BYTES:
+                yield self._framed(kind, MORE, view[:PART_BYTES])
+                view = view[PART_BYTES:]
+            pieces = (view,)
+        yield self._framed(kind, 0, *pieces)
 
     def receive(self, *kinds: Kind, bytes_max: int) -> Steps[tuple[Kind, bytes]]:
         """Wait for one message of any of `kinds`, of at most `bytes_max`.
@@ -204,8 +206,8 @@ class Conversation:
         self._sent += 1
         return header
 
-    def _framed(self, kind: Kind, flags: int, payload: memoryview) -> bytes:
-        frame = b"".join((self._header(kind, flags), payload))
+    def _framed(self, kind: Kind, flags: int, *pieces: bytes | memoryview) -> bytes:
+        frame = b"".join((self._header(kind, flags), *pieces))
         self._note_sent(frame)
         return frame
 
@@ -271,10 +273,11 @@ class Conversation:
         )
 
     def _absorb(self, direction: int, frame: bytes) -> None:
-        """Add a frame to the transcript."""
-        self._gathered += (ABSORBED.pack(direction, len(frame)), frame)
-        self._gathered_bytes += ABSORBED.size + len(frame)
-        self.transcript_bytes += ABSORBED.size + len(frame)
+        """Add a frame to the transcript; the taggers take in a large one, or many small ones together."""
+        prefix = ABSORBED.pack(direction, len(frame))
+        self.transcript_bytes += len(prefix) + len(frame)
+        self._gathered_bytes += len(prefix) + len(frame)
+        self._gathered += (prefix, frame)
         if self._gathered_bytes >= GATHER_BYTES:
             self._catch_up()
 
@@ -282,12 +285,17 @@ class Conversation:
         """Let both tags take in what was gathered, once they are there."""
         if self._own is None or self._peer is None:
             return
-        data = b"".join(self._gathered)
-        self._gathered.clear()
+        pieces = self._gathered
+        if pieces and len(pieces[-1]) >= GATHER_BYTES:  # by itself: it is not worth copying
+            pieces = [b"".join(pieces[:-1]), pieces[-1]]
+        else:
+            pieces = [b"".join(pieces)]
+        self._gathered = []
         self._gathered_bytes = 0
         for tagger in (self._own, self._peer):
             if not tagger.spent:
-                tagger.update(data)
+                for piece in pieces:
+                    tagger.update(piece)
 
     def _count_sent(self, frame: bytes) -> None:
         numbers = self.statistics

@@ -143,7 +143,7 @@ class _Alice(Side):
             if len(data) < TOTAL.size:
                 raise Misbehaved("an announcement of detections is truncated")
             total = TOTAL.unpack_from(data)[0]
-            chunk = Announcement.read(data[TOTAL.size :], previous, n_slots, room)
+            chunk = Announcement.read(memoryview(data)[TOTAL.size :], previous, n_slots, room)
             count = len(chunk.slots)
             announced += count
             if total > most:
@@ -242,9 +242,9 @@ class _Bob(Side):
         announced = []
         announcer = Announcer(events)
         for start in range(0, max(len(events), 1), CHUNK):
-            message, kept = announcer.announce(start)
+            pieces, kept = announcer.announce(start)
             announced.append(kept)
-            yield from self.talk.send(Kind.ANNOUNCE, total + message)
+            yield from self.talk.send(Kind.ANNOUNCE, total, *pieces)
         sieve = Sieve.empty(len(events))
         for kept in announced:
             _, data = yield from self.talk.receive(Kind.SIFT, bytes_max=CHUNK)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numba import njit
@@ -41,17 +40,22 @@ class Sieve:
 
     Args:
         rows: By basis: values, and the low and the high bits of Alice's intensity indices, packed. The first `n` count.
-        n: Bits so far, by basis.
+        sums: By basis: bits so far, and how many of them have an intensity with the low bit set, the high bit, both.
     """
 
     rows: list[NDArray[np.uint64]] = field(repr=False)
-    n: NDArray[np.int64]
+    sums: NDArray[np.int64]
 
     @classmethod
     def empty(cls, room: int = 0) -> Sieve:
         """Return a sieve that holds nothing yet, with room for so many bits (but not more than is cheap to promise)."""
         words = word_count(min(room, ROOM_MAX)) + 2
-        return cls([np.zeros((ROWS, words), np.uint64) for _ in Basis], np.zeros(len(Basis), np.int64))
+        return cls([np.zeros((ROWS, words), np.uint64) for _ in Basis], np.zeros((len(Basis), 4), np.int64))
+
+    @property
+    def n(self) -> NDArray[np.int64]:
+        """Bits so far, by basis."""
+        return self.sums[:, 0]
 
     def reserve(self, more: int) -> None:
         """Make room for `more` bits in either basis."""
@@ -73,8 +77,7 @@ class Sieve:
 
     def tally(self, basis: Basis, intensities: int) -> tuple[int, ...]:
         """Return how many bits of one basis came from each intensity."""
-        low, high = self.levels(basis)
-        return count_levels(int(self.n[basis]), low, high, intensities)
+        return by_level(*self.sums[basis].tolist())[:intensities]
 
     def _row(self, basis: Basis, row: int) -> Words:
         words: Words = self.rows[basis][row, : word_count(int(self.n[basis]))]
@@ -83,8 +86,12 @@ class Sieve:
 
 def count_levels(total: int, low: Words, high: Words, intensities: int) -> tuple[int, ...]:
     """Return how many of `total` things have each intensity, by the low and high bits of their intensities."""
-    both, lows, highs = count_ones(low & high), count_ones(low), count_ones(high)
-    return (total - lows - highs + both, lows - both, highs - both, both)[:intensities]
+    return by_level(total, count_ones(low), count_ones(high), count_ones(low & high))[:intensities]
+
+
+def by_level(total: int, low: int, high: int, both: int) -> tuple[int, ...]:
+    """Return how many have each intensity, from how many have its low bit, its high bit, or both."""
+    return total - low - high + both, low - both, high - both, both
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +112,10 @@ class Announcer:
         self._widths = np.empty(groups, np.uint8)
         self._planes = np.empty((WIDTH_MAX + 8) * groups, np.uint64)  # untouched pages cost nothing
 
-    def announce(self, start: int) -> tuple[bytes, Announced]:
+    def announce(self, start: int) -> tuple[list[bytes | memoryview], Announced]:
         """Return the announcement of up to `CHUNK` detections from number `start` on, and what Bob keeps of them.
+
+        The announcement is in pieces, of which some lie in this object's memory until the next is asked for.
 
         Raises:
             InputError: Their slots do not rise.
@@ -120,8 +129,8 @@ class Announcer:
         used = write_events(events, np.int64(previous), widths, planes, kept.bases, kept.values)
         if used < 0:
             raise InputError("the detections of a block are not in the order of their slots, or two are in one slot")
-        parts: Any = (COUNT.pack(count), widths, planes[:used].astype("<u8", copy=False), _bytes(kept.bases, count))
-        return b"".join(parts), kept
+        little = planes[:used].astype("<u8", copy=False).view(np.uint8)
+        return [COUNT.pack(count), widths.data, little.data, _bytes(kept.bases, count)], kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +141,7 @@ class Announcement:
     bases: Words
 
     @classmethod
-    def read(cls, data: bytes, previous: int, n_slots: int, room: U64 | None = None) -> Announcement:
+    def read(cls, data: bytes | memoryview, previous: int, n_slots: int, room: U64 | None = None) -> Announcement:
         """Read one chunk.
 
         Args:
@@ -168,7 +177,7 @@ def answer(announcement: Announcement, codes: U8, intensities: int, sieve: Sieve
     told = np.zeros((2, groups + 2), np.uint64)
     codes = np.require(codes, np.uint8, ("C", "W"))
     key, test = sieve.rows
-    matched = sift_settings(BITS, codes, announcement.bases, matches, told, key, test, sieve.n)
+    matched = sift_settings(BITS, codes, announcement.bases, matches, told, key, test, sieve.sums)
     planes = [_bytes(told[k], matched) for k in range(level_bits(intensities))]
     return b"".join((_bytes(matches, count), *planes))
 
@@ -196,7 +205,7 @@ def apply_answer(announced: Announced, data: bytes, intensities: int, sieve: Sie
         raise _misbehaved("the answer to an announcement names intensity 3 of 3")
     sieve.reserve(count)
     key, test = sieve.rows
-    sift_detections(BITS, announced.values, announced.bases, matches, told, key, test, sieve.n)
+    sift_detections(BITS, announced.values, announced.bases, matches, told, key, test, sieve.sums)
 
 
 def level_bits(intensities: int) -> int:
@@ -238,9 +247,9 @@ def cut(row, at):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def sift_settings(token, codes, theirs, matches, told, key, test, n):  # type: ignore[no-untyped-def]
+def sift_settings(token, codes, theirs, matches, told, key, test, sums):  # type: ignore[no-untyped-def]
     """Append Alice's bits where the bases agree; write matches and their intensities; return how many match."""
-    n_key, n_test, matched = n[0], n[1], np.int64(0)
+    matched = np.int64(0)
     padded = np.zeros(GROUP, np.uint8)
     at = codes.ctypes.data
     every = ~np.uint64(0)
@@ -258,29 +267,30 @@ def sift_settings(token, codes, theirs, matches, told, key, test, n):  # type: i
         put(told[0], matched, gather(token, low, same))
         put(told[1], matched, gather(token, high, same))
         matched += np.int64(ones(same))
-        n_key = _keep(token, key, n_key, value, low, high, same & ~theirs[group])
-        n_test = _keep(token, test, n_test, value, low, high, same & theirs[group])
-    n[0], n[1] = n_key, n_test
+        _keep(token, key, sums[0], value, low, high, same & ~theirs[group])
+        _keep(token, test, sums[1], value, low, high, same & theirs[group])
     return matched
 
 
 @njit(cache=True, nogil=True)
-def sift_detections(token, values, bases, matches, told, key, test, n):  # type: ignore[no-untyped-def]
+def sift_detections(token, values, bases, matches, told, key, test, sums):  # type: ignore[no-untyped-def]
     """Append Bob's bits where Alice says that the bases agree, with the intensities that she told."""
-    n_key, n_test, matched = n[0], n[1], np.int64(0)
+    matched = np.int64(0)
     for group in range(len(matches)):
         same, basis = matches[group], bases[group]
         low, high = spread(token, cut(told[0], matched), same), spread(token, cut(told[1], matched), same)
         matched += np.int64(ones(same))
-        n_key = _keep(token, key, n_key, values[group], low, high, same & ~basis)
-        n_test = _keep(token, test, n_test, values[group], low, high, same & basis)
-    n[0], n[1] = n_key, n_test
+        _keep(token, key, sums[0], values[group], low, high, same & ~basis)
+        _keep(token, test, sums[1], values[group], low, high, same & basis)
 
 
 @njit(cache=True, nogil=True)
-def _keep(token, rows, n, value, low, high, chosen):  # type: ignore[no-untyped-def]
-    """Append the chosen bits of a group to one basis' rows; return how many bits these hold then."""
-    put(rows[0], n, gather(token, value, chosen))
-    put(rows[1], n, gather(token, low, chosen))
-    put(rows[2], n, gather(token, high, chosen))
-    return n + np.int64(ones(chosen))
+def _keep(token, rows, sums, value, low, high, chosen):  # type: ignore[no-untyped-def]
+    """Append the chosen bits of a group to one basis' rows, and add them to its sums."""
+    put(rows[0], sums[0], gather(token, value, chosen))
+    put(rows[1], sums[0], gather(token, low, chosen))
+    put(rows[2], sums[0], gather(token, high, chosen))
+    sums[0] += np.int64(ones(chosen))
+    sums[1] += np.int64(ones(chosen & low))
+    sums[2] += np.int64(ones(chosen & high))
+    sums[3] += np.int64(ones(chosen & low & high))

@@ -54,7 +54,8 @@ def sift(case: ModelBlock, codes: U8 | None) -> int:
     answers: list[bytes] = []
     previous, crossed = -1, 0
     for start in range(0, len(events), CHUNK):
-        message, announced = announcer.announce(start)
+        pieces, announced = announcer.announce(start)
+        message = b"".join(pieces)
         kept.append(announced)
         read = Announcement.read(message, previous, case.job.n_slots, room)
         previous = int(read.slots[-1])
