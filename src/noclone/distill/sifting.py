@@ -249,7 +249,7 @@ def cut(row, at):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def sift_settings(token, codes, theirs, matches, told, key, test, sums):  # type: ignore[no-untyped-def]
     """Append Alice's bits where the bases agree; write matches and their intensities; return how many match."""
-    matched = np.int64(0)
+    key_sums, test_sums, matched = _row(sums, 0), _row(sums, 1), np.int64(0)
     padded = np.zeros(GROUP, np.uint8)
     at = codes.ctypes.data
     every = ~np.uint64(0)
@@ -267,30 +267,42 @@ def sift_settings(token, codes, theirs, matches, told, key, test, sums):  # type
         put(told[0], matched, gather(token, low, same))
         put(told[1], matched, gather(token, high, same))
         matched += np.int64(ones(same))
-        _keep(token, key, sums[0], value, low, high, same & ~theirs[group])
-        _keep(token, test, sums[1], value, low, high, same & theirs[group])
+        key_sums = _keep(token, key, key_sums, value, low, high, same & ~theirs[group])
+        test_sums = _keep(token, test, test_sums, value, low, high, same & theirs[group])
+    for k in range(4):
+        sums[0, k], sums[1, k] = key_sums[k], test_sums[k]
     return matched
 
 
 @njit(cache=True, nogil=True)
 def sift_detections(token, values, bases, matches, told, key, test, sums):  # type: ignore[no-untyped-def]
     """Append Bob's bits where Alice says that the bases agree, with the intensities that she told."""
-    matched = np.int64(0)
+    key_sums, test_sums, matched = _row(sums, 0), _row(sums, 1), np.int64(0)
     for group in range(len(matches)):
         same, basis = matches[group], bases[group]
         low, high = spread(token, cut(told[0], matched), same), spread(token, cut(told[1], matched), same)
         matched += np.int64(ones(same))
-        _keep(token, key, sums[0], values[group], low, high, same & ~basis)
-        _keep(token, test, sums[1], values[group], low, high, same & basis)
+        key_sums = _keep(token, key, key_sums, values[group], low, high, same & ~basis)
+        test_sums = _keep(token, test, test_sums, values[group], low, high, same & basis)
+    for k in range(4):
+        sums[0, k], sums[1, k] = key_sums[k], test_sums[k]
+
+
+@njit(cache=True, nogil=True)
+def _row(sums, basis):  # type: ignore[no-untyped-def]
+    """Return the sums of one basis, for the processor's registers: in memory, every word that is written is a doubt."""
+    return sums[basis, 0], sums[basis, 1], sums[basis, 2], sums[basis, 3]
 
 
 @njit(cache=True, nogil=True)
 def _keep(token, rows, sums, value, low, high, chosen):  # type: ignore[no-untyped-def]
-    """Append the chosen bits of a group to one basis' rows, and add them to its sums."""
+    """Append the chosen bits of a group to one basis' rows; return its sums with them."""
     put(rows[0], sums[0], gather(token, value, chosen))
     put(rows[1], sums[0], gather(token, low, chosen))
     put(rows[2], sums[0], gather(token, high, chosen))
-    sums[0] += np.int64(ones(chosen))
-    sums[1] += np.int64(ones(chosen & low))
-    sums[2] += np.int64(ones(chosen & high))
-    sums[3] += np.int64(ones(chosen & low & high))
+    return (
+        sums[0] + np.int64(ones(chosen)),
+        sums[1] + np.int64(ones(chosen & low)),
+        sums[2] + np.int64(ones(chosen & high)),
+        sums[3] + np.int64(ones(chosen & low & high)),
+    )
