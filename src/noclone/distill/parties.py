@@ -28,6 +28,8 @@ import os
 import struct
 from collections.abc import Callable
 
+import numpy as np
+
 from noclone.bits import Words, bytes_from_words, words_from_bytes
 from noclone.crypto.polynomial_hash import digest
 from noclone.distill.amplification import amplify, seed_bytes
@@ -36,9 +38,9 @@ from noclone.distill.cascade import Answerer, Questioner
 from noclone.distill.estimation import errors_by_intensity, pack_numbers, qber_estimate, unpack_numbers
 from noclone.distill.greeting import HELLO_BYTES_MAX, Hello
 from noclone.distill.job import BlockAborted, BlockJob, BlockResult
-from noclone.distill.messages import Conversation, Kind, Misbehaved, Steps
+from noclone.distill.messages import Kind, Misbehaved, Steps
 from noclone.distill.side import Side, conduct
-from noclone.distill.sifting import ANNOUNCEMENT_BYTES_MAX, CHUNK, Announcement, Sieve, announce, answer, apply_answer
+from noclone.distill.sifting import ANNOUNCEMENT_BYTES_MAX, CHUNK, Announcement, Announcer, Sieve, answer, apply_answer
 from noclone.errors import Aborted, InputError
 from noclone.records import Basis, Counts, Detections, Settings
 
@@ -76,7 +78,7 @@ def alice(
     elif pool.last_block != job.block:
         raise InputError(f"the pool's last block is {pool.last_block}, and not block {job.block}, which is to run")
     side = _Alice(job, pool, time_s)
-    return (yield from _guarded(side.talk, side.run(settings, qber_expected, entropy)))
+    return (yield from _guarded(side, side.run(settings, qber_expected, entropy)))
 
 
 def bob(detections: Detections, job: BlockJob, pool: AuthenticationPool) -> Party:
@@ -89,11 +91,12 @@ def bob(detections: Detections, job: BlockJob, pool: AuthenticationPool) -> Part
         )
     pool.begin(job.block)
     side = _Bob(job, pool, 0.0)
-    return (yield from _guarded(side.talk, side.run(detections)))
+    return (yield from _guarded(side, side.run(detections)))
 
 
-def _guarded(talk: Conversation, steps: Party) -> Party:
+def _guarded(side: Side, steps: Party) -> Party:
     """Run one side; when it gives up, tell the peer why and keep what was learned; forget the tag keys at any end."""
+    talk = side.talk
     try:
         return (yield from steps)
     except BlockAborted:
@@ -102,7 +105,7 @@ def _guarded(talk: Conversation, steps: Party) -> Party:
         yield from talk.tell_abort(abort)
         raise BlockAborted(abort.reason, abort.message, hint=abort.hint, statistics=talk.statistics) from abort
     finally:
-        talk.close()
+        side.close()
 
 
 class _Alice(Side):
@@ -134,12 +137,13 @@ class _Alice(Side):
         sieve = Sieve.empty()
         answers: list[bytes] = []
         previous, announced, total = -1, 0, 1
+        room = np.empty(CHUNK, np.uint64)
         while announced < total:
             _, data = yield from talk.receive(Kind.ANNOUNCE, bytes_max=ANNOUNCEMENT_BYTES_MAX + TOTAL.size)
             if len(data) < TOTAL.size:
                 raise Misbehaved("an announcement of detections is truncated")
             total = TOTAL.unpack_from(data)[0]
-            chunk = Announcement.read(data[TOTAL.size :], previous, n_slots)
+            chunk = Announcement.read(memoryview(data)[TOTAL.size :], previous, n_slots, room)
             count = len(chunk.slots)
             announced += count
             if total > most:
@@ -149,7 +153,7 @@ class _Alice(Side):
             if count == 0:
                 break
             previous = int(chunk.slots[-1])
-            answers.append(answer(chunk, settings.at(chunk.slots), sieve))
+            answers.append(answer(chunk, settings.at(chunk.slots), self.levels, sieve))
         self.statistics.detections = announced
         self.statistics.stage = "sifting"
         if not announced:
@@ -165,7 +169,7 @@ class _Alice(Side):
         if len(data) != (n_test + 7) // 8:
             raise Misbehaved(f"the peer disclosed {8 * len(data)} test bits of {n_test}")
         errors = errors_by_intensity(
-            sieve.bits(Basis.TEST), words_from_bytes(data), sieve.intensity[Basis.TEST], n_test, self.levels
+            sieve.bits(Basis.TEST), words_from_bytes(data), sieve.levels(Basis.TEST), n_test, self.levels
         )
         counts = Counts(
             self.job.n_slots, sieve.tally(Basis.KEY, self.levels), sieve.tally(Basis.TEST, self.levels), errors
@@ -218,7 +222,7 @@ class _Bob(Side):
         raw = sieve.bits(Basis.KEY)
         words = yield from self._reconcile(raw, n_bits, qber, seed)
         yield from self._confirm(words, n_bits)
-        m_key = errors_by_intensity(raw, words, sieve.intensity[Basis.KEY], n_bits, self.levels)
+        m_key = errors_by_intensity(raw, words, sieve.levels(Basis.KEY), n_bits, self.levels)
         yield from talk.send(Kind.CONFIRMED, pack_numbers(m_key))
         _, seed = yield from talk.receive(Kind.AMPLIFY, bytes_max=(n_bits + 1024) // 4)
         length = self.settled(m_key)
@@ -235,13 +239,16 @@ class _Bob(Side):
         events = detections.events
         self.statistics.detections = len(events)
         total = TOTAL.pack(len(events))
-        starts = range(0, max(len(events), 1), CHUNK)
-        for start in starts:
-            yield from self.talk.send(Kind.ANNOUNCE, total + announce(events, start))
-        sieve = Sieve.empty()
-        for start in starts:
+        announced = []
+        announcer = Announcer(events)
+        for start in range(0, max(len(events), 1), CHUNK):
+            pieces, kept = announcer.announce(start)
+            announced.append(kept)
+            yield from self.talk.send(Kind.ANNOUNCE, total, *pieces)
+        sieve = Sieve.empty(len(events))
+        for kept in announced:
             _, data = yield from self.talk.receive(Kind.SIFT, bytes_max=CHUNK)
-            apply_answer(events[start : start + CHUNK], data, self.levels, sieve)
+            apply_answer(kept, data, self.levels, sieve)
         self.statistics.stage = "sifting"
         return sieve
 

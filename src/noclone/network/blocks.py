@@ -23,7 +23,7 @@ from noclone.records import MAX_SLOTS, Origin
 
 TRIAL_SLOTS = 1_000_000_000
 DETECTIONS_MARGIN = 8  # an honest block, or one under attack, may bring this many times the detections expected
-DETECTIONS_FLOOR = 1 << 20  # one chunk of an announcement, which Alice's end takes in as a whole in any case
+DETECTIONS_FLOOR = 1 << 20  # a few MB at Alice's end: not worth refusing
 NO_PROOF = "the other end gave the block up, without proof of who it is"
 
 # How an attack's name and strength become a tap on a link's devices. `redteam` lies above this layer and hands it down.
