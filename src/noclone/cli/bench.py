@@ -77,7 +77,7 @@ def _kme() -> Any:
 def _cold_start() -> dict[str, float]:
     """Time `noclone --help`, and the first kernel of a process, without and with a filled cache."""
     command = [sys.executable, "-m", "noclone"]
-    kernel = "from noclone.link.bench import bench_link; bench_link((30,), seconds=0.001)"
+    kernel = "from noclone.link.bench import bench_link; bench_link((30,), (), seconds=0.001, threads=(2,))"
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
         first = _seconds([sys.executable, "-c", kernel], environment)
