@@ -10,6 +10,7 @@ import pytest
 from noclone.errors import ScenarioError
 from noclone.network.blocks import plan_link
 from noclone.network.scenario import load_scenario, schema, shipped, shipped_text
+from noclone.records import Origin
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -101,3 +102,17 @@ def test_addresses_do_not_collide() -> None:
     addresses += [f(node.name) for node in scenario.nodes for f in (scenario.etsi014_address, scenario.kme_address)]
     addresses += [f(link.name) for link in scenario.links for f in (scenario.light_address, scenario.channel_address)]
     assert len(set(addresses)) == len(addresses)
+
+
+def test_the_method_of_reconciliation_is_the_links_and_brings_its_efficiency() -> None:
+    link = load_scenario("metro").links[0]
+    assert link.distillation.reconciliation == "cascade"
+    cascade = plan_link(link)
+    changed = link.distillation.model_copy(update={"reconciliation": "ldpc"})
+    ldpc = plan_link(link.model_copy(update={"distillation": changed}))
+    assert cascade.job(0, Origin("simulated")).reconciliation == "cascade"
+    assert ldpc.job(0, Origin("simulated")).reconciliation == "ldpc"
+    leaks = ldpc.agreement.leak_bits_max, cascade.agreement.leak_bits_max
+    assert leaks[0] / leaks[1] == pytest.approx(1.3 / 1.12, rel=1e-4)
+    stated = plan_link(link.model_copy(update={"distillation": changed.model_copy(update={"efficiency": 1.5})}))
+    assert stated.agreement.leak_bits_max / leaks[1] == pytest.approx(1.5 / 1.12, rel=1e-4)

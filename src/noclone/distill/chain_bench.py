@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from noclone.distill.authentication import AuthenticationPool
-from noclone.distill.job import BlockJob, RefillPolicy, agreed_tag_bits
+from noclone.distill.job import BlockJob, Reconciliation, RefillPolicy, agreed_tag_bits
 from noclone.proofs.agreement import agree
 from noclone.proofs.epsilon import Epsilons
 from noclone.records import U8, U64, Counts, DecoyBB84, Detections, Origin
@@ -57,6 +57,7 @@ def model_block(
     efficiency: float = 1.3,
     expected_qber: float | None = None,
     refill: RefillPolicy | None = None,
+    reconciliation: Reconciliation = "cascade",
 ) -> ModelBlock:
     """Draw a block: gaps are geometric, gains are 1 - exp(-mu eta), errors are independent of everything.
 
@@ -100,6 +101,7 @@ def model_block(
         agreement=agreement,
         origin=origin,
         refill=refill or RefillPolicy(),
+        reconciliation=reconciliation,
     )
     return ModelBlock(ListedSettings(codes), Detections("alder-birch", block, n_slots, 1e9, events, origin), job)
 

@@ -1,0 +1,95 @@
+"""How an LDPC code is chosen for a key: frames, syndrome bits, and what more is told of frames that do not decode.
+
+In: the key's length, an estimate of its error rate, a public seed.  Out: `LdpcParameters`, alike at both ends; or None
+where this method has nothing to offer, and the whole key goes through Cascade.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from noclone.distill.cascade_plan import MAX_LANES, SEED_BYTES
+from noclone.distill.ldpc_codes import FRAME_BITS, Code, codes
+from noclone.proofs.entropy import binary_entropy
+
+# Syndrome bits told of a frame, over Shannon's limit: at first, and in all after each further message.
+STAGES = (1.12, 1.15, 1.18, 1.22, 1.28, 1.38)
+FRAME_BITS_MIN = FRAME_BITS // 2  # shorter frames waste too much of the code
+GROWTH = 1.6  # the largest code is used up to syndromes so many times its own
+STRETCH = 1.15  # the smallest code is used down to error rates where it tells so many times what it should
+
+
+@dataclass(frozen=True, slots=True)
+class LdpcParameters:
+    """What both ends must hold alike before they begin; all of it public.
+
+    Args:
+        n_bits: Length of the key.
+        qber: The error rate that the code was chosen for.
+        seed: 32 bytes of public randomness, drawn after the quantum phase: it orders the positions.
+        leak_bits_max: Both ends stop before more than this is told.
+        code: The code's number.
+        batches: How many batches of `lanes` frames there are.
+        frame_bits: Positions of the code that hold bits of the key, in each frame.
+        words: Syndrome words told of a frame after each stage.
+    """
+
+    n_bits: int
+    qber: float
+    seed: bytes
+    leak_bits_max: int
+    code: int
+    batches: int
+    lanes: int
+    frame_bits: int
+    words: tuple[int, ...]
+
+    @property
+    def frames(self) -> int:
+        return self.batches * self.lanes
+
+
+def plan(n_bits: int, qber: float, seed: bytes, *, leak_bits_max: int | None = None) -> LdpcParameters | None:
+    """Choose frames and code; both ends derive the same from the same arguments.
+
+    Args:
+        qber: Estimated error rate; an estimate that is off costs efficiency, not correctness.
+        seed: 32 bytes of public randomness, drawn after the quantum phase.
+        leak_bits_max: Most bits that may be told; the whole key's length by default.
+    """
+    if len(seed) != SEED_BYTES or not 0 <= qber <= 0.5:
+        raise ValueError(f"a plan needs {SEED_BYTES} bytes of seed and an error rate of 0 to 0.5")
+    batches = -(-n_bits // (MAX_LANES * FRAME_BITS))
+    lanes = -(-n_bits // (max(batches, 1) * FRAME_BITS))
+    frame_bits = -(-n_bits // max(batches * lanes, 1))
+    if frame_bits < FRAME_BITS_MIN:
+        return None
+    limit = frame_bits * binary_entropy(qber)
+    chosen = choose(STAGES[0] * limit)
+    if chosen is None:
+        return None
+    number, code = chosen
+    words = tuple(min(max(math.ceil(stage * limit / 64), code.whole_words), 2 * code.whole_words) for stage in STAGES)
+    return LdpcParameters(
+        n_bits,
+        qber,
+        seed,
+        n_bits if leak_bits_max is None else leak_bits_max,
+        number,
+        batches,
+        lanes,
+        frame_bits,
+        words,
+    )
+
+
+def choose(syndrome_bits: float) -> tuple[int, Code] | None:
+    """Return number and code that split the fewest checks to tell about so many bits of a frame; None if none can."""
+    fitting = [(i, code) for i, code in enumerate(codes()) if 64 * code.whole_words <= syndrome_bits]
+    if not fitting:
+        first = codes()[0]
+        return (0, first) if 64 * first.whole_words <= STRETCH * syndrome_bits else None
+    number, code = fitting[-1]
+    most = syndrome_bits * STAGES[-1] / STAGES[0]
+    return (number, code) if most <= 64 * GROWTH * code.whole_words else None
