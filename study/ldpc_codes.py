@@ -31,11 +31,11 @@ FADE = 0.45
 COST4, COST6, COST8 = 1e4, 1.0, 0.05
 POOL = 4  # rows with the fewest edges that compete for an edge
 SWEEPS = 4
-ITERATIONS = 60
+ITERATIONS = 44  # frames that decode do so in 25 to 40; more would only lengthen the failures
 # What density evolution cannot see is what is left at the end: messages saturate, and small structures oscillate. With
 # factors above 0.85 whole frames then break up, and all the sooner the larger the messages are. Found by trial.
 ALPHA_MAX = 0.84
-PRIORS = ((0.10, 16), (0.19, 14), (0.36, 10), (1.0, 8))  # up to which share of checks, which channel value
+PRIORS = ((0.10, 16), (0.19, 14), (0.36, 10), (0.45, 8), (1.0, 6))  # up to which share of checks, which channel value
 
 
 class Walks:

@@ -155,7 +155,7 @@ def test_plans_cover_the_key(n_bits, qber):
     params = plan(n_bits, qber, SEED)
     if params is None:
         frames = -(-n_bits // ONE)
-        shortest = n_bits / frames * 1.12 * 1.15 * binary_entropy(qber)
+        shortest = ldpc_plan.STRETCH * ldpc_plan.first_bits(n_bits // frames, qber)
         assert n_bits // frames < ONE // 2 or shortest < 64 * codes()[0].whole_words + 1
         return
     code = codes()[params.code]
@@ -346,3 +346,14 @@ def test_cascade_knows_nothing_of_it():
     start = HEADER.size + (frames + 7) // 8
     assert last[start:] == HEADER.pack(b"CQ2?", 0, 0, 1, 0)
     assert isinstance(run.bob._cascade, cascade.Questioner)
+
+
+def test_an_estimate_that_is_too_high_does_not_spend_what_may_be_told():
+    n_bits = 8 * ONE
+    limit = int(1.3 * n_bits * binary_entropy(0.02))
+    params = plan(n_bits, 0.03, SEED, leak_bits_max=limit)
+    assert 64 * params.frames * params.words[0] < 0.95 * limit
+    alice, bob = keys(n_bits, 0.02)
+    run = Run(alice, bob, n_bits, params)
+    assert np.array_equal(run.bob.words, alice)
+    assert run.alice.leak_bits <= limit

@@ -41,13 +41,21 @@ def syndromes(sliced, circulant, row, half, column, shift, whole, first_half):  
     whole[:] = _U0
     first_half[:] = _U0
     for edge in range(len(row)):
-        source = sliced[column[edge] * circulant : (column[edge] + 1) * circulant]
-        start = row[edge] * circulant
-        s = shift[edge]
-        for target in (whole, first_half):
-            if half[edge] == 0 or target is whole:
-                target[start : start + circulant - s] ^= source[s:]
-                target[start + circulant - s : start + circulant] ^= source[:s]
+        into = row[edge] * circulant
+        source = column[edge] * circulant
+        ahead = shift[edge]
+        if half[edge] == 0:
+            _add(sliced, source, ahead, circulant, into, first_half)
+        _add(sliced, source, ahead, circulant, into, whole)
+
+
+@njit(cache=True, nogil=True)
+def _add(sliced, source, ahead, circulant, into, sums):  # type: ignore[no-untyped-def]
+    """Add a circulant's positions, shifted cyclically."""
+    for i in range(circulant - ahead):
+        sums[into + i] ^= sliced[source + ahead + i]
+    for i in range(ahead):
+        sums[into + circulant - ahead + i] ^= sliced[source + i]
 
 
 @njit(cache=True, nogil=True)

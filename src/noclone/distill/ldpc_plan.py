@@ -13,9 +13,12 @@ from noclone.distill.cascade_plan import MAX_LANES, SEED_BYTES
 from noclone.distill.ldpc_codes import FRAME_BITS, Code, codes
 from noclone.proofs.entropy import binary_entropy
 
-# Syndrome bits told of a frame, over Shannon's limit: at first, and in all after each further message.
-STAGES = (1.12, 1.15, 1.18, 1.22, 1.28, 1.38)
+# Syndrome bits told of a frame at first, over Shannon's limit: what our codes need (docs/decisions/015-ldpc.md), and
+# one standard deviation of the errors in a frame, sqrt(m q), for which the limit changes by 0.85 / sqrt(m q).
+FIRST, DEVIATION = 1.135, 0.85
+STAGES = (1.0, 1.02, 1.045, 1.08, 1.14, 1.22)  # how much of that in all, after each message
 FRAME_BITS_MIN = FRAME_BITS // 2  # shorter frames waste too much of the code
+SPENT_FIRST = 0.93  # of the most that may be told
 GROWTH = 1.6  # the largest code is used up to syndromes so many times its own
 STRETCH = 1.15  # the smallest code is used down to error rates where it tells so many times what it should
 
@@ -65,23 +68,22 @@ def plan(n_bits: int, qber: float, seed: bytes, *, leak_bits_max: int | None = N
     frame_bits = -(-n_bits // max(batches * lanes, 1))
     if frame_bits < FRAME_BITS_MIN:
         return None
-    limit = frame_bits * binary_entropy(qber)
-    chosen = choose(STAGES[0] * limit)
+    most = n_bits if leak_bits_max is None else leak_bits_max
+    # An estimate that is far too high must not spend at once what may be told in all.
+    first = min(first_bits(frame_bits, qber), SPENT_FIRST * most / (batches * lanes))
+    chosen = choose(first)
     if chosen is None:
         return None
     number, code = chosen
-    words = tuple(min(max(math.ceil(stage * limit / 64), code.whole_words), 2 * code.whole_words) for stage in STAGES)
-    return LdpcParameters(
-        n_bits,
-        qber,
-        seed,
-        n_bits if leak_bits_max is None else leak_bits_max,
-        number,
-        batches,
-        lanes,
-        frame_bits,
-        words,
-    )
+    words = tuple(min(max(math.ceil(stage * first / 64), code.whole_words), 2 * code.whole_words) for stage in STAGES)
+    return LdpcParameters(n_bits, qber, seed, most, number, batches, lanes, frame_bits, words)
+
+
+def first_bits(frame_bits: int, qber: float) -> float:
+    """Return how long a syndrome to begin with."""
+    if qber == 0:
+        return 0.0
+    return (FIRST + DEVIATION / math.sqrt(frame_bits * qber)) * frame_bits * binary_entropy(qber)
 
 
 def choose(syndrome_bits: float) -> tuple[int, Code] | None:
@@ -91,5 +93,5 @@ def choose(syndrome_bits: float) -> tuple[int, Code] | None:
         first = codes()[0]
         return (0, first) if 64 * first.whole_words <= STRETCH * syndrome_bits else None
     number, code = fitting[-1]
-    most = syndrome_bits * STAGES[-1] / STAGES[0]
+    most = syndrome_bits * STAGES[-1]
     return (number, code) if most <= 64 * GROWTH * code.whole_words else None
