@@ -10,6 +10,7 @@ import pytest
 from noclone.errors import ScenarioError
 from noclone.network.blocks import plan_link
 from noclone.network.scenario import load_scenario, schema, shipped, shipped_text
+from noclone.records import Origin
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -124,3 +125,17 @@ def test_defaults_fill_in_what_a_link_does_not_say(tmp_path: Path) -> None:
     path.write_text(text.replace("extra_loss_db", "extra_los_db"))
     with pytest.raises(ScenarioError, match="unknown field 'extra_los_db'; did you mean 'extra_loss_db'"):
         load_scenario(path)
+
+
+def test_the_method_of_reconciliation_is_the_links_and_brings_its_efficiency() -> None:
+    link = load_scenario("metro").links[0]
+    assert link.distillation.reconciliation == "cascade"
+    cascade = plan_link(link)
+    changed = link.distillation.model_copy(update={"reconciliation": "ldpc"})
+    ldpc = plan_link(link.model_copy(update={"distillation": changed}))
+    assert cascade.job(0, Origin("simulated")).reconciliation == "cascade"
+    assert ldpc.job(0, Origin("simulated")).reconciliation == "ldpc"
+    leaks = ldpc.agreement.leak_bits_max, cascade.agreement.leak_bits_max
+    assert leaks[0] / leaks[1] == pytest.approx(1.3 / 1.12, rel=1e-4)
+    stated = plan_link(link.model_copy(update={"distillation": changed.model_copy(update={"efficiency": 1.5})}))
+    assert stated.agreement.leak_bits_max / leaks[1] == pytest.approx(1.5 / 1.12, rel=1e-4)

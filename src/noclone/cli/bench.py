@@ -14,12 +14,12 @@ from typing import Any, Literal
 
 from noclone.cli.terminal import Json, announce_compilation, say, show
 
-Stage = Literal["link", "reconciliation", "amplification", "chain", "kme", "cold_start"]
+Stage = Literal["link", "reconciliation", "ldpc", "amplification", "chain", "kme", "cold_start"]
 RUNS = 5
 
 
 def bench(*stages: Stage, as_json: Json = False) -> None:
-    """Measure this machine, stage by stage: light, reconciliation, amplification, the chain, a KME, cold start.
+    """Measure this machine, stage by stage: light, Cascade, LDPC codes, amplification, the chain, a KME, cold start.
 
     Nothing else should be running. Seeds are fixed, so a run can be repeated.
 
@@ -54,6 +54,12 @@ def _reconciliation() -> Any:
     from noclone.distill.bench import bench_reconciliation
 
     return bench_reconciliation()
+
+
+def _ldpc() -> Any:
+    from noclone.distill.ldpc_bench import bench_ldpc
+
+    return bench_ldpc()
 
 
 def _amplification() -> Any:
@@ -98,6 +104,7 @@ def _seconds(command: list[str], environment: dict[str, str]) -> float:
 STAGES: dict[str, Callable[[], Any]] = {
     "link": _link,
     "reconciliation": _reconciliation,
+    "ldpc": _ldpc,
     "amplification": _amplification,
     "chain": _chain,
     "kme": _kme,

@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 from noclone.distill.authentication import AuthenticationPool
-from noclone.distill.job import BlockAborted, BlockJob, BlockResult, RefillPolicy, agreed_tag_bits
+from noclone.distill.job import BlockAborted, BlockJob, BlockResult, Reconciliation, RefillPolicy, agreed_tag_bits
 from noclone.distill.lanes import BlockInput, distill_blocks
 from noclone.distill.messages import Kind
 from noclone.distill.parties import Party, alice, bob
@@ -77,6 +77,7 @@ def model_block(
     efficiency: float = 1.3,
     expected_qber: float | None = None,
     refill: RefillPolicy | None = None,
+    reconciliation: Reconciliation = "cascade",
 ) -> ModelBlock:
     """Draw a block: gaps are geometric, gains are 1 - exp(-mu eta), errors are independent of everything.
 
@@ -119,6 +120,7 @@ def model_block(
         agreement=agreement,
         origin=origin,
         refill=refill or RefillPolicy(),
+        reconciliation=reconciliation,
     )
     return ModelBlock(settings, Detections("alder-birch", block, n_slots, 1e9, events, origin), job)
 

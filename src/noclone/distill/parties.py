@@ -10,7 +10,8 @@ Out: a `BlockResult` each, with the same key; or `BlockAborted` or `ChannelError
                                     <-   SIFT*        which match, and their intensities
     TEST       test-basis values    ->
                                     <-   COUNTS       errors per intensity; error rate and seed for Cascade
-    QUERY      blocks               ->                (Cascade, again and again)
+                                    <-   ANSWER       (with LDPC codes only: the frames' syndromes)
+    QUERY      blocks               ->                (Cascade, again and again; LDPC: frames that failed, a few times)
                                     <-   ANSWER       their parities
     RECONCILED leak                 ->
                                     <-   CONFIRM      hash key and tag of the key
@@ -38,6 +39,7 @@ from noclone.distill.cascade import Answerer, Questioner
 from noclone.distill.estimation import errors_by_intensity, pack_numbers, qber_estimate, unpack_numbers
 from noclone.distill.greeting import HELLO_BYTES_MAX, Hello
 from noclone.distill.job import BlockAborted, BlockJob, BlockResult
+from noclone.distill.ldpc import Listener, Teller
 from noclone.distill.messages import Kind, Misbehaved, Steps
 from noclone.distill.side import Side, conduct
 from noclone.distill.sifting import ANNOUNCEMENT_BYTES_MAX, CHUNK, Announcement, Announcer, Sieve, answer, apply_answer
@@ -185,7 +187,13 @@ class _Alice(Side):
         yield from talk.send(
             Kind.COUNTS, PLAN.pack(qber, seed) + pack_numbers(counts.n_key, counts.n_test, counts.m_test)
         )
-        answerer = Answerer(words, n_bits, self.cascade(n_bits, qber, seed))
+        codes = self.codes(n_bits, qber, seed)
+        answerer: Answerer | Teller
+        if codes is None:
+            answerer = Answerer(words, n_bits, self.cascade(n_bits, qber, seed))
+        else:
+            answerer = Teller(words, n_bits, codes)
+            yield from talk.send(Kind.ANSWER, answerer.opening())
         rounds = 0
         while True:
             kind, data = yield from talk.receive(Kind.QUERY, Kind.RECONCILED, bytes_max=cascade_bytes_max(n_bits))
@@ -275,16 +283,26 @@ class _Bob(Side):
 
     def _reconcile(self, raw: Words, n_bits: int, qber: float, seed: bytes) -> Steps[Words]:
         """Ask Alice for parities until no more errors show."""
-        questioner = Questioner(raw, n_bits, self.cascade(n_bits, qber, seed))
-        query = questioner.next(None)
+        codes = self.codes(n_bits, qber, seed)
+        questioner: Questioner | Listener
+        if codes is None:
+            questioner = Questioner(raw, n_bits, self.cascade(n_bits, qber, seed))
+            query = questioner.next(None)
+        else:
+            questioner = Listener(raw, n_bits, codes)
+            query = yield from self._listen(questioner, n_bits)
         while query is not None:
             yield from self.talk.send(Kind.QUERY, query)
-            _, reply = yield from self.talk.receive(Kind.ANSWER, bytes_max=cascade_bytes_max(n_bits))
-            with conduct():
-                query = questioner.next(reply)
+            query = yield from self._listen(questioner, n_bits)
         yield from self.talk.send(Kind.RECONCILED, NUMBER.pack(questioner.leak_bits))
         self.reconciled(questioner.leak_bits, questioner.rounds)
         return questioner.words
+
+    def _listen(self, questioner: Questioner | Listener, n_bits: int) -> Steps[bytes | None]:
+        """Wait for what Alice tells, and return what to ask next."""
+        _, reply = yield from self.talk.receive(Kind.ANSWER, bytes_max=cascade_bytes_max(n_bits))
+        with conduct():
+            return questioner.next(reply)
 
     def _confirm(self, words: Words, n_bits: int) -> Steps[None]:
         """Check Alice's hash of her key against the same hash of his."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from noclone.bits import Words, bytes_from_words, take
 from noclone.crypto.polynomial_hash import tag_bits_for
+from noclone.distill import ldpc
 from noclone.distill.authentication import PAIR_BITS, AuthenticationPool
 from noclone.distill.cascade import CascadeParameters, plan
 from noclone.distill.estimation import leak_factor
@@ -96,6 +97,12 @@ class Side:
     def cascade(self, n_bits: int, qber: float, seed: bytes) -> CascadeParameters:
         """Return what both sides of Cascade must hold alike."""
         return plan(n_bits, qber, seed, leak_bits_max=self.job.agreement.leak_bits_max)
+
+    def codes(self, n_bits: int, qber: float, seed: bytes) -> ldpc.LdpcParameters | None:
+        """Return the same for LDPC codes; None where Cascade was agreed on, or no code fits."""
+        if self.job.reconciliation != "ldpc":
+            return None
+        return ldpc.plan(n_bits, qber, seed, leak_bits_max=self.job.agreement.leak_bits_max)
 
     def reconciled(self, leak_bits: int, rounds: int) -> None:
         """Note what reconciliation cost; the one place where the leak is counted."""

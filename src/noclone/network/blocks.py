@@ -71,6 +71,7 @@ class LinkPlan:
             proof=self.agreement.proof,
             agreement=self.agreement,
             origin=origin,
+            reconciliation=self.link.distillation.reconciliation,
             detections_max=self.detections_max,
         )
 
@@ -97,7 +98,7 @@ def plan_link(link: LinkSection) -> LinkPlan:
         devices.source.protocol,
         link.epsilons(),
         link.distillation.proof,
-        efficiency=link.distillation.efficiency,
+        efficiency=link.distillation.efficiency_agreed,
         confirmation_bits=agreed_tag_bits(link.distillation.block_key_bits, link.epsilons()),
     )
     stricter = min(agreement.qber_max, link.distillation.qber_abort)
