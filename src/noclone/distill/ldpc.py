@@ -52,7 +52,6 @@ class _Party:
         self.code = codes()[params.code]
         self.rounds = 0
         self._kernels = ldpc_frames
-        self._pack = cascade_parities.pack_rows
         self._stage = 0
         self._told_bits = 0
         self._open: NDArray[np.int64] = np.arange(params.frames)  # frames that have not decoded
@@ -82,8 +81,8 @@ class _Party:
             self._kernels.syndromes(
                 sliced, code.circulant, code.row, code.half, code.column, code.shift, whole, first_half
             )
-            self._pack(whole, params.lanes, rows)
-            self._pack(first_half.reshape(-1, 64)[split].reshape(-1), params.lanes, halves)
+            self._kernels.pack_rows(whole, params.lanes, rows)
+            self._kernels.pack_rows(first_half.reshape(-1, 64)[split].reshape(-1), params.lanes, halves)
             here = found[batch * params.lanes : (batch + 1) * params.lanes]
             here[:, :whole_words], here[:, whole_words:] = rows, halves
         return found

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from noclone.distill.cascade_words import trailing_zeros
+from noclone.distill.cascade_words import trailing_zeros, transpose64
 
 _U1 = np.uint64(1)
 _U0 = np.uint64(0)
@@ -33,6 +33,18 @@ def deal(words, batch, lanes, m, order, sliced):  # type: ignore[no-untyped-def]
             if shift + lanes > 64 and w + 1 < len(words):
                 value |= words[w + 1] << np.uint64(64 - shift)
         sliced[j] = value & mask
+
+
+@njit(cache=True, nogil=True)
+def pack_rows(sliced, lanes, rows):  # type: ignore[no-untyped-def]
+    """Turn one batch's sliced bits into a row of bits for each frame."""
+    tile = np.empty(64, np.uint64)
+    for w in range(len(sliced) >> 6):
+        for i in range(64):
+            tile[i] = sliced[w << 6 | i]
+        transpose64(tile)
+        for lane in range(lanes):
+            rows[lane, w] = tile[lane]
 
 
 @njit(cache=True, nogil=True)
