@@ -9,6 +9,8 @@ import json
 import os
 import subprocess
 import sys
+import types
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -120,6 +122,8 @@ def test_a_terminal_gets_a_drawn_table(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_json_says_round_trips_and_has_no_value_that_json_lacks() -> None:
     data = bench.with_aliases({"rows": [{"rounds": 5, "efficiency_f": float("nan"), "ci": (0.0, float("inf"))}]})
     assert data == {"rows": [{"rounds": 5, "round_trips": 5, "efficiency_f": None, "ci": [0.0, None]}]}
+    chain = bench.with_aliases({"seconds": 9, "threads_1": {"seconds": 1, "sifted_mbps": 2}})
+    assert chain == {"seconds": 9, "sifted_mbps": 2, "threads_1": {"seconds": 1, "sifted_mbps": 2}}
 
 
 @pytest.mark.parametrize(
@@ -137,12 +141,17 @@ def test_sizes_are_written_as_powers(bits: int, text: str) -> None:
 
 
 def test_tables_and_scalars_part_a_result() -> None:
-    result: dict[str, Any] = {"a": 1.0, "rows": [{"x": 1}], "named": {"5": {"y": 2}}, "plain": {"z": 3}}
+    result: dict[str, Any] = {
+        "a": 1.0, "rows": [{"x": 1}], "named": {"5": {"y": 2}},
+        "threads_1": {"y": 4}, "plain": {"z": 3}, "threads_2": {"y": 5},
+    }  # fmt: skip
     assert [(table.name, table.rows) for table in tables(result)] == [
         ("rows", ((0, {"x": 1}),)),
         ("named", ((5.0, {"y": 2}),)),
+        ("plain", (("z", {"plain": 3}),)),
+        ("threads", ((1, {"y": 4}), (2, {"y": 5}))),
     ]
-    assert scalars(result) == {"a": 1.0, "plain z": 3}
+    assert scalars(result) == {"a": 1.0}
 
 
 def test_every_stage_is_a_function_with_the_arguments_of_a_quick_run() -> None:
@@ -329,6 +338,26 @@ def test_ldpc_decodes_a_code_that_it_is_given(tmp_path: Path) -> None:
     assert answer["frame_error_rate"] == 0
 
 
+def test_a_peer_is_given_our_code_where_there_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    @dataclass
+    class Code:
+        threshold: float
+        rows: int = 2
+        circulant: int = 4
+        row: Any = field(default_factory=lambda: np.array([0, 1]))
+        column: Any = field(default_factory=lambda: np.array([5, 7]))
+        shift: Any = field(default_factory=lambda: np.array([0, 3]))
+
+    module = types.SimpleNamespace(codes=lambda: (Code(0.02), Code(0.05, rows=3), Code(0.04, rows=9)))
+    monkeypatch.setitem(sys.modules, "noclone.distill.ldpc_codes", module)  # type: ignore[arg-type]
+    given = bench_compare.our_checks(0.03, tmp_path)
+    assert Path(given["checks"]).name == "9x4.npz", "the lowest threshold that leaves a margin"
+    with np.load(given["checks"]) as stored:
+        assert stored["row"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+        assert stored["column"].tolist() == [20, 21, 22, 23, 31, 28, 29, 30]
+    assert bench_compare.our_checks(0.2, tmp_path) == {}
+
+
 @pytest.mark.slow
 def test_sequence_sifts() -> None:
     answer = run_script("sequence", "photons_sequence.py", {"loss_db": 10, "pulses": 8000, "photons_per_pulse": 0.4})
@@ -343,3 +372,37 @@ def test_the_tables_of_headings_fit_the_stages_of_today() -> None:
     result = bench_reconciliation((0.02,), n_bits=1 << 17, repeats=1)
     for table in tables(result):
         assert set(table.figures()) <= set(FIGURES)
+
+
+def test_warmup_does_every_job(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    from noclone.cli import warmup
+    from noclone.cli.main import run_command
+
+    done: list[str] = []
+    jobs = {name: lambda name=name: done.append(name) for name in warmup.JOBS}
+    monkeypatch.setattr(warmup, "JOBS", jobs)
+    assert run_command(["warmup", "--json"]) == 0
+    out, errors = capfd.readouterr()
+    assert done == list(json.loads(out)["seconds"]) == list(jobs)
+    assert "compiling light" in errors
+
+
+@pytest.mark.slow
+def test_warmup_fills_the_cache(tmp_path: Path) -> None:
+    from noclone.cli import warmup
+
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    code = "from noclone.cli.warmup import JOBS; JOBS['amplification']()"
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    assert list(tmp_path.rglob("*.nbi"))
+    assert set(warmup.JOBS) >= {"light", "cascade", "amplification", "chain"}
+
+
+@pytest.mark.slow
+def test_a_cold_start_is_slower_than_a_cached_one() -> None:
+    from noclone.cli.bench_cold_start import bench_cold_start
+
+    figures = bench_cold_start(runs=2, stages=("light",))
+    assert 0 < figures["help_s"] < figures["light_cached_s"] < figures["light_uncached_s"]
+    assert figures["first_kernel_s"] == figures["light_cached_s"]
+    assert set(figures) <= set(FIGURES)

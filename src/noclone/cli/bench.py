@@ -21,6 +21,7 @@ from noclone.cli.terminal import Json, announce_compilation, say
 Stage = Literal["link", "reconciliation", "amplification", "chain", "kme", "cold_start"]
 INTERRUPTED = 130  # as a shell reports Ctrl-C
 SCHEMA = 2
+ALIASES = {"rounds": "round_trips", "frame_error_rate_95": "frame_error_rate_ci95"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +109,15 @@ def _measure(measured: dict[str, Any], names: list[str], *, compare: bool, quick
 
 
 def with_aliases(value: Any) -> Any:
-    """Return the data as JSON promises it: rounds are also called round_trips, and what is no number is null."""
+    """Return the data as JSON promises it.
+
+    Old names stand beside promised ones, one thread's figures are also the stage's own, and what is no number is null.
+    """
     if isinstance(value, dict):
         named = {key: with_aliases(inner) for key, inner in value.items()}
-        return named | {"round_trips": named["rounds"]} if "rounds" in named and "round_trips" not in named else named
+        first = named.get("threads_1")
+        promised = {ALIASES[key]: inner for key, inner in named.items() if key in ALIASES}
+        return promised | (first if isinstance(first, dict) else {}) | named
     if isinstance(value, list | tuple):
         return [with_aliases(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):

@@ -32,6 +32,11 @@ def plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
+def kilo(value: Any) -> str:
+    """Write it in thousands."""
+    return number(value / 1e3)
+
+
 def mega(value: Any) -> str:
     """Write it in millions."""
     return number(value / 1e6)
@@ -91,6 +96,8 @@ CASES = {
     "by_loss_db": Case("loss, dB"),
     "by_length_km": Case("fibre, km"),
     "by_threads": Case("threads", "threads"),
+    "threads": Case("threads"),
+    "mean_gap": Case("mean gap, slots"),
 }
 
 FIGURES = {
@@ -98,6 +105,8 @@ FIGURES = {
     "detections_per_s": Figure("detections", "M/s", mega),
     "events_per_s": Figure("events", "M/s", mega),
     "realtime_factor": Figure("of real time", "×"),
+    "events_per_s_one_core": Figure("events, 1 thread", "M/s", mega),
+    "events_per_s_two_cores": Figure("events, 2 threads", "M/s", mega),
     "mbps_per_core": Figure("1 thread", "Mb/s"),
     "mbps_one_thread": Figure("1 thread", "Mb/s"),
     "mbps_two_threads": Figure("2 threads", "Mb/s"),
@@ -105,6 +114,7 @@ FIGURES = {
     "leak_factor": Figure("f", "", three_decimals),
     "frame_error_rate": Figure("frames lost", "share"),
     "frame_error_rate_ci95": Figure("95 % interval", "share", interval),
+    "frame_error_rate_95": Figure("95 % interval", "share", interval),
     "ci95": Figure("95 % interval", "share", interval),
     "frames": Figure("of frames"),
     "rounds": Figure("round trips"),
@@ -114,6 +124,9 @@ FIGURES = {
     "secret_mbps": Figure("secret key", "Mb/s"),
     "sifted_bits": Figure("sifted", "bits"),
     "secret_bits": Figure("secret", "bits"),
+    "stage_ns_per_sifted_bit": Figure("time", "ns a sifted bit"),
+    "light_s": Figure("light that it stands for", "s"),
+    "secret_bps_of_light": Figure("secret key a second of light", "kb/s", kilo),
     "requests_per_s": Figure("enc_keys", "requests/s"),
     "p50_ms": Figure("answer, median", "ms"),
     "p99_ms": Figure("answer, 99th percentile", "ms"),
@@ -161,24 +174,28 @@ def figure(key: str) -> Figure:
 
 
 def tables(result: Mapping[str, Any]) -> Iterator[Table]:
-    """Yield the tables within a stage's result, in its order."""
+    """Yield the tables within a stage's result: lists of rows, dictionaries of rows, and rows named NAME_NUMBER."""
+    numbered: dict[str, list[tuple[Any, dict[str, Any]]]] = {}
     for name, value in result.items():
         case = CASES.get(name, Case(name.replace("_", " ")))
+        head, _, tail = name.rpartition("_")
         if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
             yield Table(name, case, tuple((row.get(case.key, number), flat(row)) for number, row in enumerate(value)))
         elif isinstance(value, dict) and value and all(isinstance(row, dict) for row in value.values()):
             yield Table(name, case, tuple((_as_number(label), flat(row)) for label, row in value.items()))
+        elif isinstance(value, dict) and tail.isdigit():
+            numbered.setdefault(head, []).append((int(tail), flat(value)))
+        elif isinstance(value, dict) and value:
+            yield Table(
+                name, Case(""), tuple((label.replace("_", " "), {name: worth}) for label, worth in value.items())
+            )
+    for name, found in numbered.items():
+        yield Table(name, CASES.get(name, Case(name.replace("_", " "))), tuple(found))
 
 
 def scalars(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a stage says of itself as a whole; dictionaries of plain values are taken apart."""
-    found: dict[str, Any] = {}
-    for name, value in result.items():
-        if isinstance(value, dict) and not any(isinstance(row, dict) for row in value.values()):
-            found |= {f"{name} {key}": row for key, row in value.items()}
-        elif not isinstance(value, dict | list):
-            found[name] = value
-    return found
+    """Return what a stage says of itself as a whole."""
+    return {name: value for name, value in result.items() if not isinstance(value, dict | list)}
 
 
 def flat(row: Mapping[str, Any]) -> dict[str, Any]:

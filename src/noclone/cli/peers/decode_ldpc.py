@@ -54,7 +54,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
         checks, error_rate=qber, max_iter=ITERATIONS, bp_method="product_sum", input_vector_type="syndrome"
     )
     spent_s, frames, failed = 0.0, 0, 0
-    while frames < 4 or (spent_s < seconds and frames < 200):
+    while frames < 2 or (spent_s < seconds and frames < 200):
         errors = (rng.random(n) < qber).astype(np.uint8)
         syndrome = (checks @ errors.astype(np.int64) % 2).astype(np.uint8)
         start = time.perf_counter()
