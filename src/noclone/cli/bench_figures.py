@@ -97,7 +97,7 @@ CASES = {
     "by_length_km": Case("fibre, km"),
     "by_threads": Case("threads", "threads"),
     "threads": Case("threads"),
-    "mean_gap": Case("mean gap, slots"),
+    "per_gap": Case("mean gap, slots", "mean_gap"),
 }
 
 FIGURES = {
@@ -105,8 +105,9 @@ FIGURES = {
     "detections_per_s": Figure("detections", "M/s", mega),
     "events_per_s": Figure("events", "M/s", mega),
     "realtime_factor": Figure("of real time", "×"),
-    "events_per_s_one_core": Figure("events, 1 thread", "M/s", mega),
-    "events_per_s_two_cores": Figure("events, 2 threads", "M/s", mega),
+    "events_per_s_one_thread": Figure("events, 1 thread", "M/s", mega),
+    "events_per_s_two_threads": Figure("events, 2 threads", "M/s", mega),
+    "bytes_per_event": Figure("told", "bytes an event"),
     "mbps_per_core": Figure("1 thread", "Mb/s"),
     "mbps_one_thread": Figure("1 thread", "Mb/s"),
     "mbps_two_threads": Figure("2 threads", "Mb/s"),
@@ -119,7 +120,10 @@ FIGURES = {
     "frames": Figure("of frames"),
     "rounds": Figure("round trips"),
     "round_trips": Figure("round trips"),
+    "rounds_most": Figure("at most"),
     "messages": Figure("messages"),
+    "keys_wrong": Figure("keys wrong"),
+    "iterations_per_frame": Figure("iterations", "a frame"),
     "sifted_mbps": Figure("sifted key", "Mb/s"),
     "secret_mbps": Figure("secret key", "Mb/s"),
     "sifted_bits": Figure("sifted", "bits"),
