@@ -42,7 +42,7 @@ def test_no_file_names_a_package_index() -> None:
 
 
 def test_locks_pin_every_package_by_hash() -> None:
-    for name in ("requirements.lock", "requirements-dev.lock", "requirements-uv.lock"):
+    for name in ("requirements.lock", "requirements-dev.lock", "requirements-peers.lock", "requirements-uv.lock"):
         text = (ROOT / name).read_text()
         packages = re.findall(r"^[a-z0-9][\w.\-\[\]]*==", text, re.MULTILINE | re.IGNORECASE)
         entries = re.split(r"^(?=[a-zA-Z0-9])", text, flags=re.MULTILINE)[1:]

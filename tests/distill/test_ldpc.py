@@ -280,7 +280,7 @@ def test_nobody_goes_on_after_the_end_nor_begins_twice():
 
 def claim_all_failed(alice):
     for stage in range(len(ldpc_plan.STAGES)):
-        rest = HEADER.pack(b"CQ2?", 0, 0, 1, 0) if stage + 1 == len(ldpc_plan.STAGES) else b""
+        rest = HEADER.pack(b"CQ3?", 0, 0, 1, 0) if stage + 1 == len(ldpc_plan.STAGES) else b""
         alice.answer(HEADER.pack(b"LF1?", stage, 0, 4, 0) + b"\x0f" + rest)
 
 
@@ -308,7 +308,7 @@ def lie_to_bob(bob, rng):
     for number in range(1, 10_000):
         count = bob._cascade._search.n_queries
         lies = np.packbits(rng.integers(0, 2, count, np.uint8), bitorder="little").tobytes()
-        assert bob.next(HEADER.pack(b"CA2!", 0, 0, number, count) + lies) is not None
+        assert bob.next(HEADER.pack(b"CA3!", 0, 0, number, count) + lies) is not None
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -319,7 +319,7 @@ def test_syndromes_at_random_end_in_failed_frames_and_cascade(seed):
     for stage, (before, now) in enumerate(zip((0, *words), words, strict=False)):
         report = bob.next(HEADER.pack(b"LS1!", stage, 0, 2, now - before) + rng.bytes(16 * (now - before)))
     assert report[:4] == b"LF1?"
-    assert HEADER.unpack_from(report, HEADER.size + 1)[0] == b"CQ2?"
+    assert HEADER.unpack_from(report, HEADER.size + 1)[0] == b"CQ3?"
     with pytest.raises((Aborted, ChannelError)):
         lie_to_bob(bob, rng)
 
@@ -344,7 +344,7 @@ def test_cascade_knows_nothing_of_it():
     last = run.reports[len(ldpc_plan.STAGES) - 1]
     frames = HEADER.unpack_from(last)[3]
     start = HEADER.size + (frames + 7) // 8
-    assert last[start:] == HEADER.pack(b"CQ2?", 0, 0, 1, 0)
+    assert last[start:] == HEADER.pack(b"CQ3?", 0, 0, 1, 0)
     assert isinstance(run.bob._cascade, cascade.Questioner)
 
 

@@ -73,7 +73,7 @@ def test_frames_that_do_not_decode_fall_back_to_cascade(make_pools, monkeypatch)
 
     at_alice, at_bob = converse(*sides(block, make_pools()), listen)
     magics = [m[HEADER.size : HEADER.size + 4] for _, m in told if m[0] in (Kind.QUERY, Kind.ANSWER)]
-    assert {b"LS1!", b"LF1?", b"CQ2?", b"CA2!"} == set(magics)
+    assert {b"LS1!", b"LF1?", b"CQ3?", b"CA3!"} == set(magics)
     assert at_bob.result.key.to_bytes() == at_alice.result.key.to_bytes()
     assert at_bob.result.statistics.leak_bits == at_alice.result.statistics.leak_bits
     assert at_bob.result.statistics.leak_factor > 1.3
