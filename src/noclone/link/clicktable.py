@@ -46,7 +46,7 @@ class ClickTable:
     choices: int
 
     def law(self) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint64]]:
-        """Return cells, limits, masks and dark_limits flat, for the kernels, which read a little beyond the last one."""
+        """Return cells, limits, masks and dark_limits flat, for kernels, which read a little beyond the last one."""
         dark_limits = np.append(self.dark_limits, np.zeros(16, np.uint64))
         return self.cells.ravel(), self.limits.ravel(), self.masks.ravel(), dark_limits
 

@@ -139,7 +139,7 @@ def add_clicks(  # type: ignore[no-untyped-def]
     Dark counts fall anywhere in their slot, photons near its centre. Nearly always there is one click, a photon's.
 
     Args:
-        stream: Of the second block of a proposal's words, looked up when more than one detector may click.
+        stream: Of the second block of a proposal's words, looked up when more than two detectors click.
         first, kept, hits, starts, darks: See `keep`.
         law: See `pulses.would_be_clicks`.
         words: uint64[4, BATCH]: of the kept proposals; the lower half of a word says whether there was a photon, the
@@ -148,17 +148,25 @@ def add_clicks(  # type: ignore[no-untyped-def]
     """
     _, limits, masks, dark_limits = law
     deep = False
+    latest = clicks[n - 1] if n > 0 else np.int64(-(1 << 62))
     for k in range(found):
         cell, word = hits[k], words[0, k]
         if (cell & (cell - np.uint64(1))) == 0 and (word & LOWER_HALF) >= darks[k]:
-            insert(clicks, n, starts[k] + (ticks[k] << 2))
+            click = starts[k] + (ticks[k] << 2)
+            if click >= latest:  # nearly always; a call would cost more than all the rest
+                clicks[np.uint64(n)] = click
+                latest = click
+            else:
+                insert(clicks, n, click)
             n += 1
             continue
-        if not deep:
-            nature(simd, keys, stream, kept, found, words[2:])
-            deep = True
         j = kept[k] - np.uint64(first)
         left = set_hit(draws[j], cell, rows[j], limits, masks)
+        but_one = left & (left - np.uint64(1))
+        if but_one & (but_one - np.uint64(1)) and not deep:
+            nature(simd, keys, stream, kept, found, words[2:])
+            deep = True
         slot = (starts[k] >> (TICK_BITS + 2)) << (TICK_BITS + 2)
         n = clicks_of_one(left, slot, rows[j], words, words[2:], k, dark_limits, jitter_ticks, clicks, n)
+        latest = clicks[n - 1] if n > 0 else latest
     return n

@@ -63,8 +63,9 @@ def find_cases(simd, keys, first_slot, at, choosers, words, signed, slots, rows)
         bob_batch(simd, keys[BOB], slots, bob_limit, words, bases)
     if eve_limits.shape[1] > 1:
         eve_batch(simd, keys[EVE], slots, eve_limits, codes, words, outcomes)
+    active = choices - 1
     for j in range(BATCH):
-        rows[j] = np.uint64((outcomes[j] * 16 + codes[j]) * choices + bases[j])
+        rows[j] = np.uint64((((outcomes[j] << 4) | codes[j]) << active) | bases[j])
 
 
 @njit(cache=True, nogil=True)
