@@ -84,7 +84,7 @@ def test_agrees_with_the_twin(make_devices, make_seed, ars_twin, scheme, tapped,
         n_slots,
         -1 / math.log1p(-table.p_max),
         (setting_limits(protocol), share_of_32_bits(0.7), table.choices, table.eve_limits),
-        tuple(part.ravel() for part in (table.cells, table.limits, table.masks, table.dark_limits)),
+        table.law(),
         jitter,
         clicks,
     )

@@ -13,7 +13,7 @@ from numba import njit
 
 from noclone.link.aes_simd import aes256
 
-BATCH = 256  # slots worked on together: a multiple of what the vectors take, and small enough to stay near the core
+BATCH = 512  # slots worked on together: a multiple of what the vectors take, and small enough to stay near the core
 
 
 @njit(cache=True, nogil=True)

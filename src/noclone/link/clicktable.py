@@ -45,6 +45,11 @@ class ClickTable:
     eve_limits: NDArray[np.uint64]
     choices: int
 
+    def law(self) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint64]]:
+        """Return cells, limits, masks and dark_limits flat, for kernels, which read a little beyond the last one."""
+        dark_limits = np.append(self.dark_limits, np.zeros(16, np.uint64))
+        return self.cells.ravel(), self.limits.ravel(), self.masks.ravel(), dark_limits
+
 
 def _share_of_64_bits(probability: float) -> int:
     return min(_ALL_ONES, max(0, int(probability * 2.0**64)))

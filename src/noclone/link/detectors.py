@@ -141,7 +141,7 @@ def gather(kept, n_kept, first_slot, passive, gate_low, gate_high, state, events
     place = n - 1
     if mask:  # a slot waits
         place = n
-        events[n] = event(first_slot + slot, arrival, table[mask])
+        events[n] = event(first_slot + slot, arrival, table[np.uint64(mask)])
     for i in range(n_kept):
         ticks = kept[i] >> 2
         offset = (ticks & (TICKS - 1)) - TICKS // 2
@@ -152,7 +152,7 @@ def gather(kept, n_kept, first_slot, passive, gate_low, gate_high, state, events
         place += np.int64(another)
         mask = (np.int64(0) if another else mask) | (np.int64(1) << (kept[i] & 3))
         arrival = offset >> (TICK_BITS - 8) if another else arrival
-        events[place] = event(first_slot + slot, arrival, table[mask])
+        events[place] = event(first_slot + slot, arrival, table[np.uint64(mask)])
     state[SLOT], state[MASK], state[ARRIVAL] = slot, mask, arrival
     return place if mask else n
 
@@ -190,7 +190,7 @@ def read_out(  # type: ignore[no-untyped-def]
     keys,
     clicks,
     first_slot,
-    horizon,
+    bound,
     passive,
     dead_ticks,
     gate_low,
@@ -203,14 +203,14 @@ def read_out(  # type: ignore[no-untyped-def]
     words,
     events,
 ):
-    """Play clicks and afterpulses before the horizon; return how many events were written.
+    """Play clicks and afterpulses before the bound; return how many events were written.
 
     Stops early, to be called again, when events or pending run out; state[FINISHED] says which it was.
 
     Args:
         clicks: int64, sorted, `ticks << 2 | detector`, used from state[POSITION] on.
         first_slot: Number in the block of the slot that starts at tick 0.
-        horizon: Clicks from this tick on are left for later.
+        bound: Clicks from this one on are left for later.
         gate_low, gate_high: Ticks from the slot's centre between which a click counts.
         state: int64[STATE_SIZE].
         dead_until: int64[4], in quarter ticks.
@@ -223,7 +223,7 @@ def read_out(  # type: ignore[no-untyped-def]
             simd,
             keys,
             clicks,
-            horizon << 2,
+            bound,
             dead_ticks << 2,
             inverse_afterpulse,
             lifetime_ticks,

@@ -29,20 +29,28 @@ def nature(simd, keys, stream, counters, n, words):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, nogil=True)
-def keep(draws, n, rows, cells, kept, found_cells):  # type: ignore[no-untyped-def]
+def keep(draws, at, n, rows, cells, dark_limits, first, kept, hits, starts, darks):  # type: ignore[no-untyped-def]
     """List those of the first n proposals that may make a detector click, without a branch; return how many.
 
     Args:
         draws: uint64[BATCH]: says which detectors click.
+        at: int64[BATCH], the proposals' slots.
         rows: uint64[BATCH], each proposal's case.
-        cells: See `clicktable.ClickTable`, flat.
-        kept, found_cells: uint64[BATCH], overwritten: the proposals and what is in their cells.
+        cells, dark_limits: See `clicktable.ClickTable.law`.
+        first: Number of the batch's first proposal.
+        kept, hits: uint64[BATCH], overwritten: the proposals' numbers, and what is in their cells.
+        starts: int64[BATCH], overwritten: `ticks of the slot's start << 2 | detector`, if just one detector clicks.
+        darks: uint64[BATCH], overwritten: its dark limit, then.
     """
     found = np.int64(0)
     for j in range(n):
         cell = np.uint64(cells[(rows[j] << np.uint64(CELL_BITS)) | (draws[j] >> np.uint64(64 - CELL_BITS))])
-        kept[found] = np.uint64(j)
-        found_cells[found] = cell
+        place = np.uint64(found)
+        kept[place] = np.uint64(first + j)
+        hits[place] = cell
+        d = (cell >> np.uint64(1)) - (cell >> np.uint64(3))  # of a set of one; anything up to 12 otherwise
+        starts[place] = (at[j] << (TICK_BITS + 2)) + np.int64(d)
+        darks[place] = dark_limits[(rows[j] << np.uint64(2)) + d]
         found += np.int64(cell != 0)
     return found
 
@@ -57,7 +65,7 @@ def arrivals(simd, words, n, jitter_ticks, tails, ticks):  # type: ignore[no-unt
         ticks: int64[2, BATCH]: the first row is the result, the second for work.
     """
     if jitter_ticks == 0.0:
-        for k in range(n):
+        for k in range(BATCH):
             ticks[0, k] = TICKS // 2
         return
     central_ticks(simd, words.ctypes.data, jitter_ticks, ticks[0].ctypes.data, BATCH)
@@ -124,37 +132,41 @@ def clicks_of_one(left, slot, row, words, deep_words, k, dark_limits, jitter_tic
 
 @njit(cache=True, nogil=True)
 def add_clicks(  # type: ignore[no-untyped-def]
-    simd, keys, stream, draws, found, rows, kept, hits, law, at, counters, words, ticks, jitter_ticks, clicks, n
+    simd, keys, stream, draws, found, rows, first, kept, hits, starts, darks, law, words, ticks, jitter_ticks, clicks, n
 ):
     """Insert the clicks of the proposals that `keep` found; return how many there are in all then.
 
     Dark counts fall anywhere in their slot, photons near its centre. Nearly always there is one click, a photon's.
 
     Args:
-        stream: Of the second block of a proposal's words, looked up when more than two detectors may click.
-        hits: uint64[BATCH]: what `keep` found in the cells.
-        law: cells, limits, masks, dark_limits of `clicktable.ClickTable`, flat.
-        at: int64[BATCH], the proposals' slots.
+        stream: Of the second block of a proposal's words, looked up when more than two detectors click.
+        first, kept, hits, starts, darks: See `keep`.
+        law: See `pulses.would_be_clicks`.
         words: uint64[4, BATCH]: of the kept proposals; the lower half of a word says whether there was a photon, the
             upper one where the click falls. The last two rows are for work.
         ticks: int64[BATCH]: where a photon falls by words[0].
     """
     _, limits, masks, dark_limits = law
     deep = False
+    latest = clicks[n - 1] if n > 0 else np.int64(-(1 << 62))
     for k in range(found):
-        j = kept[k]
-        slot, row, cell = at[j] << (TICK_BITS + 2), rows[j], hits[k]
-        if cell & (cell - np.uint64(1)):
-            if not deep:
-                nature(simd, keys, stream, counters, found, words[2:])
-                deep = True
-            left = set_hit(draws[j], cell, row, limits, masks)
-            n = clicks_of_one(left, slot, row, words, words[2:], k, dark_limits, jitter_ticks, clicks, n)
+        cell, word = hits[k], words[0, k]
+        if (cell & (cell - np.uint64(1))) == 0 and (word & LOWER_HALF) >= darks[k]:
+            click = starts[k] + (ticks[k] << 2)
+            if click >= latest:  # nearly always; a call would cost more than all the rest
+                clicks[np.uint64(n)] = click
+                latest = click
+            else:
+                insert(clicks, n, click)
+            n += 1
             continue
-        d = (cell >> np.uint64(1)) - (cell >> np.uint64(3))
-        word, tick = words[0, k], ticks[k]
-        if word & LOWER_HALF < dark_limits[(row << np.uint64(2)) | d]:
-            tick = np.int64(word >> np.uint64(64 - TICK_BITS))
-        insert(clicks, n, slot + (tick << 2) + np.int64(d))
-        n += 1
+        j = kept[k] - np.uint64(first)
+        left = set_hit(draws[j], cell, rows[j], limits, masks)
+        but_one = left & (left - np.uint64(1))
+        if but_one & (but_one - np.uint64(1)) and not deep:
+            nature(simd, keys, stream, kept, found, words[2:])
+            deep = True
+        slot = (starts[k] >> (TICK_BITS + 2)) << (TICK_BITS + 2)
+        n = clicks_of_one(left, slot, rows[j], words, words[2:], k, dark_limits, jitter_ticks, clicks, n)
+        latest = clicks[n - 1] if n > 0 else latest
     return n

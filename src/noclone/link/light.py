@@ -58,10 +58,16 @@ class _Pulses:
         protocol = devices.source.protocol
         bob_limit = share_of_32_bits(protocol.p_key_bob)
         self._choosers = (setting_limits(protocol), bob_limit, table.choices, table.eve_limits)
-        self._law = tuple(t.ravel() for t in (table.cells, table.limits, table.masks, table.dark_limits))
+        self._law = table.law()
         self._jitter_ticks = devices.jitter_periods * TICKS
         self._segment_slots = segment_slots
         self._detectors = devices.receiver.detectors
+        self._spare: deque[I64] = deque()
+
+    def take_back(self, clicks: I64) -> None:
+        """Use the memory of clicks again: fresh pages would cost as much as some steps of the work."""
+        if clicks.base is not None:
+            self._spare.append(clicks.base)
 
     def clicks(self, segment: int, n_slots: int) -> I64:
         """Return the would-be clicks of one segment."""
@@ -73,7 +79,7 @@ class _Pulses:
             self._detectors * int(1.2 * expected + 8 * math.sqrt(expected)) + 2 * MOST
         )  # untouched pages cost nothing
         while True:
-            out = np.empty(room, np.int64)
+            out = self._spare.popleft() if self._spare else np.empty(room, np.int64)
             n = would_be_clicks(
                 AES,
                 self._keys,
@@ -88,7 +94,8 @@ class _Pulses:
             )
             if n >= 0:
                 return out[:n]
-            room *= 2
+            room = 2 * len(out)
+            self._spare.clear()
 
 
 def _in_order(pulses: _Pulses, lengths: _Lengths, threads: int) -> Iterator[I64]:
@@ -176,6 +183,7 @@ def transmit_chunks(
     for segment, clicks in enumerate(_in_order(pulses, lengths, threads)):
         first = segment * length
         events = readout.segment(clicks, first, min(length, n_slots - first), last=segment == len(lengths) - 1)
+        pulses.take_back(clicks)
         if len(events):
             yield events
 

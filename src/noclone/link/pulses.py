@@ -36,11 +36,12 @@ def proposals(simd, keys, stream, first, inverse_rate, last, n_slots, counters, 
         counters[j] = np.uint64(first + j)
     nature(simd, keys, stream, counters, BATCH, words)
     gaps(simd, words[0].ctypes.data, inverse_rate, at.ctypes.data, BATCH)
-    inside = np.int64(0)
     for j in range(BATCH):
         last += at[j]
         at[j] = last
-        inside += np.int64(last < n_slots)
+    inside = BATCH
+    while inside > 0 and at[inside - 1] >= n_slots:
+        inside -= 1
     return last, inside
 
 
@@ -62,8 +63,9 @@ def find_cases(simd, keys, first_slot, at, choosers, words, signed, slots, rows)
         bob_batch(simd, keys[BOB], slots, bob_limit, words, bases)
     if eve_limits.shape[1] > 1:
         eve_batch(simd, keys[EVE], slots, eve_limits, codes, words, outcomes)
+    active = choices - 1
     for j in range(BATCH):
-        rows[j] = np.uint64((outcomes[j] * 16 + codes[j]) * choices + bases[j])
+        rows[j] = np.uint64((((outcomes[j] << 4) | codes[j]) << active) | bases[j])
 
 
 @njit(cache=True, nogil=True)
@@ -81,16 +83,16 @@ def would_be_clicks(  # type: ignore[no-untyped-def]
         inverse_rate: -1 / ln(1 - p_max).
         choosers: The limits of Alice's settings and of Bob's basis, Bob's settings per slot, the limits of Eve's
             outcomes: see `choices`.
-        law: cells, limits, masks, dark_limits of `clicktable.ClickTable`, flat.
+        law: See `clicktable.ClickTable.law`.
         jitter_ticks: Standard deviation of a photon's arrival.
         clicks: int64, overwritten: `ticks since the segment's start << 2 | detector`.
     """
     words, draws = np.empty((2, BATCH), np.uint64), np.empty((2, BATCH), np.uint64)
     places = np.empty((4, BATCH), np.uint64)
-    unsigned, signed = np.zeros((6, BATCH), np.uint64), np.zeros((3, BATCH), np.int64)
+    unsigned, signed = np.zeros((7, BATCH), np.uint64), np.zeros((3, BATCH), np.int64)
     counters, slots, rows = unsigned[0], unsigned[1], unsigned[2]
-    kept, hits, tails = unsigned[3], unsigned[4], unsigned[5]
-    at, ticks = np.empty(BATCH, np.int64), np.empty((2, BATCH), np.int64)
+    kept, hits, tails, darks = unsigned[3], unsigned[4], unsigned[5], unsigned[6]
+    at, starts, ticks = np.empty(BATCH, np.int64), np.empty(BATCH, np.int64), np.empty((2, BATCH), np.int64)
     stream = np.uint64(segment << 2)  # and the next one and the one after it, for where in their slots the clicks fall
     n, first, last = 0, 0, np.int64(-1)
     while last < n_slots:
@@ -98,10 +100,8 @@ def would_be_clicks(  # type: ignore[no-untyped-def]
             return -1
         last, inside = proposals(simd, keys[NATURE], stream, first, inverse_rate, last, n_slots, counters, draws, at)
         find_cases(simd, keys, first_slot, at, choosers, words, signed, slots, rows)
-        found = keep(draws[1], inside, rows, law[0], kept, hits)
-        for k in range(found):
-            counters[k] = np.uint64(first) + kept[k]
-        nature(simd, keys[NATURE], stream + np.uint64(1), counters, found, places)
+        found = keep(draws[1], at, inside, rows, law[0], law[3], first, kept, hits, starts, darks)
+        nature(simd, keys[NATURE], stream + np.uint64(1), kept, found, places)
         arrivals(simd, places[0], found, jitter_ticks, tails, ticks)
         n = add_clicks(
             simd,
@@ -110,11 +110,12 @@ def would_be_clicks(  # type: ignore[no-untyped-def]
             draws[1],
             found,
             rows,
+            first,
             kept,
             hits,
+            starts,
+            darks,
             law,
-            at,
-            counters,
             places,
             ticks[0],
             jitter_ticks,

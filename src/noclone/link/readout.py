@@ -7,7 +7,6 @@ remembers is carried from segment to segment, so the cuts leave no trace.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from noclone.link.aes import aes256_keys
@@ -29,22 +28,11 @@ from noclone.link.detectors import (
     read_out,
     squash,
 )
-from noclone.link.hits import JITTER_SIGMAS, insert
+from noclone.link.hits import JITTER_SIGMAS
 from noclone.link.sampling import TICK_BITS, TICKS
 
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
-
-
-@njit(cache=True, nogil=True)
-def merge(early, late):  # type: ignore[no-untyped-def]
-    """Return both arrays of clicks as one, sorted; they overlap little."""
-    out = np.empty(len(early) + len(late), np.int64)
-    for i in range(len(early)):  # assigning a slice would compile string formatting for its error: three seconds
-        out[i] = early[i]
-    for i in range(len(late)):
-        insert(out, len(early) + i, late[i])
-    return out
 
 
 class Readout:
@@ -88,13 +76,28 @@ class Readout:
 
     def segment(self, clicks: I64, first_slot: int, n_slots: int, *, last: bool) -> U64:
         """Return the events that are certain after this segment."""
-        if len(self._carried) or self._overlap:
-            clicks = merge(self._carried, clicks)
-        end = n_slots << TICK_BITS
-        horizon = end if last else end - self._overlap
         if first_slot == 0:  # clicks before the block's first slot are outside of it
             clicks = clicks[np.searchsorted(clicks, 0) :]
+        end = n_slots << TICK_BITS
+        bound = (end if last else end - self._overlap) << 2
         parts: list[U64] = []
+        carried = self._carried
+        if len(carried):  # from before the cut, among this segment's first few
+            latest = int(carried[-1])
+            among = int(np.searchsorted(clicks, latest, side="right"))
+            early = np.sort(np.concatenate([carried, clicks[:among]]))
+            clicks = clicks[among:]
+            carried = self._play(early, first_slot, min(bound, latest + 1), parts)
+        self._carried = np.concatenate([carried, self._play(clicks, first_slot, bound, parts)]) - (end << 2)
+        if last and self._state[MASK]:
+            parts.append(self._last_event(first_slot))
+        self._dead_until = np.maximum(self._dead_until - (end << 2), -NEVER)
+        self._state[SLOT] -= n_slots
+        self._pending[: self._state[PENDING]] -= end << 2
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _play(self, clicks: I64, first_slot: int, bound: int, parts: list[U64]) -> I64:
+        """Add the events of clicks and afterpulses before the bound to parts; return the clicks that are left."""
         self._state[POSITION] = 0
         while True:
             events = np.empty(len(clicks) - int(self._state[POSITION]) + KEPT + 64, np.uint64)
@@ -103,7 +106,7 @@ class Readout:
                 self._keys,
                 clicks,
                 first_slot,
-                horizon,
+                bound,
                 self._passive,
                 self._dead_ticks,
                 -self._gate_high,
@@ -118,16 +121,9 @@ class Readout:
             )
             parts.append(self._with_bases(events, n))
             if self._state[FINISHED]:
-                break
+                return clicks[self._state[POSITION] :]
             if self._state[PENDING] == len(self._pending):
                 self._pending = np.concatenate([self._pending, np.zeros_like(self._pending)])
-        if last and self._state[MASK]:
-            parts.append(self._last_event(first_slot))
-        self._carried = clicks[self._state[POSITION] :] - (end << 2)
-        self._dead_until = np.maximum(self._dead_until - (end << 2), -NEVER)
-        self._state[SLOT] -= n_slots
-        self._pending[: self._state[PENDING]] -= end << 2
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _last_event(self, first_slot: int) -> U64:
         slot, mask, arrival = (int(self._state[i]) for i in (SLOT, MASK, ARRIVAL))
