@@ -13,6 +13,7 @@ from numba import njit
 from noclone.distill import bit_kernels
 from noclone.distill.bit_kernels import (
     bytes_of_planes,
+    bytes_of_words,
     gather,
     plane_of_bytes,
     spread,
@@ -40,8 +41,13 @@ def plane(row, bit):
 
 
 @njit
-def transposed(eight, out):
-    bytes_of_planes(eight.ctypes.data, out.ctypes.data)
+def transposed(eight, count, out):
+    bytes_of_planes(eight.ctypes.data, count, out.ctypes.data)
+
+
+@njit
+def shortened(row, shift, out):
+    bytes_of_words(row.ctypes.data, shift, out.ctypes.data)
 
 
 def places(mask):
@@ -70,8 +76,17 @@ def test_a_plane_is_one_bit_of_each_byte():
 def test_bytes_of_planes_transposes():
     eight = np.random.default_rng(2).integers(0, ALL, 8, np.uint64, endpoint=True)
     out = np.zeros(64, np.uint8)
-    transposed(eight, out)
-    assert out.tolist() == [sum((int(eight[k]) >> i & 1) << k for k in range(8)) for i in range(64)]
+    for count in range(1, 9):
+        transposed(eight, count, out)
+        assert out.tolist() == [sum((int(eight[k]) >> i & 1) << k for k in range(count)) for i in range(64)]
+
+
+def test_bytes_of_words_are_cut_out_of_them():
+    row = np.random.default_rng(3).integers(0, ALL, 64, np.uint64, endpoint=True)
+    out = np.zeros(64, np.uint8)
+    for shift in (0, 3, 16, 56):
+        shortened(row, shift, out)
+        assert out.tolist() == [int(word) >> shift & 255 for word in row]
 
 
 def test_the_portable_variant_can_be_forced():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from noclone.distill.gaps import GROUP, WIDTH_MAX, read_slots, write_events
 
+ONES = (1 << 64) - 1
 widths_of_gaps = st.lists(
     st.integers(0, 40).flatmap(lambda width: st.integers(0, (1 << width) - 1)), min_size=1, max_size=200
 )
@@ -38,7 +39,9 @@ def written(slots, previous=-1, flags=None):
 def read(widths, planes, count, previous=-1, n_slots=1 << 48):
     slots = np.empty(count, np.uint64)
     widths = np.frombuffer(bytes(widths), np.uint8)
-    sound = read_slots(widths, np.array(planes, np.uint64), np.int64(previous), np.int64(n_slots), slots)
+    sound = read_slots(
+        widths, np.array([*planes, *[ONES] * 8], np.uint64), np.int64(previous), np.int64(n_slots), slots
+    )
     return slots.tolist() if sound else None
 
 

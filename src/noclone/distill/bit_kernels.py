@@ -152,14 +152,34 @@ _SWAPS = ((7, 0x00AA00AA00AA00AA), (14, 0x0000CCCC0000CCCC), (28, 0x00000000F0F0
 
 
 @_emitted
-def bytes_of_planes(typingctx, planes, out):  # type: ignore[no-untyped-def]
-    """Write 64 bytes to `out`: bit k of byte i is bit i of word k of the eight words at `planes`.
+def bytes_of_words(typingctx, words, shift, out):  # type: ignore[no-untyped-def]
+    """Write 64 bytes to `out`: the lowest of each of the 64 words at `words`, after a shift to the right."""
 
-    Eight 8 x 8 bit matrices are transposed side by side (Warren 2013, section 7-3).
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        many = ir.VectorType(_I64, 64)
+        loaded = builder.load(builder.inttoptr(args[0], many.as_pointer()), align=1)
+        one = builder.insert_element(ir.Constant(many, ir.Undefined), args[1], _I32(0))
+        shifts = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_I32, 64), [0] * 64))
+        small = builder.trunc(builder.lshr(loaded, shifts), _BYTES)
+        builder.store(small, builder.inttoptr(args[2], _BYTES.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), generate
+
+
+@_emitted
+def bytes_of_planes(typingctx, planes, count, out):  # type: ignore[no-untyped-def]
+    """Write 64 bytes to `out`: bit k of byte i is bit i of word k at `planes`, for the first `count` of eight words.
+
+    All eight are read. Eight 8 x 8 bit matrices are transposed side by side (Warren 2013, section 7-3).
     """
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        loaded = builder.load(builder.inttoptr(args[0], _BYTES.as_pointer()), align=1)
+        loaded = builder.load(builder.inttoptr(args[0], _EIGHT.as_pointer()), align=1)
+        one = builder.insert_element(ir.Constant(_EIGHT, ir.Undefined), args[1], _I32(0))
+        counts = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_I32, 8), [0] * 8))
+        counted = builder.icmp_unsigned("<", ir.Constant(_EIGHT, list(range(8))), counts)
+        loaded = builder.bitcast(builder.select(counted, loaded, ir.Constant(_EIGHT, [0] * 8)), _BYTES)
         order = [8 * (i % 8) + i // 8 for i in range(64)]
         turned = builder.shuffle_vector(loaded, loaded, ir.Constant(ir.VectorType(_I32, 64), order))
         x = builder.bitcast(turned, _EIGHT)
@@ -167,7 +187,7 @@ def bytes_of_planes(typingctx, planes, out):  # type: ignore[no-untyped-def]
             left = ir.Constant(_EIGHT, [shift] * 8)
             moving = builder.and_(builder.xor(x, builder.lshr(x, left)), ir.Constant(_EIGHT, [mask] * 8))
             x = builder.xor(x, builder.xor(moving, builder.shl(moving, left)))
-        builder.store(x, builder.inttoptr(args[1], _EIGHT.as_pointer()), align=1)
+        builder.store(x, builder.inttoptr(args[2], _EIGHT.as_pointer()), align=1)
         return context.get_dummy_value()
 
-    return types.void(types.intp, types.intp), generate
+    return types.void(types.intp, types.intp, types.intp), generate

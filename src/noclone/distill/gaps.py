@@ -14,10 +14,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from noclone.distill.bit_kernels import bytes_of_planes, plane_of_bytes
+from noclone.distill.bit_kernels import bytes_of_planes, bytes_of_words, plane_of_bytes
 from noclone.records import Detections
 
 GROUP = 64
+PLANES_BEHIND = 8  # that may be read, for planes are read eight at a time
 WIDTH_MAX = 48  # slots are numbers below 2^48
 SLOT_SHIFT = np.uint64(Detections.SLOT_SHIFT)
 
@@ -47,15 +48,14 @@ def write_events(events, previous, widths, planes, bases, values):  # type: igno
         if every >> np.uint64(WIDTH_MAX):
             return np.int64(-1)
         start = used
-        low = np.uint64(0)
+        low = np.int64(0)
         while every:
-            for i in range(GROUP):
-                small[i] = np.uint8(gaps[i] >> low)
+            bytes_of_words(gaps.ctypes.data, low, small_at)
             for bit in range(8):
                 planes[used] = plane_of_bytes(small_at, bit)
                 used += np.int64(every != 0)
                 every >>= np.uint64(1)
-            low += np.uint64(8)
+            low += np.int64(8)
         widths[group] = used - start
     return used
 
@@ -66,8 +66,11 @@ def _gaps(events, first, count, previous, gaps, flags):  # type: ignore[no-untyp
     one = np.uint64(1)
     for i in range(count, np.uint64(GROUP)):
         gaps[i] = flags[i] = 0
-    for i in range(count):  # unsigned, so that nothing asks whether an index counts from the end
-        flags[i] = np.uint8(events[first + i])
+    if count == GROUP:
+        bytes_of_words(events.ctypes.data + np.int64(8 * first), 0, flags.ctypes.data)
+    else:
+        for i in range(count):  # unsigned, so that nothing asks whether an index counts from the end
+            flags[i] = np.uint8(events[first + i])
     every = gaps[0] = (events[first] >> SLOT_SHIFT) - previous - one
     for i in range(one, count):
         gap = (events[first + i] >> SLOT_SHIFT) - (events[first + i - one] >> SLOT_SHIFT) - one
@@ -81,29 +84,30 @@ def read_slots(widths, planes, previous, n_slots, slots):  # type: ignore[no-unt
     """Read one slot for each element of `slots`.
 
     Args:
+        planes: With `PLANES_BEHIND` words behind them, which mean nothing.
         previous: The slot before the first, -1 if there is none.
         n_slots: Every slot must be smaller.
 
     Returns:
         Whether the planes are all used and say, in the one way in which it may be said, slots that exist.
     """
-    few, small = np.zeros(8, np.uint64), np.zeros((WIDTH_MAX // 8, GROUP), np.uint8)
+    small = np.zeros((WIDTH_MAX // 8, GROUP), np.uint8)
     slot = np.int64(previous)
+    n_planes = np.int64(len(planes) - PLANES_BEHIND)
     used = np.int64(0)
     for group in range(len(widths)):
         width, first = np.int64(widths[group]), np.uint64(GROUP * group)
         count = min(np.uint64(GROUP), np.uint64(len(slots)) - first)
-        if width > WIDTH_MAX or used + width > len(planes) or not _sound(planes, used, width, np.int64(count)):
+        if width > WIDTH_MAX or used + width > n_planes or not _sound(planes, used, width, np.int64(count)):
             return False
         for row in range((width + 7) // 8):
-            for k in range(8):
-                few[k] = planes[used + 8 * row + k] if 8 * row + k < width else np.uint64(0)
-            bytes_of_planes(few.ctypes.data, small.ctypes.data + GROUP * row)
+            start = used + 8 * row
+            bytes_of_planes(planes.ctypes.data + 8 * start, min(8, width - 8 * row), small.ctypes.data + GROUP * row)
         slot = _slots(small, width, slot, slots, first, count)
         used += width
         if slot >= n_slots:  # none before it is larger, and 64 gaps of 48 bits overflow nothing
             return False
-    return used == len(planes)
+    return used == n_planes
 
 
 @njit(cache=True, nogil=True)

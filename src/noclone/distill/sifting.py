@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from noclone.bits import Words, count_ones, word_count
 from noclone.distill.bit_kernels import BITS, gather, ones, plane_of_bytes, spread
-from noclone.distill.gaps import GROUP, WIDTH_MAX, read_slots, write_events
+from noclone.distill.gaps import GROUP, PLANES_BEHIND, WIDTH_MAX, read_slots, write_events
 from noclone.errors import Aborted, InputError
 from noclone.records import U8, U64, Basis
 
@@ -160,8 +160,8 @@ class Announcement:
         if end < start or (end - start) % 8:
             raise _misbehaved("an announcement of detections is truncated")
         raw = np.frombuffer(data, np.uint8)
-        planes = np.empty((end - start) // 8, np.uint64)
-        planes.view(np.uint8)[:] = raw[start:end]
+        planes = np.empty((end - start) // 8 + PLANES_BEHIND, np.uint64)
+        planes.view(np.uint8)[: end - start] = raw[start:end]
         slots = np.empty(count, np.uint64) if room is None else room[:count]
         if not read_slots(raw[COUNT.size : start], planes, np.int64(previous), np.int64(n_slots), slots):
             raise _misbehaved("an announcement names slots that were never sent, or not in the one way to name them")
