@@ -32,10 +32,6 @@ COST4, COST6, COST8 = 1e4, 1.0, 0.05
 POOL = 4  # rows with the fewest edges that compete for an edge
 SWEEPS = 4
 ITERATIONS = 44  # frames that decode do so in 25 to 40; more would only lengthen the failures
-# What density evolution cannot see is what is left at the end: messages saturate, and small structures oscillate. With
-# factors above 0.85 whole frames then break up, and all the sooner the larger the messages are. Found by trial.
-ALPHA_MAX = 0.84
-PRIORS = ((0.10, 16), (0.19, 14), (0.36, 10), (0.45, 8), (1.0, 6))  # up to which share of checks, which channel value
 
 
 class Walks:
@@ -135,12 +131,11 @@ def entry(found):
         for c, column in enumerate(columns)
     ]
     # A layered schedule gets as far in one iteration as a flooding one in two.
-    flooding = [round(256 * min(alpha, ALPHA_MAX)) for alpha in found["schedule"]]
+    flooding = [round(256 * alpha) for alpha in found["schedule"]]
     schedule = [flooding[min(2 * i + 1, len(flooding) - 1)] for i in range(ITERATIONS)]
     print(f"{rows}/{n_columns}: {sum(degrees)} edges, rows of {widest} at most, {fours} cycles of length 4")
     return {
         "rows": rows, "circulant": 65_536 // n_columns, "threshold": found["threshold"],
-        "prior": next(prior for share, prior in PRIORS if rows / n_columns <= share),
         "degrees": found["degrees"], "schedule": schedule, "columns": flat,
     }  # fmt: skip
 

@@ -40,14 +40,12 @@ class Code:
         rows: Base rows: the syndrome has `circulant` bits for each at least, and twice as many at most.
         circulant: Size of the circulants.
         threshold: Error rate that an endless code with these degrees would correct, by density evolution.
-        prior: Belief in each position at the beginning.
         schedule: Normalisation of each iteration, in 256ths.
     """
 
     rows: int
     circulant: int
     threshold: float
-    prior: int
     row: I64
     column: I64
     shift: I64
@@ -63,6 +61,11 @@ class Code:
     def whole_words(self) -> int:
         """Length of the syndrome in words of 64 bits with no check split; so many more can be split."""
         return self.rows * self.chunks
+
+    @property
+    def prior(self) -> int:
+        """Return the belief in each position at the beginning, a tuned scale: levels must not saturate too soon."""
+        return 16 if 4 * self.rows * self.circulant < FRAME_BITS else 12
 
     @property
     def stride(self) -> int:
@@ -104,7 +107,6 @@ def make_code(entry: dict[str, Any]) -> Code:
         rows=entry["rows"],
         circulant=entry["circulant"],
         threshold=entry["threshold"],
-        prior=entry["prior"],
         row=table[:, 0],
         half=table[:, 1],
         column=table[:, 2],

@@ -9,8 +9,10 @@ AVX-512, two under AVX2, four under NEON. It reads 64 neighbouring levels for ea
 so a column's first levels are kept again behind its last ones, and what is written near either end is written twice.
 
 The magnitude passed on is (alpha * least + 128) >> 8, where alpha changes from one iteration to the next: it makes
-up for what min-sum overestimates, which is most at first (study/ldpc_evolution.py). All messages scale with the prior
-belief, so this is a constant, whatever the error rate is; the rate only chooses the code.
+up for what min-sum overestimates, which is most at first (study/ldpc_evolution.py). It is cut at LARGEST: a level that
+has saturated forgets part of what it was told, and when later a large message is taken away from it, it would be left
+weak or wrong; then whole frames break up that had all but decoded. All messages scale with the prior belief, so this
+need not follow the error rate, which only chooses the code.
 """
 
 # Numba reads the arguments' names of an intrinsic, used or not.
@@ -34,6 +36,7 @@ TOKEN: tuple[int, ...] = (
 
 LANES = 64
 BORDER = 64  # bytes before a column's first level; twice as many stand behind its last
+LARGEST = 48  # message
 KNOWN = 127  # belief in a position that is no part of the key: a zero at both ends
 
 _I8, _I16, _I32, _I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
@@ -89,7 +92,7 @@ def _each(b: ir.IRBuilder, first: Any, end: Any, carried: list[Any]) -> Iterator
 
 def _scaled(b: ir.IRBuilder, magnitude: Any, alpha: Any) -> Any:
     wide = b.add(b.mul(b.zext(magnitude, _SHORTS), alpha), _all(_SHORTS, 128))
-    return b.trunc(b.lshr(wide, _all(_SHORTS, 8)), _BYTES)
+    return _call(b, "umin", b.trunc(b.lshr(wide, _all(_SHORTS, 8)), _BYTES), _all(_BYTES, LARGEST))
 
 
 def _spread(b: ir.IRBuilder, value: Any, vector: Any) -> Any:
