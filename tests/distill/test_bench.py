@@ -3,16 +3,35 @@
 import pytest
 
 from noclone.distill.bench import bench_amplification, bench_authentication, bench_reconciliation, binary_entropy
+from noclone.distill.cascade_bench import interval_95
 
 
 def test_reconciliation_figures():
-    figures = bench_reconciliation((0.02, 0.05), n_bits=200_000, repeats=1)
+    figures = bench_reconciliation(
+        (0.02, 0.05), n_bits=200_000, repeats=1, round_trips_s=(0.002,), delayed_bits=100_000
+    )
     assert [row["qber"] for row in figures["per_qber"]] == [0.02, 0.05]
     for row in figures["per_qber"]:
         assert row["mbps_per_core"] > 0
         assert 1.0 < row["efficiency_f"] < 1.2
         assert row["frame_error_rate"] == 0
         assert row["frames"] == 4
+        # Of 4 frames none failed: the rate is below the root of (1 - p)^4 = 0.025.
+        assert row["frame_error_rate_95"] == (0.0, pytest.approx(1 - 0.025**0.25))
+        assert row["mbps_two_threads"] > 0
+    (delayed,) = figures["delayed"]
+    assert delayed["equal"]
+    assert delayed["rounds"] > 10
+    assert delayed["mbps"] < 0.1 / (0.002 * delayed["rounds"])  # no round was faster than the line
+
+
+@pytest.mark.parametrize(
+    ("bad", "total", "lower", "upper"),
+    [(1, 10, 0.00253, 0.44502), (5, 10, 0.18709, 0.81291), (10, 10, 0.69150, 1.0), (3, 1000, 0.000619, 0.008742)],
+)
+def test_confidence_intervals(bad, total, lower, upper):
+    """Quantiles of the beta distribution, as SciPy 1.15 gives them."""
+    assert interval_95(bad, total) == (pytest.approx(lower, rel=2e-3), pytest.approx(upper, rel=2e-3))
 
 
 def test_amplification_figures():
