@@ -1,9 +1,11 @@
 """The figures have the promised keys, and are what they say."""
 
+import numpy as np
 import pytest
 
+from noclone.bits import count_ones, unpack
 from noclone.distill.bench import bench_amplification, bench_authentication, bench_reconciliation, binary_entropy
-from noclone.distill.cascade_bench import interval_95
+from noclone.distill.cascade_bench import interval_95, random_errors
 
 
 def test_reconciliation_figures():
@@ -53,3 +55,15 @@ def test_authentication_is_not_seen_in_a_profile():
 @pytest.mark.parametrize(("p", "bits"), [(0.0, 0.0), (1.0, 0.0), (0.5, 1.0), (0.11, 0.49991595816452)])
 def test_binary_entropy(p, bits):
     assert binary_entropy(p) == pytest.approx(bits, abs=1e-12)
+
+
+@pytest.mark.parametrize(("n_bits", "qber"), [(1000, 0.0), (100_000, 0.03), (3_000_001, 0.08), (640, 1.0)])
+def test_errors_come_at_their_rate_and_everywhere(n_bits, qber):
+    errors = random_errors(np.random.default_rng(3), n_bits, qber)
+    assert len(errors) == -(-n_bits // 64)
+    for part in (errors, errors[: len(errors) // 2]):
+        n = min(64 * len(part), n_bits)
+        assert abs(count_ones(part) - n * qber) <= 5 * (n * qber * (1 - qber)) ** 0.5
+    bits = unpack(errors, n_bits)
+    pairs = int((bits[1:] & bits[:-1]).sum())  # neighbours are independent
+    assert abs(pairs - n_bits * qber**2) <= 6 * (n_bits * qber**2) ** 0.5 + 1

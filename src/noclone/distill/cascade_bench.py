@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from noclone.bits import Words, count_ones, pack, word_count
+from noclone.bits import Words, count_ones, word_count
 from noclone.distill import cascade
 
-CHUNK_BITS = 1 << 22
+CHUNK_ERRORS = 1 << 17
 
 
 def binary_entropy(p: float) -> float:
@@ -34,11 +34,16 @@ def random_words(generator: np.random.Generator, n_bits: int) -> Words:
 
 
 def random_errors(generator: np.random.Generator, n_bits: int, qber: float) -> Words:
-    """Return n bits, packed, each of them set with probability `qber`."""
-    chunks = range(0, n_bits, CHUNK_BITS)
-    return np.concatenate(
-        [pack((generator.random(min(CHUNK_BITS, n_bits - at)) < qber).astype(np.uint8)) for at in chunks]
-    )
+    """Return n bits, packed, each of them set with probability `qber`: their gaps are geometric."""
+    errors = np.zeros(word_count(n_bits), np.uint64)
+    at = -1
+    while at < n_bits and qber:
+        gaps = generator.geometric(qber, CHUNK_ERRORS)
+        places = at + np.cumsum(gaps)
+        at = int(places[-1])
+        here = places[places < n_bits]
+        np.bitwise_or.at(errors, here >> 6, np.uint64(1) << (here & 63).astype(np.uint64))
+    return errors
 
 
 def interval_95(bad: int, total: int) -> tuple[float, float]:

@@ -180,7 +180,8 @@ def pack_rows(tiles, lanes, rows):  # type: ignore[no-untyped-def]
     """Turn one batch's tiles into words of single frames: rows[lane, tile]."""
     tile = np.empty(64, np.uint64)
     for w in range(len(tiles)):
-        tile[:] = tiles[w]
+        for i in range(64):
+            tile[i] = tiles[w, i]
         transpose64(tile)
         for lane in range(lanes):
             rows[lane, w] = tile[lane]
