@@ -18,7 +18,7 @@ from noclone.kms.pools import LEFT, provenance_of
 from noclone.kms.reservations import NEW_KEYS, Pool, key_row, known_keys, remove
 from noclone.kms.sealing import Sealer
 from noclone.kms.tables import atom, block
-from noclone.records import BlockProvenance
+from noclone.records import Provenance
 
 EXPIRY_MARGIN_S = 5.0  # a master takes no key that the other end, whose clock may be ahead, is about to erase
 
@@ -63,7 +63,7 @@ class _Taken:
     block: int
     position: int
     value: bytes
-    provenance: BlockProvenance
+    provenance: Provenance
 
 
 def claim(

@@ -16,7 +16,8 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from noclone.kms.keys import direction_of
 from noclone.kms.tables import atom, block, key
-from noclone.records import BlockProvenance
+from noclone.records import Provenance
+from noclone.relayed import provenance_from_json
 
 LEFT = (block.c.left_0, block.c.left_1)
 SEEN = (block.c.seen_0, block.c.seen_1)
@@ -52,7 +53,7 @@ class Arrival:
     """A block at the door."""
 
     peer: str
-    provenance: BlockProvenance
+    provenance: Provenance
     salt: bytes
     created_s: float
     expires_s: float
@@ -79,9 +80,9 @@ class Account:
 
 
 @lru_cache(maxsize=1024)
-def provenance_of(text: str) -> BlockProvenance:
+def provenance_of(text: str) -> Provenance:
     """Read a block's provenance as the table keeps it."""
-    return BlockProvenance.from_json(json.loads(text))
+    return provenance_from_json(json.loads(text))
 
 
 def insert_block(connection: Connection, arrival: Arrival, atoms: list[dict[str, Any]]) -> bool:
