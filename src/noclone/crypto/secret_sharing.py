@@ -33,7 +33,7 @@ def products() -> U8:
         value ^= 0x11B if value & 0x100 else 0
     logs = np.zeros(256, np.int64)
     logs[powers] = np.arange(255)
-    table = powers[(logs[:, None] + logs[None, :]) % 255]
+    table: U8 = powers[(logs[:, None] + logs[None, :]) % 255]
     table[0, :] = 0
     table[:, 0] = 0
     return table

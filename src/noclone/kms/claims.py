@@ -6,7 +6,7 @@ for the master is the only one here who gets them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ READY_BLOCKS = tuple(
     .with_for_update()
     for left in LEFT
 )
+READY_BLOCKS_OF_PROFILE = tuple(query.where(block.c.profile == bindparam("profile")) for query in READY_BLOCKS)
 FIRST_ATOMS = (
     select(atom.c.position, atom.c.sealed)
     .where(atom.c.block_id == bindparam("block"), atom.c.direction == bindparam("way"))
@@ -67,7 +68,13 @@ class _Taken:
 
 
 def claim(
-    connection: Connection, sealer: Sealer, pool: Pool, wants: Sequence[Want], now_s: float, expires_s: float
+    connection: Connection,
+    sealer: Sealer,
+    pool: Pool,
+    wants: Sequence[Want],
+    now_s: float,
+    expires_s: float,
+    profiles: tuple[str, ...] | None = None,
 ) -> list[list[Reservation] | NocloneError]:
     """Make keys of the oldest ready atoms of our direction: for each request all that it wants, or nothing.
 
@@ -76,7 +83,7 @@ def claim(
     direction = direction_of(pool.kme, pool.peer)
     needs = [want.number * _atoms_each(want, pool) for want in wants]
     while True:
-        chosen, available = _choose(connection, pool, direction, sum(needs), now_s)
+        chosen, available = _choose(connection, pool, direction, sum(needs), now_s, profiles)
         out, removals = _grant(connection, sealer, pool, wants, needs, chosen, available)
         made = [reservation.assignment for answer in out if isinstance(answer, list) for reservation in answer]
         if not known_keys(connection, [promise.key_id for promise in made]):
@@ -140,17 +147,29 @@ def _exhausted(pool: Pool, need: int, spare: int) -> KeysExhausted:
 
 
 def _choose(
-    connection: Connection, pool: Pool, direction: int, count: int, now_s: float
+    connection: Connection, pool: Pool, direction: int, count: int, now_s: float, profiles: tuple[str, ...] | None
 ) -> tuple[list[tuple[Any, int]], int]:
     """Return the blocks to take `count` atoms from, with how many each has, and how many that makes in all."""
     chosen: list[tuple[Any, int]] = []
     available = 0
-    for row in connection.execute(READY_BLOCKS[direction], {"peer": pool.peer, "after": now_s + EXPIRY_MARGIN_S}):
+    for row in _ready_blocks(connection, pool, direction, now_s + EXPIRY_MARGIN_S, profiles):
         chosen.append((row, row.left))
         available += row.left
         if available >= count:
             break
     return chosen, available
+
+
+def _ready_blocks(
+    connection: Connection, pool: Pool, direction: int, after_s: float, profiles: tuple[str, ...] | None
+) -> Iterator[Any]:
+    """Yield the blocks that have atoms for us: of the first profile, the oldest first, then of the next."""
+    place = {"peer": pool.peer, "after": after_s}
+    if profiles is None:
+        yield from connection.execute(READY_BLOCKS[direction], place)
+        return
+    for profile in profiles:
+        yield from connection.execute(READY_BLOCKS_OF_PROFILE[direction], {**place, "profile": profile})
 
 
 def _read(
