@@ -1,7 +1,7 @@
 """The record of a relayed block: its shares, their paths, and the blocks that their one-time pads were cut from.
 
-In: what the KMEs on the way signed, hop by hop.  Out: what a policy, a trust formula or an audit asks of it. JSON values
-only, no secrets. It stands beside `records.BlockProvenance`, and is read where that one is.
+In: what the KMEs on the way signed, hop by hop.  Out: what a policy, a trust formula or an audit asks of it. JSON
+values only, no secrets. It stands beside `records.BlockProvenance`, and is read where that one is.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class RelayHop:
 class RelayProvenance:
     """What one relayed block stands on: shares over paths, `threshold` of which give the block.
 
-    It has the fields that its readers need of a `BlockProvenance` as well: link, block, epsilon, origin, time_s, profile.
+    It has what readers of a `BlockProvenance` need as well: link, block, epsilon, origin, profile, time_s.
 
     Args:
         link: Name of the virtual link: the two KMEs, joined by "~", in the order of their names.
@@ -64,7 +64,8 @@ class RelayProvenance:
         transfer: Identifies the one relay that made it.
         threshold: How many shares it takes: as many as there are, for XOR.
         shares: For each share its hops, in order from the initiator to the target. One that was lost on its way ends
-            at the last KME that may have seen it; that happens only where others are enough.
+            at the last KME that may have seen it, or has no hop if it never left; that happens only where others are
+            enough.
         n_bytes: Of the block as relayed, the part that confirmation burned included.
         relay_epsilon: What the relay itself adds: the forgery bounds of its one-time tags, and the confirmation's.
         time_s: When it was drawn, seconds since 1970.
@@ -83,7 +84,6 @@ class RelayProvenance:
 
     def __post_init__(self) -> None:
         assert 1 <= self.threshold <= len(self.shares)
-        assert all(hops for hops in self.shares)
 
     @property
     def profile(self) -> str:

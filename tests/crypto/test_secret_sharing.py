@@ -38,7 +38,7 @@ def test_any_k_shares_give_the_secret(k, n, length):
 
 @pytest.mark.parametrize(("k", "n"), [(2, 2), (3, 3), (2, 3), (3, 4)])
 def test_fewer_shares_fit_every_secret_equally_often(k, n):
-    """Exact, by counting: over all randomness, k - 1 shares take each value the same number of times, whatever the secret."""
+    """Over all randomness, k - 1 shares take each value the same number of times, whatever the secret."""
     places = [0, n - 1][: k - 1]
     seen = []
     for secret in (0, 1, 0xA7):

@@ -9,23 +9,23 @@ before anything else, never used again.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from noclone.errors import KeysExhausted, KmeError, NocloneError, StoreError
 from noclone.events import EventLog
 from noclone.kms.batching import Batcher
+from noclone.kms.containers import Delivered
 from noclone.kms.keys import SIZE_BITS_MAX, Assignment, Refused, Reservation, StoredKey
-from noclone.kms.labels import label
 from noclone.kms.pools import BlockName
+from noclone.kms.relay_messages import PAD_BITS_MAX, internal
 from noclone.kms.requests import EXTENSIONS_UNSUPPORTED, KeyRequest, bad_request
 from noclone.kms.reservations import Refusal
 from noclone.kms.store import Store
-from noclone.records import SecretKey
+from noclone.records import LINK_PROFILE, SecretKey
 
 ATTEMPTS_MAX = 4
 BATCH_KEYS_MAX = 1024
@@ -47,16 +47,8 @@ class KmeSettings:
             raise ValueError(f"a key is at most {SIZE_BITS_MAX} bits")
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """Keys for one application, and the two KMEs that hold them."""
-
-    keys: tuple[StoredKey, ...] = field(repr=False)
-    sites: tuple[str, str]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the key container of ETSI GS QKD 014, table 11. The result holds key; do not log it."""
-        return container(self.keys, self.sites)
+class PeerRefused(KmeError):
+    """Another KME heard a call, and refused it: asking again changes nothing."""
 
 
 class PeerCalls(Protocol):
@@ -72,6 +64,11 @@ class PeerCalls(Protocol):
     async def void(self, key_ids: Sequence[str]) -> None: ...
 
     async def blocks(self, blocks: Sequence[BlockName]) -> Sequence[BlockName]: ...
+
+    async def ask(self, operation: str, **fields: Any) -> dict[str, Any]: ...
+
+
+Handler = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class Kme:
@@ -98,6 +95,7 @@ class Kme:
         self.settings = settings or KmeSettings()
         self.events = events or EventLog(keep=1000)
         self.peers: dict[str, PeerCalls] = {}
+        self.handlers: dict[str, Handler] = {}  # further operations that other KMEs may call
         self._promises: dict[str, Batcher[Assignment, Mapping[str, Refusal]]] = {}
         self._in_flight: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -133,12 +131,38 @@ class Kme:
         peer = self._peer_of(caller, slave)
         slaves = self._slaves(slave, peer, request)
         size_bits = self._size_bits(request)
+        keys = await self._take(peer, caller, slaves, request.number, size_bits, None)
+        for key in keys:
+            self._say_delivered(key, caller, caller, slaves)
+        return Delivered(keys, (self.name, peer))
+
+    async def pad(self, peer: str, n_bytes: int) -> StoredKey:
+        """Take key that a fibre made with a neighbour, for the two KMEs themselves: it collects the same once.
+
+        Raises:
+            Refused: 503, there is not enough, or the neighbour cannot be reached.
+        """
+        ends = internal(self.name), (internal(peer),)
+        (key,) = await self._take(peer, *ends, 1, 8 * n_bytes, (LINK_PROFILE,))
+        return key
+
+    async def _take(
+        self,
+        peer: str,
+        master: str,
+        slaves: tuple[str, ...],
+        number: int,
+        size_bits: int,
+        profiles: Sequence[str] | None,
+    ) -> tuple[StoredKey, ...]:
+        """Claim keys, have the peer promise them to the slaves, and note that the master gets them."""
         name = str(uuid.uuid4())
         self._in_flight.add(name)
         try:
-            reservations = await self._promise(peer, caller, slaves, request.number, size_bits, name)
+            reservations = await self._promise(peer, master, slaves, number, size_bits, name, profiles)
             ids = [reservation.key.key_id for reservation in reservations]
-            await asyncio.wrap_future(self.store.deliver_to_master(ids, caller))
+            await asyncio.wrap_future(self.store.deliver_to_master(ids, master))
+            return tuple(reservation.key for reservation in reservations)
         except KeysExhausted as error:
             raise Refused(503, "not enough key is stored", "keys-exhausted", detail=error.message) from None
         except StoreError as error:
@@ -149,9 +173,6 @@ class Kme:
             raise
         finally:
             self._in_flight.discard(name)
-        for reservation in reservations:
-            self._say_delivered(reservation.key, caller, caller, slaves)
-        return Delivered(tuple(reservation.key for reservation in reservations), (self.name, peer))
 
     async def dec_keys(self, caller: str, master: str, key_ids: Sequence[str]) -> Delivered:
         """Give a slave the keys that a master's request named it for, once (clause 6.3)."""
@@ -205,10 +226,13 @@ class Kme:
         """Hold the promises that a peer made to its masters; return the refused ones."""
         fit: list[Assignment] = []
         refused: dict[str, Refusal] = {}
-        unit, largest = self.store.settings.unit_bits, self.settings.max_key_size_bits
+        unit = self.store.settings.unit_bits
         for promise in assignments:
-            strangers = self.saes.get(promise.master) != peer or any(
-                self.saes.get(slave) != self.name for slave in promise.slaves
+            pad = (promise.master, promise.slaves) == (internal(peer), (internal(self.name),))
+            largest = PAD_BITS_MAX if pad else self.settings.max_key_size_bits
+            strangers = not pad and (
+                self.saes.get(promise.master) != peer
+                or any(self.saes.get(slave) != self.name for slave in promise.slaves)
             )
             if strangers or promise.size_bits > largest or promise.atoms > -(-largest // unit):
                 refused[promise.key_id] = Refusal("malformed")
@@ -268,7 +292,14 @@ class Kme:
         return size_bits
 
     async def _promise(
-        self, peer: str, master: str, slaves: tuple[str, ...], number: int, size_bits: int, name: str
+        self,
+        peer: str,
+        master: str,
+        slaves: tuple[str, ...],
+        number: int,
+        size_bits: int,
+        name: str,
+        profiles: Sequence[str] | None,
     ) -> list[Reservation]:
         """Claim keys and have the peer hold the promise; replace those that it refuses."""
         calls = self.peers.get(peer)
@@ -285,6 +316,7 @@ class Kme:
                         number=number - len(agreed),
                         size_bits=size_bits,
                         request=name,
+                        profiles=profiles,
                     )
                 )
             except KeysExhausted:
@@ -350,17 +382,3 @@ class Kme:
             slave=slaves[0],
             bits=8 * len(key.value),
         )
-
-
-def container(keys: Sequence[StoredKey], sites: tuple[str, str]) -> dict[str, Any]:
-    """Return the key container of ETSI GS QKD 014, table 11, each key with what it stands on."""
-    labels = [label(key.provenance, sites) for key in keys]
-    out: dict[str, Any] = {
-        "keys": [
-            {"key_ID": key.key_id, "key": base64.b64encode(key.value).decode("ascii"), "key_extension": mark}
-            for key, mark in zip(keys, labels, strict=True)
-        ]
-    }
-    if any(mark["noclone_origin"] == "simulated" for mark in labels):
-        out["key_container_extension"] = {"noclone_notice": "simulated light: these keys are secret in the model only"}
-    return out

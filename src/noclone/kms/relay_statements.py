@@ -2,8 +2,8 @@
 
 In: a relay's header, the hops so far, what this KME adds.  Out: the hop, signed; or the refusal of a chain that does
 not hold. Each statement holds the digest of the one before and only what its KME *adds*: which neighbour it sealed the
-share for, and the blocks that its pad was cut from. The trust formula is rebuilt from these additions, so that a hop can
-only add ways to leak. Signatures are by the key of the KME's certificate (ECDSA P-256 as `noclone pki` makes them).
+share for, and the blocks that its pad was cut from. The trust formula is rebuilt from these additions, so that a hop
+can only add ways to leak. Signatures are by the key of the KME's certificate (ECDSA P-256 as `noclone pki` makes them).
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Notary:
     ) -> RelayHop:
         """Sign that we seal a share for `receiver` with a pad cut from `blocks`."""
         hop = RelayHop(self.name, receiver, tuple(blocks))
-        certificate, signature = self.sign(_digest(header, share, [*hops, hop]))
+        certificate, signature = self.sign(_digests(header, share, [*hops, hop])[-1])
         return replace(hop, certificate=certificate, signature=signature)
 
     def check_hops(self, header: Header, share: int, hops: Sequence[RelayHop]) -> None:
@@ -113,17 +113,19 @@ class Notary:
         Raises:
             AuthenticationError: One does not hold.
         """
-        for n, hop in enumerate(hops, 1):
-            self.check(hop.sender, _digest(header, share, hops[:n]), hop.certificate, hop.signature)
+        for hop, digest in zip(hops, _digests(header, share, hops), strict=True):
+            self.check(hop.sender, digest, hop.certificate, hop.signature)
 
 
-def _digest(header: Header, share: int, hops: Sequence[RelayHop]) -> bytes:
-    """Return the digest of the last hop's statement: the one before it, and what the hop adds."""
+def _digests(header: Header, share: int, hops: Sequence[RelayHop]) -> list[bytes]:
+    """Return the digest of each hop's statement: the one before it, and what the hop adds."""
     digest = hashlib.sha256(canonical([header.digest(), share])).digest()
+    out = []
     for hop in hops:
         added = [digest.hex(), hop.sender, hop.receiver, [block.to_json() for block in hop.blocks]]
         digest = hashlib.sha256(canonical(added)).digest()
-    return digest
+        out.append(digest)
+    return out
 
 
 @lru_cache(maxsize=1024)

@@ -19,7 +19,7 @@ from noclone.link.tap import Tap
 from noclone.link.theory import ExpectedCounts, expected_counts
 from noclone.network.scenario import LinkSection
 from noclone.proofs.agreement import Agreement, agree
-from noclone.records import BlockProvenance, MAX_SLOTS, Origin
+from noclone.records import MAX_SLOTS, BlockProvenance, Origin
 
 TRIAL_SLOTS = 1_000_000_000
 DETECTIONS_MARGIN = 8  # an honest block, or one under attack, may bring this many times the detections expected

@@ -52,8 +52,8 @@ def formula_of_block(block: Provenance) -> Formula:
 def formula_of_share(hops: Sequence[RelayHop], target: str) -> Formula:
     """Return when one share of a relayed block leaks between the two ends.
 
-    A share is sealed with a one-time pad on each hop: it leaks with a block that a pad was cut from, and with each KME on
-    the way, which opens it and seals it anew.
+    A share is sealed with a one-time pad on each hop: it leaks with a block that a pad was cut from, and with each KME
+    on the way, which opens it and seals it anew.
     """
     between = [Atom("node", hop.receiver) for hop in hops if hop.receiver != target]
     return any_of(*(_formula_of_fibre(block) for hop in hops for block in hop.blocks), *between)
