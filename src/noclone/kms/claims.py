@@ -57,6 +57,14 @@ class Want:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """Which blocks will do: of these profiles (None: any), and living longer than that."""
+
+    profiles: tuple[str, ...] | None
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class _Taken:
     """One atom out of the pool."""
 
@@ -74,7 +82,7 @@ def claim(
     wants: Sequence[Want],
     now_s: float,
     expires_s: float,
-    profiles: tuple[str, ...] | None = None,
+    choice: Choice,
 ) -> list[list[Reservation] | NocloneError]:
     """Make keys of the oldest ready atoms of our direction: for each request all that it wants, or nothing.
 
@@ -83,7 +91,7 @@ def claim(
     direction = direction_of(pool.kme, pool.peer)
     needs = [want.number * _atoms_each(want, pool) for want in wants]
     while True:
-        chosen, available = _choose(connection, pool, direction, sum(needs), now_s, profiles)
+        chosen, available = _choose(connection, pool, direction, sum(needs), choice)
         out, removals = _grant(connection, sealer, pool, wants, needs, chosen, available)
         made = [reservation.assignment for answer in out if isinstance(answer, list) for reservation in answer]
         if not known_keys(connection, [promise.key_id for promise in made]):
@@ -147,12 +155,12 @@ def _exhausted(pool: Pool, need: int, spare: int) -> KeysExhausted:
 
 
 def _choose(
-    connection: Connection, pool: Pool, direction: int, count: int, now_s: float, profiles: tuple[str, ...] | None
+    connection: Connection, pool: Pool, direction: int, count: int, choice: Choice
 ) -> tuple[list[tuple[Any, int]], int]:
     """Return the blocks to take `count` atoms from, with how many each has, and how many that makes in all."""
     chosen: list[tuple[Any, int]] = []
     available = 0
-    for row in _ready_blocks(connection, pool, direction, now_s + EXPIRY_MARGIN_S, profiles):
+    for row in _ready_blocks(connection, pool, direction, choice):
         chosen.append((row, row.left))
         available += row.left
         if available >= count:
@@ -160,15 +168,13 @@ def _choose(
     return chosen, available
 
 
-def _ready_blocks(
-    connection: Connection, pool: Pool, direction: int, after_s: float, profiles: tuple[str, ...] | None
-) -> Iterator[Any]:
+def _ready_blocks(connection: Connection, pool: Pool, direction: int, choice: Choice) -> Iterator[Any]:
     """Yield the blocks that have atoms for us: of the first profile, the oldest first, then of the next."""
-    place = {"peer": pool.peer, "after": after_s}
-    if profiles is None:
+    place = {"peer": pool.peer, "after": choice.after_s}
+    if choice.profiles is None:
         yield from connection.execute(READY_BLOCKS[direction], place)
         return
-    for profile in profiles:
+    for profile in choice.profiles:
         yield from connection.execute(READY_BLOCKS_OF_PROFILE[direction], {**place, "profile": profile})
 
 

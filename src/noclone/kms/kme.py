@@ -11,15 +11,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from noclone.errors import KeysExhausted, KmeError, NocloneError, StoreError
 from noclone.events import EventLog
 from noclone.kms.batching import Batcher
+from noclone.kms.calls import Handler as Handler
+from noclone.kms.calls import PeerCalls as PeerCalls
+from noclone.kms.calls import PeerRefused as PeerRefused
 from noclone.kms.containers import Delivered
 from noclone.kms.keys import SIZE_BITS_MAX, Assignment, Refused, Reservation, StoredKey
+from noclone.kms.policies import Policies, obtain
 from noclone.kms.pools import BlockName
 from noclone.kms.relay_messages import PAD_BITS_MAX, internal
 from noclone.kms.requests import EXTENSIONS_UNSUPPORTED, KeyRequest, bad_request
@@ -29,6 +33,7 @@ from noclone.records import LINK_PROFILE, SecretKey
 
 ATTEMPTS_MAX = 4
 BATCH_KEYS_MAX = 1024
+AGE_MARGIN = 0.9  # blocks are chosen somewhat younger than a policy allows, for they age on their way
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,30 +52,6 @@ class KmeSettings:
             raise ValueError(f"a key is at most {SIZE_BITS_MAX} bits")
 
 
-class PeerRefused(KmeError):
-    """Another KME heard a call, and refused it: asking again changes nothing."""
-
-
-class PeerCalls(Protocol):
-    """What a KME asks of another: over TLS (`peer.PeerLink`), or straight in tests."""
-
-    name: str
-
-    @property
-    def connected(self) -> bool: ...
-
-    async def reserve(self, assignments: Sequence[Assignment]) -> Mapping[str, Refusal]: ...
-
-    async def void(self, key_ids: Sequence[str]) -> None: ...
-
-    async def blocks(self, blocks: Sequence[BlockName]) -> Sequence[BlockName]: ...
-
-    async def ask(self, operation: str, **fields: Any) -> dict[str, Any]: ...
-
-
-Handler = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
-
-
 class Kme:
     """One site's key management.
 
@@ -78,6 +59,7 @@ class Kme:
         store: Its keys. The store's name is the KME's id.
         saes: All applications of the network, each with the KME that serves it.
         settings: Limits.
+        policies: What pairs of applications demand of their keys.
         events: Where to say what happened.
     """
 
@@ -86,6 +68,7 @@ class Kme:
         store: Store,
         saes: Mapping[str, str],
         *,
+        policies: Policies | None = None,
         settings: KmeSettings | None = None,
         events: EventLog | None = None,
     ) -> None:
@@ -93,6 +76,7 @@ class Kme:
         self.store = store
         self.saes = dict(saes)
         self.settings = settings or KmeSettings()
+        self.policies = policies or Policies()
         self.events = events or EventLog(keep=1000)
         self.peers: dict[str, PeerCalls] = {}
         self.handlers: dict[str, Handler] = {}  # further operations that other KMEs may call
@@ -110,7 +94,8 @@ class Kme:
     async def status(self, caller: str, slave: str) -> dict[str, Any]:
         """Answer what keys a master can have with a slave (ETSI GS QKD 014, clause 6.1)."""
         peer = self._peer_of(caller, slave)
-        pool = await asyncio.wrap_future(self.store.pool(peer))
+        want = self.policies.want(caller, (slave,))
+        pool = await asyncio.wrap_future(self.store.pool(peer, None if want is None else (want.profile,)))
         unit, capacity = self.store.settings.unit_bits, self.store.settings.capacity_bits
         return {
             "source_KME_ID": self.name,
@@ -131,7 +116,16 @@ class Kme:
         peer = self._peer_of(caller, slave)
         slaves = self._slaves(slave, peer, request)
         size_bits = self._size_bits(request)
-        keys = await self._take(peer, caller, slaves, request.number, size_bits, None)
+        want, now_s = self.policies.want(caller, slaves), self._now_s()
+        self.policies.spend(caller, slaves, request.number * size_bits, now_s)
+
+        def attempt(profiles: tuple[str, ...] | None, max_age_s: float | None) -> Awaitable[tuple[StoredKey, ...]]:
+            return self._take(peer, caller, slaves, request.number, size_bits, profiles, max_age_s)
+
+        def fell_back(profile: str) -> None:
+            self.events.add("key.fallback", f"sae:{caller}", slave=slave, profile=profile)
+
+        keys = await obtain(want, attempt, fell_back)
         for key in keys:
             self._say_delivered(key, caller, caller, slaves)
         return Delivered(keys, (self.name, peer))
@@ -154,12 +148,17 @@ class Kme:
         number: int,
         size_bits: int,
         profiles: Sequence[str] | None,
+        max_age_s: float | None = None,
     ) -> tuple[StoredKey, ...]:
         """Claim keys, have the peer promise them to the slaves, and note that the master gets them."""
         name = str(uuid.uuid4())
         self._in_flight.add(name)
         try:
-            reservations = await self._promise(peer, master, slaves, number, size_bits, name, profiles)
+            choice = (profiles, self._left_s(max_age_s))
+            reservations = await self._promise(peer, master, slaves, number, size_bits, name, choice)
+            for reservation in reservations:
+                blocks = reservation.key.provenance
+                self.policies.check(master, slaves, blocks, (self.name, peer), self._now_s())
             ids = [reservation.key.key_id for reservation in reservations]
             await asyncio.wrap_future(self.store.deliver_to_master(ids, master))
             return tuple(reservation.key for reservation in reservations)
@@ -168,7 +167,7 @@ class Kme:
         except StoreError as error:
             self._settle_soon(peer, name)
             raise Refused(503, "key data access error", "store-failed", detail=error.message) from None
-        except BaseException:
+        except BaseException:  # what was promised is voided, and never used
             self._settle_soon(peer, name)
             raise
         finally:
@@ -183,7 +182,8 @@ class Kme:
             keys = await asyncio.wrap_future(self.store.collect(caller, master, key_ids))
         except StoreError as error:
             raise Refused(503, "key data access error", "store-failed", detail=error.message) from None
-        for key in keys:
+        for key in keys:  # the other KME has checked this; if it did not, the key is burned here
+            self.policies.check(master, (caller,), key.provenance, (self.saes[master], self.name), self._now_s())
             self._say_delivered(key, caller, master, (caller,))
         return Delivered(tuple(keys), (self.saes[master], self.name))
 
@@ -253,6 +253,13 @@ class Kme:
 
     # Inside
 
+    def _now_s(self) -> float:
+        return self.store.clock.now_s()
+
+    def _left_s(self, max_age_s: float | None) -> float:
+        """Return how much of its life a block must have left so that it is not older than that."""
+        return 0.0 if max_age_s is None else max(0.0, self.store.settings.lifetime_s - AGE_MARGIN * max_age_s)
+
     def _check_caller(self, caller: str) -> None:
         if self.saes.get(caller) != self.name:
             raise Refused(401, "this SAE is not registered at this KME", "unknown-sae")
@@ -299,7 +306,7 @@ class Kme:
         number: int,
         size_bits: int,
         name: str,
-        profiles: Sequence[str] | None,
+        choice: tuple[Sequence[str] | None, float],
     ) -> list[Reservation]:
         """Claim keys and have the peer hold the promise; replace those that it refuses."""
         calls = self.peers.get(peer)
@@ -316,7 +323,8 @@ class Kme:
                         number=number - len(agreed),
                         size_bits=size_bits,
                         request=name,
-                        profiles=profiles,
+                        profiles=choice[0],
+                        left_s=choice[1],
                     )
                 )
             except KeysExhausted:

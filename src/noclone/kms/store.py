@@ -187,17 +187,19 @@ class Store:
         size_bits: int,
         request: str = "",
         profiles: Sequence[str] | None = None,
+        left_s: float = 0.0,
     ) -> Future[list[Reservation]]:
         """Set aside `number` keys for a master here, and read them; all or none.
 
         They are cut from blocks of these profiles alone, the first one's first; None: from any, the oldest first.
+        No block has less than `left_s` of its life left.
         `request` names this request in the promise that the peer is given: the same promise twice counts once.
 
         Raises (in the future):
             KeysExhausted: The pool does not hold enough.
         """
         want = claims.Want(request or str(uuid.uuid4()), master, tuple(slaves), number, size_bits)
-        return self.commits.join(_Claims(self, peer, None if profiles is None else tuple(profiles)), want)
+        return self.commits.join(_Claims(self, peer, None if profiles is None else tuple(profiles), left_s), want)
 
     def assign(self, peer: str, assignments: Sequence[Assignment]) -> Future[dict[str, reservations.Refusal]]:
         """Hold the promise that a peer's master was given: the keys wait here for the slaves that it names.
@@ -261,6 +263,7 @@ class _Claims:
     store: Store
     peer: str
     profiles: tuple[str, ...] | None
+    left_s: float
 
     def __call__(
         self, connection: Connection, items: Sequence[claims.Want]
@@ -268,7 +271,8 @@ class _Claims:
         store, now_s = self.store, self.store.clock.now_s()
         pool = reservations.Pool(store.name, self.peer, store.settings.unit_bits)
         expires_s = now_s + store.settings.lifetime_s
-        return claims.claim(connection, store._sealer, pool, items, now_s, expires_s, self.profiles)
+        choice = claims.Choice(self.profiles, now_s + max(self.left_s, claims.EXPIRY_MARGIN_S))
+        return claims.claim(connection, store._sealer, pool, items, now_s, expires_s, choice)
 
 
 @dataclass(frozen=True)

@@ -10,30 +10,20 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from noclone.errors import ScenarioError
 from noclone.io.toml import load_toml, parse_toml
 from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
+from noclone.network.fields import Name, NonNegative, Positive, Probability, SaeId, Section
+from noclone.network.relay_sections import PolicySection, RelaySection, check_policies
 from noclone.proofs.epsilon import Epsilons
 from noclone.records import DecoyBB84
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", description="lower-case letters, digits, hyphens")]
-SaeId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._~-]{1,64}$", description="RFC 3986 unreserved characters")]
-Probability = Annotated[float, Field(ge=0, le=1)]
-NonNegative = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
 
 FIRST_LINK_PORT = 100  # after base_port: nodes take two ports each from 0, links two each from here
 CONTROL_PORT = 99
 
 T = TypeVar("T")
-
-
-class Section(BaseModel):
-    """A table of the file: unknown fields are mistakes, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class NodeSection(Section):
@@ -199,6 +189,8 @@ class Scenario(Section):
     saes: list[SaeSection] = Field(alias="sae", default=[])
     links: list[LinkSection] = Field(alias="link", min_length=1, max_length=200)
     attacks: list[AttackSection] = Field(alias="attack", default=[])
+    relay: RelaySection = Field(default_factory=RelaySection)
+    policies: list[PolicySection] = Field(alias="policy", default=[])
 
     @model_validator(mode="after")
     def _refers_to_what_exists(self) -> Self:
@@ -214,6 +206,12 @@ class Scenario(Section):
             _known(f"attack '{attack.name}'", "on", attack.on, links)
         if self.attacks and not self.lab:
             raise ValueError("attacks exist only in a lab: set lab = true, or remove [[attack]]")
+        check_policies(
+            self.policies,
+            {sae.id: sae.node for sae in self.saes},
+            [(link.alice, link.bob) for link in self.links],
+            self.relay,
+        )
         _unique("pair of nodes", [" and ".join(sorted((link.alice, link.bob))) for link in self.links])
         return self
 
