@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,7 @@ class Hops:
             outcome = asyncio.get_running_loop().create_future()
             until_s = self._calls.kme.store.clock.now_s() + 2 * self._calls.settings.timeout_s
             known = self._seen[place] = _Seen(digest, outcome, peer, until_s)
-            self._start(self._take_in(peer, message, outcome))
+            self._start(self._take_in(peer, message, outcome), outcome)
         await asyncio.shield(known.outcome)
         return {}
 
@@ -128,13 +128,16 @@ class Hops:
         header = message.header
         self._calls.kme.events.add(kind, f"link:{header.link}", at=self._calls.name, block=header.block, **more)
 
-    def _start(self, work: Awaitable[None]) -> None:
-        async def run() -> None:
-            await work
+    def _start(self, work: Coroutine[Any, Any, None], outcome: asyncio.Future[None]) -> None:
+        def over(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if not outcome.done():  # we are closing: whoever waits shall not wait for ever
+                outcome.set_exception(KmeError("this KME is closing"))
+                outcome.exception()
 
-        task = asyncio.create_task(run())
+        task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(over)
 
 
 def lost_to_json(message: ShareMessage, lost: ShareLost) -> dict[str, Any]:

@@ -146,8 +146,9 @@ class Keeper:
         return self._store.clock
 
     async def _level(self, goal: Goal) -> int:
+        """Return how full a pool is, by the half that masters here use: a full other half does not help them."""
         state = await asyncio.wrap_future(self._store.pool(goal.peer, (goal.profile,)))
-        return state.ready_out_bits + state.ready_in_bits + state.held_bits
+        return 2 * state.ready_out_bits + state.held_bits
 
     def _say(self, goal: Goal, problem: str) -> None:
         """Note why a pool gets no key; one event when it begins, and one when it is over."""

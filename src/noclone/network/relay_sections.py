@@ -75,11 +75,11 @@ class PolicySection(Section):
         """Return what the KMEs go by."""
         a, b = (nodes[sae] for sae in self.between)
         kind, _, detail = self.on_exhaustion.partition(":")
-        exhaustion = {
-            "refuse": Exhaustion(),
-            "wait": Exhaustion("wait", wait_s=float(detail or 0)),
-            "fallback": Exhaustion("fallback", profile=detail),
-        }[kind]
+        exhaustion = Exhaustion()
+        if kind == "wait":
+            exhaustion = Exhaustion("wait", wait_s=float(detail))
+        elif kind == "fallback":
+            exhaustion = Exhaustion("fallback", profile=detail)
         return Policy(
             (self.between[0], self.between[1]),
             self._profile(a, b, edges),

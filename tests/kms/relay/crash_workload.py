@@ -1,0 +1,186 @@
+"""A relay over a chain, with one KME killed at its n-th failpoint; then everything is brought back and examined.
+
+Usage: crash_workload.py FOLDER; forks a child for every KME and every point that the workload has for it, and prints one
+line of JSON: how many points each had, and how often the relay had come to its end all the same. Failpoints are counted
+for one KME at a time: the others' commits do not count, so that "either side at each message" means what it says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+from noclone.errors import NocloneError
+from noclone.kms import failpoints
+from noclone.kms.relay_calls import RelaySettings
+from noclone.kms.requests import KeyRequest
+
+spec = importlib.util.spec_from_file_location("relay_web", Path(__file__).with_name("web.py"))
+assert spec is not None
+assert spec.loader is not None
+relay_web = sys.modules["relay_web"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(relay_web)
+
+FINE = 100
+EDGES = ["ab", "bz"]
+SETTINGS = RelaySettings(timeout_s=2.0)
+VICTIMS = "abz"
+
+
+def open_web(folder: Path, pki: Path) -> Any:
+    return relay_web.Web(folder, pki, EDGES, settings=SETTINGS)
+
+
+def note(folder: Path, who: str, keys: Any) -> None:
+    """An application has its keys, and remembers them through any crash."""
+    with (folder / "seen.jsonl").open("a") as file:
+        for key in keys:
+            file.write(json.dumps([who, key.key_id, key.value.hex()]) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+async def work(folder: Path, pki: Path, victim: str, point: int) -> None:
+    """Relay twice and serve keys between; die when the victim's own thread, or its own code, reaches the point."""
+    web = open_web(folder, pki)
+    await web.fill(n_bytes=4096)
+    count = 0
+    commits = web.kmes[victim].store.commits._thread.ident
+
+    def reach(name: str) -> None:
+        nonlocal count
+        in_store = name in ("before the commit", "after the commit")
+        if in_store and threading.get_ident() != commits:
+            return
+        if not in_store and MINE.get(name) != victim and not (name in BETWEEN and victim == "b"):
+            return
+        count += 1
+        if count == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    failpoints.reach = reach
+    await web.relays["a"].relay(["abz"], 1, 256)
+    await web.settled()
+    request = KeyRequest.model_validate({"number": 2})
+    got = await web.kmes["a"].enc_keys("sae-a", "sae-z", request)
+    note(folder, "sae-a", got.keys)
+    same = await web.kmes["z"].dec_keys("sae-z", "sae-a", [key.key_id for key in got.keys])
+    note(folder, "sae-z", same.keys)
+    await web.relays["z"].relay(["zba"], 1, 256)
+    await web.settled()
+    await web.close()
+
+
+# Who passes which point of the protocol's own; a share is sealed, handed over and opened by several.
+MINE = {"the initiator confirmed": "z", "a relay is confirmed": "a"}
+BETWEEN = ("a share is sealed", "a share is handed over", "a share is open")
+
+
+async def examine(folder: Path, pki: Path) -> int:
+    """Bring all KMEs back, check every rule, and return how many bits of relayed key both ends can use."""
+    web = open_web(folder, pki)
+    web.clock.advance(10.0)
+    for node in web.nodes:
+        for other in web.nodes:
+            if other != node:
+                await web.kmes[node].resume(other)
+    path = folder / "seen.jsonl"
+    seen = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    masters = {key_id: value for who, key_id, value in seen if who == "sae-a"}
+    slaves = {key_id: value for who, key_id, value in seen if who == "sae-z"}
+    assert all(masters[key_id] == value for key_id, value in slaves.items()), "the ends differ"
+    for key_id, value in masters.items():  # what was acknowledged to its master is there for its slave, or was burned
+        if key_id in slaves:
+            continue
+        try:
+            got = await web.kmes["z"].dec_keys("sae-z", "sae-a", [key_id])
+        except NocloneError:
+            continue
+        assert got.keys[0].value.hex() == value, "other bytes after a crash"
+    ready = web.ready_bits("a", "z", "paths-1")
+    burned = web.ready_bits("z", "a", "paths-1") - ready  # two keys that were claimed, and never promised
+    assert burned in (0, 512), "the ends do not agree on what is ready"
+    for sender, receiver in (("a", "b"), ("b", "z")):
+        assert web.kmes[sender].store.undelivered(receiver).result() == [], "a pad's fate was left open"
+    # The network still works, with what is left and with fresh key, and no byte comes twice.
+    web.numbers = {edge: 10 for edge in web.edges}
+    await web.fill(n_bytes=4096)
+    await web.relays["a"].relay(["abz"], 1, 256)
+    await web.settled()
+    old = {value for *_, value in seen}
+    while True:
+        try:
+            got = await web.kmes["a"].enc_keys("sae-a", "sae-z", KeyRequest.model_validate({"number": 1}))
+        except NocloneError:
+            break
+        same = await web.kmes["z"].dec_keys("sae-z", "sae-a", [key.key_id for key in got.keys])
+        assert [key.value for key in got.keys] == [key.value for key in same.keys], "the ends hold different bytes"
+        assert got.keys[0].value.hex() not in old, "a key came twice"
+        old.add(got.keys[0].value.hex())
+    assert len(old) >= len({value for *_, value in seen}) + 4, "the fresh block does not serve"
+    held = web.kmes["a"].store.pool("z", ("paths-1",)).result().held_bits
+    held += web.kmes["z"].store.pool("a", ("paths-1",)).result().held_bits
+    assert held <= 2 * 8 * 256, "more was left behind than one crash can leave"
+    web.clock.advance(1000.0)
+    for node in "az":
+        await web.relays[node].sweep()
+        assert web.kmes[node].store.pool("z" if node == "a" else "a", ("paths-1",)).result().held_bits == 0
+    await web.close()
+    return -(-ready // (8 * 256))
+
+
+def in_child(run: Any) -> tuple[int, int]:
+    """Run in a fork; return exit status and the signal that ended it."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            code = FINE + (asyncio.run(run()) or 0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    status = os.waitpid(child, 0)[1]
+    return (os.WEXITSTATUS(status), 0) if os.WIFEXITED(status) else (0, os.WTERMSIG(status))
+
+
+def main() -> None:
+    root = Path(sys.argv[1])
+    step = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    pki = relay_web.make_pki(root / "pki", VICTIMS)
+    relay_web.warm_up()
+    report = {}
+    for victim in VICTIMS:
+        point, ready = 1, []
+        while True:
+            folder = root / f"{victim}{point}"
+            folder.mkdir()
+
+            async def crash(victim: str = victim, point: int = point, folder: Path = folder) -> None:
+                await work(folder, pki, victim, point)
+
+            code, ended_by = in_child(crash)
+            if ended_by == 0:
+                assert code == FINE, f"the workload failed ({victim} {point})"
+                break
+            assert ended_by == signal.SIGKILL
+            code, ended_by = in_child(lambda folder=folder: examine(folder, pki))
+            assert ended_by == 0, f"the examination after {victim} {point} crashed"
+            assert code >= FINE, f"the examination after {victim} {point} failed"
+            ready.append(code - FINE)
+            point += step
+        report[victim] = {"points": point - 1, "blocks": ready}
+    print(json.dumps(report))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
