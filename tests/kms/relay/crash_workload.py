@@ -111,7 +111,7 @@ async def examine(folder: Path, pki: Path) -> int:
     for sender, receiver in (("a", "b"), ("b", "z")):
         assert web.kmes[sender].store.undelivered(receiver).result() == [], "a pad's fate was left open"
     # The network still works, with what is left and with fresh key, and no byte comes twice.
-    web.numbers = {edge: 10 for edge in web.edges}
+    web.numbers = dict.fromkeys(web.edges, 10)
     await web.fill(n_bytes=4096)
     await web.relays["a"].relay(["abz"], 1, 256)
     await web.settled()
