@@ -11,6 +11,7 @@ import pytest
 from noclone.kms.labels import label
 from noclone.records import BlockProvenance, Origin
 from noclone.relayed import RelayHop, RelayProvenance, provenance_from_json, relay_profile
+from noclone.trust.explanation import explanation, lines
 from noclone.trust.formula import Atom, all_of, any_of, at_least, cheapest_coalition, minimal_cut_sets
 from noclone.trust.provenance import claim, formula_of_block, formula_of_key
 
@@ -147,3 +148,26 @@ def test_nobody_is_cheap_where_nobody_knows():
     cheapest = cheapest_coalition(all_of(), lambda _: 1.0)
     assert cheapest is not None
     assert (cheapest.cost, cheapest.atoms) == (0.0, frozenset())
+
+
+def test_an_explanation_says_it_in_words_and_in_sets():
+    told = explanation([relayed(2, "abz", "acz")], master_site="a", slave_site="z", listed=3)
+    assert told["claim"] == "information-theoretic"
+    assert "sum of 2 shares" in told["words"][0]
+    assert told["minimal_cut_sets"]["by_order"] == {"1": 2, "2": 25}
+    assert told["minimal_cut_sets"]["listed"][:2] == [["site:a"], ["site:z"]]
+    assert told["cheapest_coalition"]["cost"] == 10.0  # a site, or two nodes
+    cheaper = explanation([relayed(2, "abz", "acz")], master_site="a", slave_site="z", weights={"node": 1})
+    assert cheaper["cheapest_coalition"] == {"atoms": ["node:b", "node:c"], "cost": 2.0}
+    assert told["blocks"][0]["shares"][1]["path"] == ["a", "c", "z"]
+    text = "\n".join(lines(told))
+    assert "share 2: a -> c -> z" in text
+    assert "a -> c: pad of a-c #0" in text
+    assert json.loads(json.dumps(told)) == told
+
+
+def test_an_explanation_of_a_fibre_and_of_any_two_of_three():
+    told = explanation([fibre("a", "z"), relayed(2, "abz", "acz", "adz")], master_site="a", slave_site="z")
+    assert "no node between the two knows that part" in told["words"][0]
+    assert "any 2 of 3 shares" in told["words"][1]
+    assert "shares" not in told["blocks"][0]

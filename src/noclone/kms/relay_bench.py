@@ -1,7 +1,7 @@
 """How many keys a second a chain of KMEs relays: over 4 hops, each KME a process, real TLS, durable at every step.
 
-Everything runs on this machine over loopback. A key counts when its block is durable at both ends of the chain. What the
-fibres make is put into the stores beforehand.
+Everything runs on this machine over loopback. A key counts when its block is durable at both ends of the chain. What
+the fibres make is put into the stores beforehand.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def bench_relay(
 def _chain(place: Path, names: list[str], stock_bytes: int) -> Iterator[Connection]:
     """Run a chain of KMEs; yield the pipe to the first."""
     spawn = multiprocessing.get_context("spawn")
-    stocks = {edge: os.urandom(stock_bytes) for edge in zip(names, names[1:], strict=False)}
+    stocks = {edge: os.urandom(stock_bytes) for edge in pairwise(names)}
     pipes: dict[str, Connection] = {}
     processes = []
     try:
@@ -154,7 +155,7 @@ async def _stock(service: KmeService, a: str, b: str, stock: bytes) -> None:
 async def _load(
     service: KmeService, names: list[str], seconds: float, block_bytes: int, at_once: int
 ) -> tuple[int, float, int]:
-    """Relay block after block to the end of the chain; return how many were made, in which time, and how many failed."""
+    """Relay block after block to the end of the chain; return how many were made, how long it took, how many failed."""
     assert service.relay is not None
     made = failed = 0
     await service.relay.relay([names], 1, block_bytes)  # connections are made with the first

@@ -69,8 +69,8 @@ def policies_of(scenario: Scenario) -> Policies:
 def goals_of(scenario: Scenario, name: str) -> list[Goal]:
     """Return the pools of relayed key that a node keeps.
 
-    They are those that a policy between two applications names, and one for every other node that has applications and
-    is no neighbour, as many as [relay] allows; nothing for a node that has no applications itself.
+    They are those that a policy between two applications names, and one for every other node that is no neighbour and
+    has an application without a policy with one of ours; as many as [relay] allows.
     """
     nodes = {sae.id: sae.node for sae in scenario.saes}
     strictest: dict[tuple[str, str], int | None] = {}
@@ -85,10 +85,11 @@ def goals_of(scenario: Scenario, name: str) -> list[Goal]:
             if profile and profile != LINK_PROFILE:
                 known = strictest.get((peer, profile))
                 strictest[peer, profile] = limit if known is None else known if limit is None else min(known, limit)
-    if name in nodes.values():
-        plain = set(nodes.values()) - {name} - neighbours_of(scenario)[name]
-        for peer in sorted(plain):
-            strictest.setdefault((peer, relay_profile(1, 1)), None)
+    named = {frozenset(section.between) for section in scenario.policies}
+    ours = [sae for sae, node in nodes.items() if node == name]
+    far = {sae: node for sae, node in nodes.items() if node not in {name, *neighbours_of(scenario)[name]}}
+    for peer in sorted({node for sae, node in far.items() for own in ours if {own, sae} not in named}):
+        strictest.setdefault((peer, relay_profile(1, 1)), None)
     goals = [Goal(peer, profile, limit) for (peer, profile), limit in strictest.items() if shape_of(profile)]
     return goals[: scenario.relay.pools_max]
 

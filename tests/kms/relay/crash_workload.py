@@ -1,8 +1,9 @@
 """A relay over a chain, with one KME killed at its n-th failpoint; then everything is brought back and examined.
 
-Usage: crash_workload.py FOLDER; forks a child for every KME and every point that the workload has for it, and prints one
-line of JSON: how many points each had, and how often the relay had come to its end all the same. Failpoints are counted
-for one KME at a time: the others' commits do not count, so that "either side at each message" means what it says.
+Usage: crash_workload.py FOLDER [STEP]; forks a child for every KME and every STEP-th point that the workload has for
+it, and prints one line of JSON: how many points each had, and how many blocks served all the same. Failpoints are
+counted for one KME at a time. They live in one process, so that all die with the one whose point it is: what is tested
+is what is durable where, at every moment. That one dies and the others live on is tested where it is out of reach.
 """
 
 from __future__ import annotations
