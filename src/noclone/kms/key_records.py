@@ -1,6 +1,6 @@
 """What a KME's store remembers of a key, whatever became of it: for `noclone key explain`. Never the key itself.
 
-In: a store, a key's id.  Out: which blocks it was cut from, who holds it, and whether the signatures of their relays hold.
+In: a store, a key's id.  Out: which blocks it was cut from, who holds it, and whether their relays' signatures hold.
 """
 
 from __future__ import annotations

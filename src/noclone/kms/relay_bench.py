@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import multiprocessing
 import os
 import tempfile
@@ -76,14 +77,15 @@ def bench_relay(
 def _chain(place: Path, names: list[str], stock_bytes: int) -> Iterator[Connection]:
     """Run a chain of KMEs; yield the pipe to the first."""
     spawn = multiprocessing.get_context("spawn")
-    stocks = {edge: os.urandom(stock_bytes) for edge in pairwise(names)}
+    seeds = {edge: os.urandom(32) for edge in pairwise(names)}  # small, so that no process waits for the one before
     pipes: dict[str, Connection] = {}
     processes = []
     try:
         for name in names:
             pipes[name], theirs = spawn.Pipe()
-            own = {edge: stock for edge, stock in stocks.items() if name in edge}
-            processes.append(spawn.Process(target=_serve, args=(place, name, names, own, theirs), daemon=True))
+            own = {edge: seed for edge, seed in seeds.items() if name in edge}
+            arguments = (place, name, names, own, stock_bytes, theirs)
+            processes.append(spawn.Process(target=_serve, args=arguments, daemon=True))
             processes[-1].start()
             theirs.close()
         ports = {name: pipe.recv() for name, pipe in pipes.items()}
@@ -101,8 +103,11 @@ def _chain(place: Path, names: list[str], stock_bytes: int) -> Iterator[Connecti
                 process.kill()
 
 
-def _serve(place: Path, name: str, names: list[str], own: dict[tuple[str, str], bytes], pipe: Connection) -> None:
-    asyncio.run(_serve_async(place, name, names, own, pipe))
+def _serve(
+    place: Path, name: str, names: list[str], own: dict[tuple[str, str], bytes], stock_bytes: int, pipe: Connection
+) -> None:
+    stocks = {edge: hashlib.shake_256(seed).digest(stock_bytes) for edge, seed in own.items()}
+    asyncio.run(_serve_async(place, name, names, stocks, pipe))
 
 
 async def _serve_async(

@@ -29,7 +29,7 @@ from noclone.network.identities import load_kme
 from noclone.network.pki import create_pki
 from noclone.records import BlockProvenance, Origin, SecretKey
 
-QUICK = RelaySettings(timeout_s=4.0, grace_s=0.3)
+QUICK = RelaySettings(timeout_s=15.0, grace_s=0.3)
 Fault = Callable[[str, str, str, dict[str, Any]], Any]
 
 
@@ -162,5 +162,11 @@ class Web:
 
     async def settled(self) -> None:
         """Let what is under way come to rest."""
-        for _ in range(50):
+        for _ in range(2000):
             await asyncio.sleep(0.01)
+            if not any(self._busy(relay) for relay in self.relays.values()):
+                break
+
+    def _busy(self, relay: Relay) -> bool:
+        finishing = [one.finishing for one in relay._target._open.values()]
+        return bool(relay._tasks or relay._hops._tasks or any(task and not task.done() for task in finishing))
