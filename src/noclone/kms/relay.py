@@ -242,7 +242,7 @@ class Relay:
             raise KmeError(text) from None
         self._calls.kme.events.add(
             "relay.made",
-            f"link:{header.link}",
+            f"relay:{header.link}",
             at=self._calls.name,
             block=header.block,
             profile=provenance.profile,

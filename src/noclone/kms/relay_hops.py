@@ -126,7 +126,7 @@ class Hops:
 
     def _say(self, kind: str, message: ShareMessage, **more: Any) -> None:
         header = message.header
-        self._calls.kme.events.add(kind, f"link:{header.link}", at=self._calls.name, block=header.block, **more)
+        self._calls.kme.events.add(kind, f"relay:{header.link}", at=self._calls.name, block=header.block, **more)
 
     def _start(self, work: Coroutine[Any, Any, None], outcome: asyncio.Future[None]) -> None:
         def over(task: asyncio.Task[None]) -> None:

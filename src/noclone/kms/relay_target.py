@@ -117,11 +117,11 @@ class Target:
             provenance = await self._join_and_confirm(known)
         except (*UNHEARD, NocloneError, ValueError) as error:
             text = error.message if isinstance(error, NocloneError) else type(error).__name__
-            events.add("relay.failed", f"link:{header.link}", at=self._calls.name, block=header.block, reason=text)
+            events.add("relay.failed", f"relay:{header.link}", at=self._calls.name, block=header.block, reason=text)
         else:
             events.add(
                 "relay.received",
-                f"link:{header.link}",
+                f"relay:{header.link}",
                 at=self._calls.name,
                 block=header.block,
                 profile=provenance.profile,
