@@ -1,21 +1,25 @@
 """A relay over a chain, with one KME killed at its n-th failpoint; then everything is brought back and examined.
 
-Usage: crash_workload.py FOLDER [STEP]; forks a child for every KME and every STEP-th point that the workload has for
-it, and prints one line of JSON: how many points each had, and how many blocks served all the same. Failpoints are
-counted for one KME at a time. They live in one process, so that all die with the one whose point it is: what is tested
-is what is durable where, at every moment. That one dies and the others live on is tested where it is out of reach.
+Usage: crash_workload.py FOLDER [STEP [FIRST]]; forks a child for every KME and every STEP-th point that the workload
+has for it, and prints one line of JSON: how many points each had, and how many blocks served all the same. Failpoints
+are counted for one KME at a time. Each point is tried twice: with `kill -9` of the one process that all KMEs live in, so
+that all die; and with this KME alone dead: it stands still for ever at that point, a copy of its files as they are then
+is opened as the same KME, and the others, who never stopped, go on with it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +57,51 @@ async def work(folder: Path, pki: Path, victim: str, point: int) -> None:
     """Relay twice and serve keys between; die when the victim's own thread, or its own code, reaches the point."""
     web = open_web(folder, pki)
     await web.fill(n_bytes=4096)
+    die_at(web, victim, point, lambda _: os.kill(os.getpid(), signal.SIGKILL))
+    await story(web, folder)
+    await web.close()
+
+
+async def outlive(folder: Path, pki: Path, victim: str, point: int) -> int:
+    """Do the same, but let the victim alone stop at the point, and come back from its files; then examine."""
+    web = open_web(folder, pki)
+    await web.fill(n_bytes=4096)
+    loop, died = asyncio.get_running_loop(), asyncio.Event()
+
+    def stand_still(in_store: bool) -> None:
+        web.dead.add(victim)
+        loop.call_soon_threadsafe(died.set)
+        if in_store:
+            threading.Event().wait()
+        raise asyncio.CancelledError
+
+    old = web.kmes[victim], web.relays[victim]
+    die_at(web, victim, point, stand_still)
+    task = asyncio.create_task(story(web, folder))
+    await asyncio.wait([task, asyncio.create_task(died.wait())], return_when=asyncio.FIRST_COMPLETED)
+    if not died.is_set():  # timing moved the last points of the workload: there is nothing to outlive
+        await task
+        os._exit(FINE)
+    for file in folder.glob(f"{victim}.db*"):
+        shutil.copy(file, folder / file.name.replace(f"{victim}.db", "again.db"))
+    failpoints.reach = lambda _: None
+    for pending in (*old[1]._tasks, *old[1]._hops._tasks, *old[0]._tasks):
+        pending.cancel()
+    web.clock.advance(10.0)
+    web.start(victim, "again.db")
+    web.dead.discard(victim)
+    with contextlib.suppress(asyncio.CancelledError, NocloneError, TimeoutError):
+        if victim == "a":  # the application's call was lost with its KME
+            task.cancel()
+        async with asyncio.timeout(20.0):
+            await task
+    await asyncio.sleep(0.1)
+    blocks = await check(web, folder)
+    os._exit(FINE + blocks)  # what stands still for ever is not waited for
+
+
+def die_at(web: Any, victim: str, point: int, die: Callable[[bool], None]) -> None:
+    """Have the victim die at its n-th failpoint."""
     count = 0
     commits = web.kmes[victim].store.commits._thread.ident
 
@@ -65,9 +114,13 @@ async def work(folder: Path, pki: Path, victim: str, point: int) -> None:
             return
         count += 1
         if count == point:
-            os.kill(os.getpid(), signal.SIGKILL)
+            die(in_store)
 
     failpoints.reach = reach
+
+
+async def story(web: Any, folder: Path) -> None:
+    """Relay there, serve keys, relay back."""
     await web.relays["a"].relay(["abz"], 1, 256)
     await web.settled()
     request = KeyRequest.model_validate({"number": 2})
@@ -77,7 +130,6 @@ async def work(folder: Path, pki: Path, victim: str, point: int) -> None:
     note(folder, "sae-z", same.keys)
     await web.relays["z"].relay(["zba"], 1, 256)
     await web.settled()
-    await web.close()
 
 
 # Who passes which point of the protocol's own; a share is sealed, handed over and opened by several.
@@ -86,9 +138,14 @@ BETWEEN = ("a share is sealed", "a share is handed over", "a share is open")
 
 
 async def examine(folder: Path, pki: Path) -> int:
-    """Bring all KMEs back, check every rule, and return how many bits of relayed key both ends can use."""
+    """Bring all KMEs back, check every rule, and return how many relayed blocks both ends can use."""
     web = open_web(folder, pki)
     web.clock.advance(10.0)
+    return await check(web, folder)
+
+
+async def check(web: Any, folder: Path) -> int:
+    """Check every rule on a network that is whole again."""
     for node in web.nodes:
         for other in web.nodes:
             if other != node:
@@ -134,7 +191,6 @@ async def examine(folder: Path, pki: Path) -> int:
     for node in "az":
         await web.relays[node].sweep()
         assert web.kmes[node].store.pool("z" if node == "a" else "a", ("paths-1",)).result().held_bits == 0
-    await web.close()
     return -(-ready // (8 * 256))
 
 
@@ -156,12 +212,12 @@ def in_child(run: Any) -> tuple[int, int]:
 
 def main() -> None:
     root = Path(sys.argv[1])
-    step = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    step, first = (int(text) for text in (*sys.argv[2:], "1", "1")[:2])
     pki = relay_web.make_pki(root / "pki", VICTIMS)
     relay_web.warm_up()
     report = {}
     for victim in VICTIMS:
-        point, ready = 1, []
+        point, ready, alone = first, [], []
         while True:
             folder = root / f"{victim}{point}"
             folder.mkdir()
@@ -178,8 +234,14 @@ def main() -> None:
             assert ended_by == 0, f"the examination after {victim} {point} crashed"
             assert code >= FINE, f"the examination after {victim} {point} failed"
             ready.append(code - FINE)
+            folder = root / f"{victim}{point}-alone"
+            folder.mkdir()
+            code, ended_by = in_child(lambda folder=folder, v=victim, p=point: outlive(folder, pki, v, p))
+            assert ended_by == 0, f"the others did not outlive {victim} {point}"
+            assert code >= FINE, f"the others did not outlive {victim} {point} well"
+            alone.append(code - FINE)
             point += step
-        report[victim] = {"points": point - 1, "blocks": ready}
+        report[victim] = {"points": point - 1, "blocks": ready, "alone": alone}
     print(json.dumps(report))  # noqa: T201
 
 

@@ -120,9 +120,11 @@ class Web:
         for node in self.nodes:
             self.start(node)
 
-    def start(self, node: str) -> None:
+    def start(self, node: str, file: str = "") -> None:
         """Open a KME's store, as it was left."""
-        store = Store.open(self.folder / f"{node}.db", name=node, kek=node.encode().ljust(32, b"k"), clock=self.clock)
+        store = Store.open(
+            self.folder / (file or f"{node}.db"), name=node, kek=node.encode().ljust(32, b"k"), clock=self.clock
+        )
         kme = Kme(store, self.saes, events=EventLog())
         wires = {other: Wire(self, node, other) for other in self.nodes if other != node}
         for wire in wires.values():
