@@ -36,6 +36,16 @@ def test_metro_is_the_published_link() -> None:
     assert link.source.clock_hz == 1e9
 
 
+def test_tokyo_is_the_published_network() -> None:
+    scenario = load_scenario("tokyo")
+    lengths = {link.name: link.fibre.length_km for link in scenario.links}
+    # Sasaki 2011: 45 km twice, 90 km and 24 km there and back, 13 km, 1 km; six nodes
+    assert sorted(lengths.values()) == [1.0, 13.0, 24.0, 45.0, 45.0, 90.0]
+    assert len(scenario.nodes) == 6
+    assert scenario.link("koganei-1-koganei-2").devices().fibre.loss_db == pytest.approx(30, abs=0.01)
+    assert scenario.link("koganei-2-otemachi-2").devices().fibre.loss_db == pytest.approx(14.5, abs=0.01)
+
+
 def test_longhaul_is_the_published_link() -> None:
     link = load_scenario("longhaul").links[0]
     assert link.devices().fibre.loss_db == pytest.approx(71.9, abs=0.01)  # Boaron 2018, Table I

@@ -6,7 +6,7 @@ for the master is the only one here who gets them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from noclone.kms.pools import LEFT, provenance_of
 from noclone.kms.reservations import NEW_KEYS, Pool, key_row, known_keys, remove
 from noclone.kms.sealing import Sealer
 from noclone.kms.tables import atom, block
-from noclone.records import BlockProvenance
+from noclone.records import Provenance
 
 EXPIRY_MARGIN_S = 5.0  # a master takes no key that the other end, whose clock may be ahead, is about to erase
 
@@ -31,6 +31,7 @@ READY_BLOCKS = tuple(
     .with_for_update()
     for left in LEFT
 )
+READY_BLOCKS_OF_PROFILE = tuple(query.where(block.c.profile == bindparam("profile")) for query in READY_BLOCKS)
 FIRST_ATOMS = (
     select(atom.c.position, atom.c.sealed)
     .where(atom.c.block_id == bindparam("block"), atom.c.direction == bindparam("way"))
@@ -56,6 +57,14 @@ class Want:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """Which blocks will do: of these profiles (None: any), and living longer than that."""
+
+    profiles: tuple[str, ...] | None
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class _Taken:
     """One atom out of the pool."""
 
@@ -63,11 +72,17 @@ class _Taken:
     block: int
     position: int
     value: bytes
-    provenance: BlockProvenance
+    provenance: Provenance
 
 
 def claim(
-    connection: Connection, sealer: Sealer, pool: Pool, wants: Sequence[Want], now_s: float, expires_s: float
+    connection: Connection,
+    sealer: Sealer,
+    pool: Pool,
+    wants: Sequence[Want],
+    now_s: float,
+    expires_s: float,
+    choice: Choice,
 ) -> list[list[Reservation] | NocloneError]:
     """Make keys of the oldest ready atoms of our direction: for each request all that it wants, or nothing.
 
@@ -76,7 +91,7 @@ def claim(
     direction = direction_of(pool.kme, pool.peer)
     needs = [want.number * _atoms_each(want, pool) for want in wants]
     while True:
-        chosen, available = _choose(connection, pool, direction, sum(needs), now_s)
+        chosen, available = _choose(connection, pool, direction, sum(needs), choice)
         out, removals = _grant(connection, sealer, pool, wants, needs, chosen, available)
         made = [reservation.assignment for answer in out if isinstance(answer, list) for reservation in answer]
         if not known_keys(connection, [promise.key_id for promise in made]):
@@ -140,17 +155,27 @@ def _exhausted(pool: Pool, need: int, spare: int) -> KeysExhausted:
 
 
 def _choose(
-    connection: Connection, pool: Pool, direction: int, count: int, now_s: float
+    connection: Connection, pool: Pool, direction: int, count: int, choice: Choice
 ) -> tuple[list[tuple[Any, int]], int]:
     """Return the blocks to take `count` atoms from, with how many each has, and how many that makes in all."""
     chosen: list[tuple[Any, int]] = []
     available = 0
-    for row in connection.execute(READY_BLOCKS[direction], {"peer": pool.peer, "after": now_s + EXPIRY_MARGIN_S}):
+    for row in _ready_blocks(connection, pool, direction, choice):
         chosen.append((row, row.left))
         available += row.left
         if available >= count:
             break
     return chosen, available
+
+
+def _ready_blocks(connection: Connection, pool: Pool, direction: int, choice: Choice) -> Iterator[Any]:
+    """Yield the blocks that have atoms for us: of the first profile, the oldest first, then of the next."""
+    place = {"peer": pool.peer, "after": choice.after_s}
+    if choice.profiles is None:
+        yield from connection.execute(READY_BLOCKS[direction], place)
+        return
+    for profile in choice.profiles:
+        yield from connection.execute(READY_BLOCKS_OF_PROFILE[direction], {**place, "profile": profile})
 
 
 def _read(

@@ -18,7 +18,7 @@ from noclone.kms.keys import NOT_FOUND, Refused, StoredKey
 from noclone.kms.pools import provenance_of
 from noclone.kms.sealing import Sealer
 from noclone.kms.tables import block, delivery, key
-from noclone.records import BlockProvenance
+from noclone.records import Provenance
 
 IDS: BindParameter[str] = bindparam("ids", expanding=True)
 FOR_MASTER = select(key.c.key_id, key.c.master).where(
@@ -96,7 +96,7 @@ def collect(
     return out
 
 
-def _provenance(connection: Connection, row: Row[Any]) -> tuple[BlockProvenance, ...]:
+def _provenance(connection: Connection, row: Row[Any]) -> tuple[Provenance, ...]:
     blocks = dict.fromkeys((link, number) for link, number, _, _ in json.loads(row.ranges))
     return tuple(
         provenance_of(connection.execute(PROVENANCE, {"link": link, "number": number}).scalar_one())

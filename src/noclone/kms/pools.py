@@ -16,7 +16,8 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from noclone.kms.keys import direction_of
 from noclone.kms.tables import atom, block, key
-from noclone.records import BlockProvenance
+from noclone.records import Provenance
+from noclone.relayed import provenance_from_json
 
 LEFT = (block.c.left_0, block.c.left_1)
 SEEN = (block.c.seen_0, block.c.seen_1)
@@ -52,7 +53,8 @@ class Arrival:
     """A block at the door."""
 
     peer: str
-    provenance: BlockProvenance
+    profile: str
+    provenance: Provenance
     salt: bytes
     created_s: float
     expires_s: float
@@ -79,9 +81,9 @@ class Account:
 
 
 @lru_cache(maxsize=1024)
-def provenance_of(text: str) -> BlockProvenance:
+def provenance_of(text: str) -> Provenance:
     """Read a block's provenance as the table keeps it."""
-    return BlockProvenance.from_json(json.loads(text))
+    return provenance_from_json(json.loads(text))
 
 
 def insert_block(connection: Connection, arrival: Arrival, atoms: list[dict[str, Any]]) -> bool:
@@ -92,6 +94,7 @@ def insert_block(connection: Connection, arrival: Arrival, atoms: list[dict[str,
         return False
     values = {
         "peer": arrival.peer,
+        "profile": arrival.profile,
         "link": origin.link,
         "number": origin.block,
         "state": "held" if atoms else "spent",
@@ -141,13 +144,16 @@ def acknowledge(connection: Connection, peer: str, blocks: Sequence[BlockName]) 
     return ours
 
 
-def totals(connection: Connection, kme: str, peer: str, unit_bits: int, now_s: float) -> tuple[int, int, int, int]:
-    """Return ready bits of both directions, held bits, and the number of reserved keys."""
-    rows = connection.execute(
-        select(block.c.state, func.sum(block.c.left_0), func.sum(block.c.left_1))
-        .where(block.c.peer == peer, block.c.state.in_(("held", "ready")), block.c.expires_s > now_s)
-        .group_by(block.c.state)
+def totals(
+    connection: Connection, kme: str, peer: str, unit_bits: int, now_s: float, profiles: Sequence[str] | None = None
+) -> tuple[int, int, int, int]:
+    """Return ready bits of both directions, held bits, and the number of reserved keys, these of all profiles."""
+    query = select(block.c.state, func.sum(block.c.left_0), func.sum(block.c.left_1)).where(
+        block.c.peer == peer, block.c.state.in_(("held", "ready")), block.c.expires_s > now_s
     )
+    if profiles is not None:
+        query = query.where(block.c.profile.in_(profiles))
+    rows = connection.execute(query.group_by(block.c.state))
     left = {state: (int(left_0), int(left_1)) for state, left_0, left_1 in rows}
     ready, waiting = left.get("ready", (0, 0)), left.get("held", (0, 0))
     reserved = connection.execute(

@@ -25,7 +25,7 @@ from noclone.kms.commits import Commits
 from noclone.kms.keys import Assignment, Reservation, StoredKey
 from noclone.kms.sealing import Sealer
 from noclone.kms.tables import VERSION, block, meta, open_engine
-from noclone.records import SecretKey
+from noclone.records import LINK_PROFILE, SecretKey
 
 CHECK_TEXT = b"noclone key store"
 
@@ -154,7 +154,7 @@ class Store:
             }
             for i in range(len(data) // unit)
         ]
-        arrival = pools.Arrival(peer, origin, salt, now_s, now_s + self.settings.lifetime_s)
+        arrival = pools.Arrival(peer, origin.profile, origin, salt, now_s, now_s + self.settings.lifetime_s)
         return self.commits.submit(lambda c: pools.insert_block(c, arrival, atoms))
 
     def held(self, peer: str) -> Future[list[pools.BlockName]]:
@@ -165,14 +165,14 @@ class Store:
         """Note that the peer durably holds these blocks; the future returns those that we hold as well."""
         return self.commits.submit(lambda c: pools.acknowledge(c, peer, blocks))
 
-    def pool(self, peer: str) -> Future[PoolState]:
-        """Look at the pool that is shared with a peer."""
+    def pool(self, peer: str, profiles: Sequence[str] | None = None) -> Future[PoolState]:
+        """Look at the pool that is shared with a peer: all of it, or the key of some profiles."""
         name, unit, now_s = self.name, self.settings.unit_bits, self.clock.now_s()
-        return self.commits.submit(lambda c: PoolState(*pools.totals(c, name, peer, unit, now_s)))
+        return self.commits.submit(lambda c: PoolState(*pools.totals(c, name, peer, unit, now_s, profiles)))
 
-    def wants_key(self, peer: str) -> bool:
-        """Say whether the pool has room for another block."""
-        state = self.pool(peer).result()
+    def wants_key(self, peer: str, profile: str = LINK_PROFILE) -> bool:
+        """Say whether the pool has room for another block of a profile."""
+        state = self.pool(peer, (profile,)).result()
         return state.ready_out_bits + state.ready_in_bits + state.held_bits < self.settings.capacity_bits
 
     # Keys
@@ -186,16 +186,20 @@ class Store:
         number: int,
         size_bits: int,
         request: str = "",
+        profiles: Sequence[str] | None = None,
+        left_s: float = 0.0,
     ) -> Future[list[Reservation]]:
         """Set aside `number` keys for a master here, and read them; all or none.
 
+        They are cut from blocks of these profiles alone, the first one's first; None: from any, the oldest first.
+        No block has less than `left_s` of its life left.
         `request` names this request in the promise that the peer is given: the same promise twice counts once.
 
         Raises (in the future):
             KeysExhausted: The pool does not hold enough.
         """
         want = claims.Want(request or str(uuid.uuid4()), master, tuple(slaves), number, size_bits)
-        return self.commits.join(_Claims(self, peer), want)
+        return self.commits.join(_Claims(self, peer, None if profiles is None else tuple(profiles), left_s), want)
 
     def assign(self, peer: str, assignments: Sequence[Assignment]) -> Future[dict[str, reservations.Refusal]]:
         """Hold the promise that a peer's master was given: the keys wait here for the slaves that it names.
@@ -262,13 +266,17 @@ class _Claims:
 
     store: Store
     peer: str
+    profiles: tuple[str, ...] | None
+    left_s: float
 
     def __call__(
         self, connection: Connection, items: Sequence[claims.Want]
     ) -> Sequence[list[Reservation] | NocloneError]:
         store, now_s = self.store, self.store.clock.now_s()
         pool = reservations.Pool(store.name, self.peer, store.settings.unit_bits)
-        return claims.claim(connection, store._sealer, pool, items, now_s, now_s + store.settings.lifetime_s)
+        expires_s = now_s + store.settings.lifetime_s
+        choice = claims.Choice(self.profiles, now_s + max(self.left_s, claims.EXPIRY_MARGIN_S))
+        return claims.claim(connection, store._sealer, pool, items, now_s, expires_s, choice)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Connection,
     Engine,
@@ -36,7 +37,7 @@ from sqlalchemy.pool import StaticPool
 
 from noclone.errors import StoreError
 
-VERSION = "2"
+VERSION = "3"
 
 metadata = MetaData()
 
@@ -47,8 +48,9 @@ block = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("peer", String, nullable=False),
+    Column("profile", String, nullable=False, server_default="link"),  # what policies choose key by
     Column("link", String, nullable=False),
-    Column("number", Integer, nullable=False),
+    Column("number", BigInteger, nullable=False),
     Column("state", String, nullable=False),  # held (by us), ready (by both), spent, expired
     Column("atoms", Integer, nullable=False),
     Column("left_0", Integer, nullable=False),  # atoms of direction 0 that are still here

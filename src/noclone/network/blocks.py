@@ -19,7 +19,7 @@ from noclone.link.tap import Tap
 from noclone.link.theory import ExpectedCounts, expected_counts
 from noclone.network.scenario import LinkSection
 from noclone.proofs.agreement import Agreement, agree
-from noclone.records import MAX_SLOTS, Origin
+from noclone.records import MAX_SLOTS, BlockProvenance, Origin
 
 TRIAL_SLOTS = 1_000_000_000
 DETECTIONS_MARGIN = 8  # an honest block, or one under attack, may bring this many times the detections expected
@@ -115,6 +115,7 @@ def record_distilled(log: EventLog, result: BlockResult, **more: Any) -> None:
     length = result.statistics.length
     provenance = result.key.provenance
     assert length is not None
+    assert isinstance(provenance, BlockProvenance)
     log.add(
         "block.distilled",
         f"link:{provenance.link}",

@@ -26,6 +26,7 @@ from noclone.network.blocks import plan_link
 from noclone.network.ends import Addresses, AliceEnd, BobEnd, Deposit, EndServices, WantsKey
 from noclone.network.identities import KmeIdentity, load_kme
 from noclone.network.metrics import Metrics, WatchedKme
+from noclone.network.relaying import Meter, Relaying, policies_of, relay_settings
 from noclone.network.scenario import LinkSection, Scenario
 from noclone.records import Origin, SecretKey
 
@@ -84,7 +85,14 @@ class Node:
         self._state = "it has not started yet"
         self._store = self._open_store(data)
         self._service = self._make_service()
+        self._meters = {_peer(link, name): Meter(self._clock) for link in self._links()}
+        self._relaying = Relaying(scenario, name, self._service, self._meters)
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def relaying(self) -> Relaying:
+        """What it does for keys between any two nodes."""
+        return self._relaying
 
     @property
     def service(self) -> KmeService:
@@ -102,6 +110,7 @@ class Node:
             peer = _peer(link, name)
             self._service.connect(peer, scenario.kme_address(peer))
             self.ends[link.name] = self._end(link, peer)
+        self._relaying.start()
         self._tasks = [asyncio.create_task(end.run()) for end in self.ends.values()]
         if self._metrics is not None:
             self._metrics.watch(name, WatchedKme(self._service, tuple(_peer(link, name) for link in self._links())))
@@ -134,6 +143,7 @@ class Node:
         for task in self._tasks:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
+        await self._relaying.stop()
         try:
             await self._service.stop()
         finally:
@@ -156,11 +166,15 @@ class Node:
 
     def _make_service(self) -> KmeService:
         identity = self._identity
+        others = [node.name for node in self._scenario.nodes if node.name != self.name]
         return KmeService(
             self._store,
             {sae.id: sae.node for sae in self._scenario.saes},
             KmeFiles(identity.certificate, identity.key, identity.kme_ca, identity.sae_ca),
-            peers=tuple(_peer(link, self.name) for link in self._links()),
+            peers=tuple(others),
+            addresses={name: self._scenario.kme_address(name) for name in others},
+            relay=relay_settings(self._scenario),
+            policies=policies_of(self._scenario),
             events=self._log,
             timer=self._metrics.timer(self.name) if self._metrics else None,
         )
@@ -195,6 +209,7 @@ class Node:
     def _depositor(self, peer: str) -> Deposit:
         async def deposit(secret: SecretKey) -> None:
             await self._service.kme.deposit(secret, peer)
+            self._meters[peer].add(secret.n_bits)
 
         return deposit
 

@@ -10,19 +10,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from noclone.errors import ScenarioError
 from noclone.io.toml import load_toml, parse_toml
 from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
+from noclone.network.fields import Name, NonNegative, Positive, Probability, SaeId, Section
+from noclone.network.relay_sections import PolicySection, RelaySection, check_policies
 from noclone.proofs.epsilon import Epsilons
 from noclone.records import DecoyBB84
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", description="lower-case letters, digits, hyphens")]
-SaeId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._~-]{1,64}$", description="RFC 3986 unreserved characters")]
-Probability = Annotated[float, Field(ge=0, le=1)]
-NonNegative = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
 
 NODES_MAX, LINKS_MAX = 400, 1200
 LINK_SECTIONS = ("source", "fibre", "receiver", "distillation")
@@ -30,12 +26,6 @@ LINK_SECTIONS = ("source", "fibre", "receiver", "distillation")
 EFFICIENCY = {"cascade": 1.12, "ldpc": 1.3}  # that a length leaves room for: what is told on average, and bad luck
 
 T = TypeVar("T")
-
-
-class Section(BaseModel):
-    """A table of the file: unknown fields are mistakes, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class NodeSection(Section):
@@ -178,10 +168,10 @@ class LinkSection(Section):
 class DefaultsSection(Section):
     """What all links have alike: a link's own tables win, field by field."""
 
-    source: dict[str, Any] = {}
-    fibre: dict[str, Any] = {}
-    receiver: dict[str, Any] = {}
-    distillation: dict[str, Any] = {}
+    source: dict[str, Any] = Field(default_factory=dict)
+    fibre: dict[str, Any] = Field(default_factory=dict)
+    receiver: dict[str, Any] = Field(default_factory=dict)
+    distillation: dict[str, Any] = Field(default_factory=dict)
 
 
 class AttackSection(Section):
@@ -221,6 +211,8 @@ class Scenario(Section):
     saes: list[SaeSection] = Field(alias="sae", default=[])
     links: list[LinkSection] = Field(alias="link", min_length=1, max_length=LINKS_MAX)
     attacks: list[AttackSection] = Field(alias="attack", default=[])
+    relay: RelaySection = Field(default_factory=RelaySection)
+    policies: list[PolicySection] = Field(alias="policy", default=[])
 
     @model_validator(mode="before")
     @classmethod
@@ -245,6 +237,12 @@ class Scenario(Section):
             _known(f"attack '{attack.name}'", "on", attack.on, links)
         if self.attacks and not self.lab:
             raise ValueError("attacks exist only in a lab: set lab = true, or remove [[attack]]")
+        check_policies(
+            self.policies,
+            {sae.id: sae.node for sae in self.saes},
+            [(link.alice, link.bob) for link in self.links],
+            self.relay,
+        )
         _unique("pair of nodes", [" and ".join(sorted((link.alice, link.bob))) for link in self.links])
         last = self.base_port + self.first_link_port + 2 * len(self.links)
         if last > 65_536:

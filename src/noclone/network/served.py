@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from OpenSSL import SSL
 
 from noclone.events import EventLog
 from noclone.io import tls
+from noclone.kms.key_records import find_among
 from noclone.network.blocks import AttackResolver, plan_link
 from noclone.network.control import Control, open_control
 from noclone.network.identities import LightIdentity, load_light, load_operator_token
@@ -106,8 +108,13 @@ class ServedNetwork:
             )
             self.nodes[section.name] = node
             await node.start()
-        control = Control(scenario.name, scenario.lab, self.lights, self.log)
+        control = Control(scenario.name, scenario.lab, self.lights, self.log, self._find_key)
         self._control = await open_control(control, load_operator_token(self._pki), *scenario.control_address())
+
+    async def _find_key(self, key_id: str) -> dict[str, Any] | None:
+        services = {name: node.service for name, node in self.nodes.items()}
+        stores = {name: (service.kme.store, service.notary) for name, service in services.items()}
+        return await find_among(stores, key_id)
 
     async def wait(self) -> None:
         """Wait for ever, or until a part fails for good."""
