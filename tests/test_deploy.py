@@ -73,7 +73,7 @@ def test_the_containers_scenario_is_metro_with_other_hosts() -> None:
 
 def test_commands_in_units_and_containers_are_commands() -> None:
     """Every `node` and `fibre` line must parse: it gets as far as its missing files, and no further."""
-    from noclone.cli.main import app
+    from noclone.cli.main import application
 
     lines = [
         match.strip().replace("%i", "x")
@@ -82,7 +82,7 @@ def test_commands_in_units_and_containers_are_commands() -> None:
     ]
     assert len(lines) == 6
     for line in lines:
-        command, bound, _ = app.parse_args(line.split(), print_error=False, exit_on_error=False)
+        command, bound, _ = application().parse_args(line.split(), print_error=False, exit_on_error=False)
         assert command.__name__ in ("node", "fibre", "pki")
         assert bound.arguments
 
