@@ -220,7 +220,7 @@ class _Bob(Side):
         yield from self._confirm(words, n_bits)
         m_key = errors_by_intensity(raw, words, sieve.intensity[Basis.KEY], n_bits, self.levels)
         yield from talk.send(Kind.CONFIRMED, pack_numbers(m_key))
-        _, seed = yield from talk.receive(Kind.AMPLIFY, bytes_max=(n_bits + 1024) // 4)
+        _, seed = yield from talk.receive(Kind.AMPLIFY, bytes_max=n_bits // 4 + 2048)
         length = self.settled(m_key)
         if len(seed) != seed_bytes(n_bits, length.bits):
             raise Misbehaved(f"the peer's seed has {len(seed)} bytes, {seed_bytes(n_bits, length.bits)} are due")
