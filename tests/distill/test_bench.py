@@ -2,7 +2,7 @@
 
 import pytest
 
-from noclone.distill.bench import bench_amplification, bench_reconciliation, binary_entropy
+from noclone.distill.bench import bench_amplification, bench_authentication, bench_reconciliation, binary_entropy
 
 
 def test_reconciliation_figures():
@@ -18,7 +18,17 @@ def test_reconciliation_figures():
 def test_amplification_figures():
     figures = bench_amplification((10_000, 100_000))
     assert [row["block_bits"] for row in figures["per_size"]] == [10_000, 100_000]
-    assert all(row["mbps_per_core"] > 1 for row in figures["per_size"])
+    for row in figures["per_size"]:
+        assert row["mbps_per_core"] > 1
+        assert row["mbps_two_threads"] > 1
+        assert 0 < row["mbps_per_core_fresh_seed"] < 1.5 * row["mbps_per_core"]  # drawing a seed takes time
+    assert figures["binary_toeplitz"]["mbps_per_core"] > 0.1
+
+
+def test_authentication_is_not_seen_in_a_profile():
+    figures = bench_authentication(1 << 16)
+    assert figures["poly1305_gbps_per_core"] > 0.1
+    assert figures["polynomial_hash_gbps_per_core"] > 0.1
 
 
 @pytest.mark.parametrize(("p", "bits"), [(0.0, 0.0), (1.0, 0.0), (0.5, 1.0), (0.11, 0.49991595816452)])
