@@ -7,8 +7,7 @@ from noclone.crypto import nim_fft, nim_product
 from noclone.crypto.nimbers import multiply, point
 from noclone.crypto.vectors import SIMD
 
-ENTRIES, NUMBERS = nim_fft.tables()
-TABLE = ENTRIES.ctypes.data
+TABLE, NUMBERS = (array.ctypes.data for array in nim_fft.tables())
 
 
 def random_points(n, seed=1):

@@ -37,22 +37,27 @@ def assembly(intrinsic, variant):
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     target = llvm.Target.from_triple(triple)
-    machine = target.create_target_machine(cpu=processor, features=features, opt=2)
+    machine = target.create_target_machine(cpu=processor, features=features, opt=2, codemodel="small")
     parsed = llvm.parse_assembly(str(module))
     parsed.triple = triple
     parsed.verify()
     return machine.emit_assembly(parsed)
 
 
+def called(text):
+    """Return the functions that assembly calls."""
+    return set(re.findall(r"\t(?:bl|callq?)\t(\S+)", text))
+
+
 PRODUCTS = [gf512_simd.multiply_points, gf128_simd.multiply_vectors, gf128_simd.horner16, gf128_simd.two_levels]
-SHUFFLES = [nim_simd.two_levels_8, nim_simd.two_levels_16_back, nim_simd.two_levels_32, nim_simd.add_multiple]
+SHUFFLES = [nim_simd.two_levels, nim_simd.two_levels_back, nim_simd.add_multiple]
 
 
 @pytest.mark.parametrize("intrinsic", PRODUCTS + SHUFFLES, ids=lambda i: i._defn.__qualname__)
 def test_arm_multiplies_and_looks_up_in_one_instruction(intrinsic):
     text = assembly(intrinsic, "neon")
     assert ("pmull" if intrinsic in PRODUCTS else "tbl") in text
-    assert "\tbl\t" not in text
+    assert called(text) <= {"noclone_nim_sum"}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +73,7 @@ def test_x86_uses_its_widest_instructions(variant, product, shuffle):
         for intrinsic in intrinsics:
             text = assembly(intrinsic, variant)
             assert re.search(pattern, text)
-            assert "call" not in text
+            assert called(text) <= {"noclone_nim_sum"}
 
 
 def test_tokens_differ_between_variants():

@@ -26,20 +26,17 @@ from numpy.typing import NDArray
 from noclone.crypto import nimbers
 from noclone.crypto.gf512_simd import multiply_points
 from noclone.crypto.nim_simd import (
+    FIRST_CARRIED,
+    FIRST_TWIDDLE,
     add_multiple,
+    add_points,
     clear_points,
     copy_points,
-    two_levels_8,
-    two_levels_8_back,
-    two_levels_16,
-    two_levels_16_back,
-    two_levels_32,
-    two_levels_32_back,
+    two_levels,
+    two_levels_back,
 )
 
-MAX_LOG2 = 24
 _ROW_LOG2 = 12  # no row or column is longer: omega_(2b) is kept for b < 2^(12 - 1)
-_NUMBERS = 64 + (1 << _ROW_LOG2 - 1)
 
 Points = NDArray[np.uint64]  # shape (n, 8)
 
@@ -57,27 +54,15 @@ def tables() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
             row[1 << j : 2 << j] = row[: 1 << j] ^ np.uint8(nimbers.multiply(1 << i, 1 << j))
         products[1 << i : 2 << i] = products[: 1 << i] ^ row
     entries = np.hstack([products[:, :16], products[:, ::16]])
-    numbers = np.zeros(_NUMBERS, np.int64)
     betas = nimbers.cantor_basis()
-    numbers[:31] = betas[1:]
-    numbers[32:48] = [nimbers.multiply(1 << j, 1 << 15) for j in range(16)]
+    twiddles = np.zeros(1 << _ROW_LOG2 - 1, np.int64)
     for j in range(_ROW_LOG2 - 1):
-        numbers[64 + (1 << j) : 64 + (2 << j)] = numbers[64 : 64 + (1 << j)] ^ betas[j + 1]
+        twiddles[1 << j : 2 << j] = twiddles[: 1 << j] ^ betas[j + 1]
+    numbers = np.zeros(FIRST_TWIDDLE, np.int64)
+    numbers[:31] = betas[1:]
+    numbers[FIRST_CARRIED : FIRST_CARRIED + 16] = [nimbers.multiply(1 << j, 1 << 15) for j in range(16)]
+    numbers = np.concatenate([numbers, twiddles])
     return np.concatenate([entries.ravel(), products[128]]), numbers
-
-
-@njit(inline="always")
-def _sum_of(numbers, start, bits):  # type: ignore[no-untyped-def]
-    """Return the sum of the numbers that a set of bits names."""
-    total = 0
-    place = start
-    rest = bits
-    while rest:
-        if rest & 1:
-            total ^= numbers[place]
-        rest >>= 1
-        place += 1
-    return total
 
 
 @njit(inline="always")
@@ -89,26 +74,10 @@ def _down(simd, at, levels, block, width, n_out, numbers, table):  # type: ignor
     level = levels
     if level & 1:
         level -= 1
-        add_multiple(simd, at + (width << level) * 64, at, table, width << level, 1)
+        add_points(simd, at + (width << level) * 64, at, width << level)
     while level >= 2:
-        high = _sum_of(numbers, 0, block << (levels - level))
-        low = _sum_of(numbers, 0, block << (levels - level + 1))
-        quarter = width << (level - 2)
-        for j in range((n_out + (1 << level) - 1) >> level):
-            w, w0 = high ^ numbers[64 + j], low ^ numbers[64 + 2 * j]
-            w1 = w0 ^ numbers[0]
-            rows = at + 256 * j * quarter
-            if (w | w0 | w1) < 256:
-                two_levels_8(simd, rows, quarter * 64, table, quarter, w, w0, w1)
-            elif (w | w0 | w1) < 65536:
-                two_levels_16(simd, rows, quarter * 64, table, quarter, w, w0, w1)
-            else:
-                z, z0, z1 = (
-                    _sum_of(numbers, 32, w >> 16),
-                    _sum_of(numbers, 32, w0 >> 16),
-                    _sum_of(numbers, 32, w1 >> 16),
-                )
-                two_levels_32(simd, rows, quarter * 64, table, quarter, w, w0, w1, z, z0, z1)
+        n = (n_out + (1 << level) - 1) >> level
+        two_levels(simd, at, width << (level - 2), n, block << (levels - level), numbers, table)
         level -= 2
 
 
@@ -117,29 +86,13 @@ def _up(simd, at, levels, block, width, numbers, table):  # type: ignore[no-unty
     """Undo `_down`, for any block, all of whose rows are known."""
     level = 2
     while level <= levels:
-        high = _sum_of(numbers, 0, block << (levels - level))
-        low = _sum_of(numbers, 0, block << (levels - level + 1))
-        quarter = width << (level - 2)
-        for j in range(1 << (levels - level)):
-            w, w0 = high ^ numbers[64 + j], low ^ numbers[64 + 2 * j]
-            w1 = w0 ^ numbers[0]
-            rows = at + 256 * j * quarter
-            if (w | w0 | w1) < 256:
-                two_levels_8_back(simd, rows, quarter * 64, table, quarter, w, w0, w1)
-            elif (w | w0 | w1) < 65536:
-                two_levels_16_back(simd, rows, quarter * 64, table, quarter, w, w0, w1)
-            else:
-                z, z0, z1 = (
-                    _sum_of(numbers, 32, w >> 16),
-                    _sum_of(numbers, 32, w0 >> 16),
-                    _sum_of(numbers, 32, w1 >> 16),
-                )
-                two_levels_32_back(simd, rows, quarter * 64, table, quarter, w, w0, w1, z, z0, z1)
+        n = 1 << (levels - level)
+        two_levels_back(simd, at, width << (level - 2), n, block << (levels - level), numbers, table)
         level += 2
     if levels & 1:
         n = width << (levels - 1)
-        add_multiple(simd, at + n * 64, at, table, n, 1)
-        add_multiple(simd, at, at + n * 64, table, n, _sum_of(numbers, 0, block))
+        add_points(simd, at + n * 64, at, n)
+        add_multiple(simd, at, at + n * 64, n, block, numbers, table)
 
 
 @njit(inline="always")
@@ -161,23 +114,23 @@ def _up_truncated(simd, start, levels, first, width, known, numbers, table):  # 
             right = at + (row << level)
             beyond = (1 << level) - n_known
             if beyond > 0:
-                w = _sum_of(numbers, 0, block >> 1)
-                add_multiple(simd, at + n_known * row, right + n_known * row, table, beyond * width, w)
+                n = beyond * width
+                add_multiple(simd, at + n_known * row, right + n_known * row, n, block >> 1, numbers, table)
                 continue
         _up(simd, at, level, block, width, numbers, table)
         if whole:
             break
         n_known += -1 << level
-        add_multiple(simd, right + n_known * row, at + n_known * row, table, ((1 << level) - n_known) * width, 1)
+        add_points(simd, right + n_known * row, at + n_known * row, ((1 << level) - n_known) * width)
         at = right
         block += 1
     for _ in range(depth):
         n = width << level
         if block & 1:
-            add_multiple(simd, at, at - n * 64, table, n, 1)
+            add_points(simd, at, at - n * 64, n)
             at -= n * 64
         block >>= 1
-        add_multiple(simd, at, at + n * 64, table, n, _sum_of(numbers, 0, block))
+        add_multiple(simd, at, at + n * 64, n, block, numbers, table)
         level += 1
 
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +40,21 @@ def _work_points(n_points: int) -> int:
     return 1 << k if k <= _WHOLE_LOG2 else n_points
 
 
+def _address(array: NDArray[Any]) -> int:
+    """Return where an array lies, sooner than array.ctypes does."""
+    return int(array.__array_interface__["data"][0])
+
+
+@lru_cache(maxsize=1)
+def _tables() -> tuple[int, int]:
+    table, numbers = tables()  # which keeps them
+    return _address(table), _address(numbers)
+
+
 def _aligned(count: int) -> Points:
     """Return points, all zero, each in a cache line of its own."""
     raw = np.zeros(8 * count + 8, np.uint64)
-    skip = (-raw.ctypes.data // 8) % 8
+    skip = (-_address(raw) // 8) % 8
     return raw[skip : skip + 8 * count].reshape(count, 8)
 
 
@@ -78,8 +91,8 @@ def multiply(work: Points, n_in: int, n_points: int, partners: NDArray[np.uint8]
     assert work.flags.c_contiguous
     assert partners.nbytes == 64 * n_points
     assert partners.flags.c_contiguous
-    entries, numbers = tables()
-    table, at, factors = entries.ctypes.data, work.ctypes.data, partners.ctypes.data
+    table, numbers = _tables()
+    at, factors = _address(work), _address(partners)
     c = min(_TILE_LOG2 if k <= _WHOLE_LOG2 else _ROW_LOG2, (k - 4) & ~1)  # even
     levels, width, rows, rows_in = k - c, 1 << c, n_points >> c, -(-n_in >> c)
     if k <= _WHOLE_LOG2:
@@ -87,7 +100,7 @@ def multiply(work: Points, n_in: int, n_points: int, partners: NDArray[np.uint8]
     else:
         strip = max(1, _STRIP_POINTS >> levels)
         scratch = _aligned(strip << levels)
-        near = scratch.ctypes.data
+        near = _address(scratch)
     down(SIMD, at, levels, 0, width, rows_in, rows, strip, near, numbers, table)
     work[n_points:] = 0  # values that nobody asked for
     tile = min(c, _TILE_LOG2)

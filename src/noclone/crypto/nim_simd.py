@@ -36,6 +36,7 @@ from noclone.crypto.vectors import (
 
 POINT_BYTES = 64
 ENTRY_BYTES = 32  # of the multiplication table: products with the low, then with the high halves of a byte
+FIRST_CARRIED, FIRST_TWIDDLE = 32, 64  # places in the table of numbers
 BY_128 = 256 * ENTRY_BYTES  # where the table of products with 128 lies
 _LOOK_UP = {16: "llvm.x86.ssse3.pshuf.b.128", 32: "llvm.x86.avx2.pshuf.b"}
 _QUARTER = ir.VectorType(I64, 2)
@@ -157,7 +158,7 @@ def _add(b: ir.IRBuilder, x: list[Any], y: list[Any]) -> list[Any]:
     return [b.xor(p, q) for p, q in zip(x, y, strict=True)]
 
 
-def _levels(b: ir.IRBuilder, rows: list[Any], twiddles: list[_Twiddle], inverse: bool) -> None:
+def _levels(b: ir.IRBuilder, rows: list[Any], twiddles: list[_Twiddle | None], inverse: bool) -> None:
     """Emit two levels of butterflies on four rows: a += b w, b += a; backwards for the inverse."""
     w, w0, w1 = twiddles
     pairs = [(0, 2, w), (1, 3, w), (0, 1, w0), (2, 3, w1)]
@@ -170,50 +171,107 @@ def _levels(b: ir.IRBuilder, rows: list[Any], twiddles: list[_Twiddle], inverse:
             rows[j] = _add(b, rows[j], rows[i])
 
 
-def _two(bits: int, inverse: bool) -> Any:
-    """Two levels on four rows of n points, `stride` bytes apart; z, z0, z1 are what `_Twiddle` calls carried."""
+def _sum_of(b: ir.IRBuilder, numbers: Any, bits: Any) -> Any:
+    """Emit the sum of the numbers (64 bits each) that a set of bits names."""
 
-    def emit(simd: Any, context: Any, b: ir.IRBuilder, args: Any) -> Any:
-        _, rows, stride, table, count, *factors = args
-        field = _Bytes(b, variant_of(simd), table)
-        carried = factors[3:] or [None] * 3
-        twiddles = [_Twiddle(field, bits, w, z) for w, z in zip(factors[:3], carried, strict=True)]
-        steps = 1 if bits == 8 else field.parts  # a byte's product needs that byte alone: go part by part
-        size = POINT_BYTES if bits > 8 else field.width
-        with repeat(b, b.mul(count, ir.Constant(I64, field.parts)) if bits == 8 else count) as index:
-            places = [b.add(rows, b.mul(index, ir.Constant(I64, size)))]
-            for _ in range(3):
-                places.append(b.add(places[-1], stride))
-            x = [[load(b, place, field.vector, field.width * k) for k in range(steps)] for place in places]
-            _levels(b, x, twiddles, inverse)
-            for place, row in zip(places, x, strict=True):
-                for k, value in enumerate(row):
-                    store(b, value, place, field.width * k)
-        return context.get_dummy_value()
+    def body(inner: ir.IRBuilder, place: Any, rest: Any) -> Any:
+        zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
+        start = inner.block
+        loop, end = inner.append_basic_block("loop"), inner.append_basic_block("end")
+        inner.cbranch(inner.icmp_signed("==", rest, zero), end, loop)
+        inner.position_at_end(loop)
+        at, left, total = inner.phi(I64), inner.phi(I64), inner.phi(I64)
+        number = inner.select(inner.trunc(left, ir.IntType(1)), load(inner, at, I64), zero)
+        added, shifted = inner.xor(total, number), inner.lshr(left, one)
+        following = inner.add(at, ir.Constant(I64, 8))
+        for phi, first, then in ((at, place, following), (left, rest, shifted), (total, zero, added)):
+            phi.add_incoming(first, start)
+            phi.add_incoming(then, loop)
+        inner.cbranch(inner.icmp_signed("==", shifted, zero), end, loop)
+        inner.position_at_end(end)
+        result = inner.phi(I64)
+        result.add_incoming(zero, start)
+        result.add_incoming(added, loop)
+        return result
 
-    if bits == 32:
+    return b.call(shared(b, "noclone_nim_sum", I64, [I64, I64], body), [numbers, bits])
 
-        def typed32(
-            _context: Any, simd: Any, rows: Any, stride: Any, table: Any, n: Any, w: Any, w0: Any, w1: Any, z: Any,
-            z0: Any, z1: Any,
-        ) -> Any:  # fmt: skip
-            return types.void(simd, *[types.intp] * 10), lambda c, b, _s, a: emit(simd, c, b, a)
 
-        return typed32
+def _kernel(
+    b: ir.IRBuilder, field: _Bytes, bits: int, place: Any, quarter: Any, factors: list[Any], inverse: bool
+) -> None:
+    """Emit two levels on four rows of `quarter` points that follow each other."""
+    twiddles = [None if factor is None else _Twiddle(field, bits, *factor) for factor in factors]
+    # A product with a byte needs that byte alone: such rows are done part by part.
+    parts, size = (1, field.width) if bits == 8 else (field.parts, POINT_BYTES)
+    stride = b.mul(quarter, ir.Constant(I64, POINT_BYTES))
+    with repeat(b, b.mul(quarter, ir.Constant(I64, POINT_BYTES // size))) as index:
+        places = [b.add(place, b.mul(index, ir.Constant(I64, size)))]
+        for _ in range(3):
+            places.append(b.add(places[-1], stride))
+        rows = [[load(b, at, field.vector, field.width * k) for k in range(parts)] for at in places]
+        _levels(b, rows, twiddles, inverse)
+        for at, row in zip(places, rows, strict=True):
+            for k, value in enumerate(row):
+                store(b, value, at, field.width * k)
 
-    def typed(_context: Any, simd: Any, rows: Any, stride: Any, table: Any, n: Any, w: Any, w0: Any, w1: Any) -> Any:
-        return types.void(simd, *[types.intp] * 7), lambda c, b, _s, a: emit(simd, c, b, a)
+
+def _two(inverse: bool) -> Any:
+    def typed(
+        _context: Any, simd: Any, rows: Any, quarter: Any, n_blocks: Any, block: Any, numbers: Any, table: Any
+    ) -> Any:
+        """Go two levels down, or up, in n blocks of four times `quarter` points, the first of which is `block`.
+
+        `numbers` and `table` are what `nim_fft.tables` makes.
+        """
+
+        def emit(context: Any, b: ir.IRBuilder, _sig: Any, args: Any) -> Any:
+            _, rows, quarter, count, block, numbers, table = args
+            field = _Bytes(b, variant_of(simd), table)
+            high = _sum_of(b, numbers, block)
+            low = _sum_of(b, numbers, b.shl(block, ir.Constant(I64, 1)))
+            beta = load(b, numbers, I64)
+            with repeat(b, count) as index:
+                place = b.add(rows, b.mul(b.mul(index, quarter), ir.Constant(I64, 4 * POINT_BYTES)))
+                at = b.add(numbers, b.mul(index, ir.Constant(I64, 8)))
+                w = b.xor(high, load(b, at, I64, 8 * FIRST_TWIDDLE))
+                w0 = b.xor(low, load(b, b.add(at, b.mul(index, ir.Constant(I64, 8))), I64, 8 * FIRST_TWIDDLE))
+                w1 = b.xor(w0, beta)
+                largest = b.or_(w, b.or_(w0, w1))
+
+                def below(limit: int) -> Any:
+                    return b.icmp_signed("<", largest, ir.Constant(I64, limit))
+
+                with b.if_else(below(4)) as (first, others):  # block 0: 0, 0 and beta_1 = 2
+                    with first:
+                        _kernel(b, field, 8, place, quarter, [None, None, (w1, None)], inverse)
+                    with others, b.if_else(below(1 << 8)) as (small, larger):
+                        with small:
+                            _kernel(b, field, 8, place, quarter, [(f, None) for f in (w, w0, w1)], inverse)
+                        with larger, b.if_else(below(1 << 16)) as (middle, large):
+                            with middle:
+                                _kernel(b, field, 16, place, quarter, [(f, None) for f in (w, w0, w1)], inverse)
+                            with large:
+                                carried = b.add(numbers, ir.Constant(I64, 8 * FIRST_CARRIED))
+                                upper = [b.lshr(f, ir.Constant(I64, 16)) for f in (w, w0, w1)]
+                                factors = [(f, _sum_of(b, carried, u)) for f, u in zip((w, w0, w1), upper, strict=True)]
+                                _kernel(b, field, 32, place, quarter, factors, inverse)
+            return context.get_dummy_value()
+
+        return types.void(simd, *[types.intp] * 6), emit
 
     return typed
 
 
-def _add_multiple(_context: Any, simd: Any, rows: Any, others: Any, table: Any, n: Any, w: Any) -> Any:
-    """Add to n points their partners times a nimber below 256."""
+def _add_multiple(
+    _context: Any, simd: Any, rows: Any, others: Any, n: Any, block: Any, numbers: Any, table: Any
+) -> Any:
+    """Add to n points their partners times the twiddle of a block, which must be below 256."""
 
     def emit(context: Any, b: ir.IRBuilder, _sig: Any, args: Any) -> Any:
-        _, rows, others, table, count, w = args
+        _, rows, others, count, block, numbers, table = args
         field = _Bytes(b, variant_of(simd), table)
-        entry = field.entry(w)
+        entry = field.entry(_sum_of(b, numbers, block))
         with repeat(b, b.mul(count, ir.Constant(I64, field.parts))) as index:
             offset = b.mul(index, ir.Constant(I64, field.width))
             at, other = b.add(rows, offset), b.add(others, offset)
@@ -221,7 +279,22 @@ def _add_multiple(_context: Any, simd: Any, rows: Any, others: Any, table: Any, 
             store(b, b.xor(x, field.times(y, entry, 0)), at)
         return context.get_dummy_value()
 
-    return types.void(simd, *[types.intp] * 5), emit
+    return types.void(simd, *[types.intp] * 6), emit
+
+
+def _add_points(_context: Any, simd: Any, rows: Any, others: Any, n: Any) -> Any:
+    """Add to n points their partners."""
+
+    def emit(context: Any, b: ir.IRBuilder, _sig: Any, args: Any) -> Any:
+        _, rows, others, count = args
+        vector = ir.VectorType(I64, 4)
+        with repeat(b, b.mul(count, ir.Constant(I64, 2))) as index:
+            offset = b.mul(index, ir.Constant(I64, 32))
+            at = b.add(rows, offset)
+            store(b, b.xor(load(b, at, vector), load(b, b.add(others, offset), vector)), at)
+        return context.get_dummy_value()
+
+    return types.void(simd, *[types.intp] * 3), emit
 
 
 def _copy_points(_context: Any, simd: Any, rows: Any, others: Any, n: Any) -> Any:
@@ -250,13 +323,9 @@ def _clear_points(_context: Any, simd: Any, rows: Any, n: Any) -> Any:
     return types.void(simd, *[types.intp] * 2), emit
 
 
-# By the size of the largest twiddle: below 2^8, 2^16, 2^32.
-two_levels_8: Any = intrinsic(_two(8, inverse=False))
-two_levels_8_back: Any = intrinsic(_two(8, inverse=True))
-two_levels_16: Any = intrinsic(_two(16, inverse=False))
-two_levels_16_back: Any = intrinsic(_two(16, inverse=True))
-two_levels_32: Any = intrinsic(_two(32, inverse=False))
-two_levels_32_back: Any = intrinsic(_two(32, inverse=True))
+two_levels: Any = intrinsic(_two(inverse=False))
+two_levels_back: Any = intrinsic(_two(inverse=True))
 add_multiple: Any = intrinsic(_add_multiple)
+add_points: Any = intrinsic(_add_points)
 copy_points: Any = intrinsic(_copy_points)
 clear_points: Any = intrinsic(_clear_points)

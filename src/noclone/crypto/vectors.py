@@ -26,7 +26,7 @@ from llvmlite import ir
 
 from noclone.errors import InputError
 
-VERSION = 3
+VERSION = 4
 VARIANTS = ("portable", "128", "256", "512", "neon")
 
 I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
