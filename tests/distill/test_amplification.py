@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -245,12 +246,25 @@ def run_variant(name):
     return done.stdout.split()
 
 
-def test_every_variant_gives_the_same_bits():
-    variant, here, expected = run_variant("")
-    assert variant == here.split(",")[-1]
-    for name in here.split(",")[:-1]:
-        ran, _, found = run_variant(name)
-        assert (ran, found) == (name, expected)
+@cache
+def here():
+    """Return the variant that is chosen here, those that can run, and what they should give."""
+    variant, names, expected = run_variant("")
+    return variant, names.split(","), expected
+
+
+def test_the_widest_variant_is_chosen():
+    variant, names, _ = here()
+    assert variant == names[-1]
+
+
+@pytest.mark.parametrize("name", ["portable", "128", "256"])
+def test_every_variant_gives_the_same_bits(name):
+    _, names, expected = here()
+    if name not in names:
+        pytest.skip("this processor lacks it")
+    ran, _, found = run_variant(name)
+    assert (ran, found) == (name, expected)
 
 
 def test_a_variant_that_the_processor_lacks_is_refused_in_words():
