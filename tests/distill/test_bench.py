@@ -3,15 +3,10 @@
 import numpy as np
 import pytest
 
-<<<<<<< HEAD
-from noclone.bits import count_ones, unpack
 from noclone.bits import count_ones, unpack
 from noclone.distill.bench import bench_amplification, bench_authentication, bench_reconciliation, binary_entropy
 from noclone.distill.cascade import plan
 from noclone.distill.cascade_bench import bad_frames, interval_95, random_errors
-=======
-from noclone.distill.bench import bench_amplification, bench_authentication, bench_reconciliation, binary_entropy
->>>>>>> amplify
 
 
 def test_reconciliation_figures():
@@ -49,11 +44,7 @@ def test_amplification_figures():
         assert row["mbps_per_core"] > 1
         assert row["mbps_two_threads"] > 1
         assert 0 < row["mbps_per_core_fresh_seed"] < 3 * row["mbps_per_core"]  # drawing a seed takes time
-<<<<<<< HEAD
     assert figures["binary_toeplitz_mbps_per_core"] > 0.1
-=======
-    assert figures["binary_toeplitz"]["mbps_per_core"] > 0.1
->>>>>>> amplify
 
 
 def test_authentication_is_not_seen_in_a_profile():

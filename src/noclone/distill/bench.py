@@ -16,17 +16,10 @@ import numpy as np
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 from noclone import rng
-<<<<<<< HEAD
 from noclone.bits import Words
 from noclone.crypto.polynomial_hash import KEY_BYTES as HASH_KEY_BYTES
 from noclone.crypto.polynomial_hash import digest
 from noclone.distill import binary_toeplitz, cascade_bench
-=======
-from noclone.bits import Words, count_ones, pack, word_count
-from noclone.crypto.polynomial_hash import KEY_BYTES as HASH_KEY_BYTES
-from noclone.crypto.polynomial_hash import digest
-from noclone.distill import binary_toeplitz, cascade
->>>>>>> amplify
 from noclone.distill.amplification import FAMILY, amplify, seed_bytes
 from noclone.distill.cascade_bench import binary_entropy, random_words
 
@@ -78,20 +71,12 @@ def bench_amplification(
     for n_bits in sizes:
         length_bits = int(share * n_bits)
         seed = generator.bytes(seed_bytes(n_bits, length_bits))
-<<<<<<< HEAD
         figures["per_size"].append(_amplification_row(random_words(generator, n_bits), n_bits, seed, length_bits))
     n_bits = 1 << 20  # what other makers use, at the size that is usually quoted
     words, seed = random_words(generator, n_bits), generator.bytes(binary_toeplitz.seed_bytes(n_bits, n_bits // 2))
     binary_s = _best_s(lambda: binary_toeplitz.amplify(words, n_bits, seed, n_bits // 2))
     figures["binary_toeplitz_bits"] = n_bits
     figures["binary_toeplitz_mbps_per_core"] = n_bits / binary_s / 1e6
-=======
-        figures["per_size"].append(_amplification_row(_random_words(generator, n_bits), n_bits, seed, length_bits))
-    n_bits = 1 << 20  # what other makers use, at the size that is usually quoted
-    words, seed = _random_words(generator, n_bits), generator.bytes(binary_toeplitz.seed_bytes(n_bits, n_bits // 2))
-    binary_s = _best_s(lambda: binary_toeplitz.amplify(words, n_bits, seed, n_bits // 2))
-    figures["binary_toeplitz"] = {"block_bits": n_bits, "mbps_per_core": n_bits / binary_s / 1e6}
->>>>>>> amplify
     return figures
 
 
