@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -214,3 +218,32 @@ def test_time_between_clicks(make_devices, send, allowed, dead_time_ns):
         limit = int(np.log(1 - quantile) / np.log1p(-p))
         expected = len(waits) * (1 - (1 - p) ** limit)
         assert abs(int((waits <= limit).sum()) - expected) <= allowed(expected)
+
+
+SENT_ELSEWHERE = """
+import hashlib
+from noclone.link.aes_simd import VARIANT
+from noclone.link.bench import bench_devices, fibre_devices
+from noclone.link.light import transmit_chunks
+
+digest = hashlib.sha256()
+for devices in (bench_devices(10), fibre_devices(0)):
+    for events in transmit_chunks(
+        devices, alice_seed=bytes(32), physics_seed=bytes(32), n_slots=300_000, link="a-b", block=0
+    ):
+        digest.update(events.tobytes())
+print(VARIANT, digest.hexdigest())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_portable_variant_gives_the_same_light():
+    command = [sys.executable, "-c", SENT_ELSEWHERE]
+    results = {}
+    for wanted in ("portable", ""):
+        environment = {**os.environ, "NOCLONE_SIMD": wanted}
+        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        variant, results[wanted] = done.stdout.split()
+        assert wanted in ("", variant)
+    assert results["portable"] == results[""] != hashlib.sha256().hexdigest()
