@@ -22,7 +22,7 @@ from noclone.kms.keys import Assignment, Refused, Span, StoredKey, direction_of,
 from noclone.kms.pools import BlockName
 from noclone.kms.sealing import Sealer, encode, load_kek
 from noclone.kms.store import Store, StoreSettings
-from noclone.records import SecretKey
+from noclone.records import BlockProvenance, SecretKey
 
 KEK = bytes(range(32))
 MakeKey = Callable[..., SecretKey]
@@ -90,6 +90,69 @@ def test_a_request_that_is_too_large_takes_nothing(tmp_path: Path, make_key: Mak
         with pytest.raises(KeysExhausted, match=r"2560 bits of key .* 2816 were asked for"):
             a.claim("birch", master="sae-a", slaves=["sae-b"], number=11, size_bits=256).result()
         assert len(enc(a, b, number=10)) == 10
+
+
+class Relayed:
+    """A provenance of another profile, in the shape that the store asks for."""
+
+    def __init__(self, block: BlockProvenance, profile: str) -> None:
+        self.link, self.block, self.profile = block.link, block.block, profile
+        self._json = block.to_json()
+
+    def to_json(self) -> dict[str, object]:
+        return self._json
+
+
+def relayed(key: SecretKey, profile: str) -> SecretKey:
+    return SecretKey(key.bits, key.n_bits, Relayed(key.provenance, profile))  # type: ignore[arg-type]
+
+
+def test_claims_choose_by_profile_in_the_order_given(tmp_path: Path, make_key: MakeKey) -> None:
+    first, second, third = make_key(0, 320), relayed(make_key(1, 640), "paths-2"), make_key(2, 320)
+    a, b = pool_of_two(tmp_path, first)
+    with a, b:
+        deposit(a, b, second)
+        deposit(a, b, third)
+
+        def blocks(number: int, profiles: list[str] | None) -> list[int]:
+            claim = a.claim("birch", master="sae-a", slaves=["sae-b"], number=number, size_bits=256, profiles=profiles)
+            return [span.block for r in claim.result() for span in r.assignment.spans]
+
+        assert blocks(2, ["paths-2"]) == [1, 1]
+        assert blocks(6, ["link", "paths-2"]) == [0] * 5 + [2]
+        assert blocks(6, ["paths-2", "link"]) == [1] * 6
+        for profiles in (["paths-2", "shares-2-3"], []):
+            with pytest.raises(KeysExhausted, match=r"of paths-2, shares-2-3|of no profile"):
+                blocks(3, profiles)
+        assert blocks(6, None) == [1] * 2 + [2] * 4
+        assert [a.pool("birch", kinds).result().ready_in_bits // 256 for kinds in (["link"], ["paths-2"], None)] == [
+            10,
+            10,
+            20,
+        ]
+
+
+def test_each_profile_has_room_of_its_own(tmp_path: Path, make_key: MakeKey) -> None:
+    a, b = pool_of_two(tmp_path, make_key(0, 320), settings=StoreSettings(capacity_bits=2560))
+    with a, b:
+        assert not a.wants_key("birch")
+        assert a.wants_key("birch", "paths-2")
+        deposit(a, b, relayed(make_key(1, 320), "paths-2"))
+        assert not a.wants_key("birch", "paths-2")
+
+
+def test_many_used_up_blocks_hide_nothing(tmp_path: Path, make_key: MakeKey) -> None:
+    """One-sided demand leaves blocks that are ready, and empty for us."""
+    a, b = pool_of_two(tmp_path, make_key(0, 64))
+    with a, b:
+        for number in range(1, 30):
+            deposit(a, b, make_key(number, 64))
+        for number in (7, 18):
+            claim = a.claim("birch", master="sae-a", slaves=["sae-b"], number=number, size_bits=256).result()
+            assert [span.block for r in claim for span in r.assignment.spans][-1] == (6 if number == 7 else 24)
+        plan = "EXPLAIN QUERY PLAN SELECT id FROM block WHERE peer = 'birch' AND open_0 = 1 AND id > 3 ORDER BY id"
+        [row] = a.commits.run(lambda c: c.exec_driver_sql(plan).all())
+        assert "block_open_0" in row[-1]
 
 
 def test_a_key_can_span_blocks_and_names_them(tmp_path: Path, make_key: MakeKey) -> None:

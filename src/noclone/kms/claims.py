@@ -6,31 +6,38 @@ for the master is the only one here who gets them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, literal_column, select
 
 from noclone.errors import KeysExhausted, NocloneError, StoreError
 from noclone.kms.keys import Assignment, Reservation, Span, StoredKey, direction_of, key_id_of
-from noclone.kms.pools import LEFT, provenance_of
-from noclone.kms.reservations import NEW_KEYS, Pool, key_row, known_keys, remove
+from noclone.kms.pools import LEFT, Pool, provenance_of
+from noclone.kms.reservations import NEW_KEYS, key_row, known_keys, remove
 from noclone.kms.sealing import Sealer
-from noclone.kms.tables import atom, block
+from noclone.kms.tables import OPEN, atom, block
 from noclone.records import BlockProvenance
 
 EXPIRY_MARGIN_S = 5.0  # a master takes no key that the other end, whose clock may be ahead, is about to erase
 
-READY_BLOCKS = tuple(
+BLOCKS_AT_ONCE = 8
+
+OPEN_BLOCKS = tuple(
     select(block.c.id, block.c.link, block.c.number, block.c.salt, block.c.provenance, left.label("left"))
     .where(
-        block.c.peer == bindparam("peer"), block.c.state == "ready", left > 0, block.c.expires_s > bindparam("after")
+        block.c.peer == bindparam("peer"),
+        is_open == literal_column("1"),
+        block.c.expires_s > bindparam("after"),
+        block.c.id > bindparam("above"),
     )
     .order_by(block.c.id)
+    .limit(BLOCKS_AT_ONCE)
     .with_for_update()
-    for left in LEFT
+    for left, is_open in zip(LEFT, OPEN, strict=True)
 )
+OPEN_BLOCKS_OF_PROFILE = tuple(query.where(block.c.profile == bindparam("profile")) for query in OPEN_BLOCKS)
 FIRST_ATOMS = (
     select(atom.c.position, atom.c.sealed)
     .where(atom.c.block_id == bindparam("block"), atom.c.direction == bindparam("way"))
@@ -132,8 +139,9 @@ def _atoms_each(want: Want, pool: Pool) -> int:
 
 
 def _exhausted(pool: Pool, need: int, spare: int) -> KeysExhausted:
+    kinds = "" if pool.profiles is None else f" of {', '.join(pool.profiles) or 'no profile'}"
     return KeysExhausted(
-        f"the pool with {pool.peer} holds {spare * pool.unit_bits} bits of key for masters here; "
+        f"the pool with {pool.peer} holds {spare * pool.unit_bits} bits of key{kinds} for masters here; "
         f"{need * pool.unit_bits} were asked for",
         hint="wait until the link has distilled more, or ask for less",
     )
@@ -145,12 +153,25 @@ def _choose(
     """Return the blocks to take `count` atoms from, with how many each has, and how many that makes in all."""
     chosen: list[tuple[Any, int]] = []
     available = 0
-    for row in connection.execute(READY_BLOCKS[direction], {"peer": pool.peer, "after": now_s + EXPIRY_MARGIN_S}):
+    for row in _open_blocks(connection, pool, direction, now_s + EXPIRY_MARGIN_S):
         chosen.append((row, row.left))
         available += row.left
         if available >= count:
             break
     return chosen, available
+
+
+def _open_blocks(connection: Connection, pool: Pool, direction: int, after_s: float) -> Iterator[Any]:
+    """Yield the blocks that have atoms for us: of the first profile, the oldest first, then of the next."""
+    for profile in pool.profiles if pool.profiles is not None else (None,):
+        query, place = OPEN_BLOCKS[direction], {"peer": pool.peer, "after": after_s, "above": 0}
+        if profile is not None:
+            query, place = OPEN_BLOCKS_OF_PROFILE[direction], {**place, "profile": profile}
+        while rows := connection.execute(query, place).all():
+            yield from rows
+            if len(rows) < BLOCKS_AT_ONCE:
+                break
+            place["above"] = rows[-1].id
 
 
 def _read(

@@ -12,14 +12,35 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
 
 from noclone.kms.keys import direction_of
-from noclone.kms.tables import atom, block, key
+from noclone.kms.tables import OPEN, atom, block, key
 from noclone.records import BlockProvenance
 
 LEFT = (block.c.left_0, block.c.left_1)
 SEEN = (block.c.seen_0, block.c.seen_1)
+CLOSED = dict.fromkeys(OPEN, 0)
+MAKE_READY = (
+    update(block)
+    .where(block.c.id == bindparam("block"), block.c.state == "held")
+    .values(
+        {
+            block.c.state: "ready",
+            **{is_open: case((left > 0, 1), else_=0) for is_open, left in zip(OPEN, LEFT, strict=True)},
+        }
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Which pool, seen from which end; None: key of all profiles."""
+
+    kme: str
+    peer: str
+    unit_bits: int
+    profiles: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +73,7 @@ class Arrival:
     """A block at the door."""
 
     peer: str
+    profile: str
     provenance: BlockProvenance
     salt: bytes
     created_s: float
@@ -92,6 +114,7 @@ def insert_block(connection: Connection, arrival: Arrival, atoms: list[dict[str,
         return False
     values = {
         "peer": arrival.peer,
+        "profile": arrival.profile,
         "link": origin.link,
         "number": origin.block,
         "state": "held" if atoms else "spent",
@@ -136,25 +159,26 @@ def acknowledge(connection: Connection, peer: str, blocks: Sequence[BlockName]) 
         if row is None or row.state == "expired":
             continue
         if row.state == "held":
-            connection.execute(update(block).where(block.c.id == row.id).values(state="ready"))
+            connection.execute(MAKE_READY, {"block": row.id})
         ours.append(name)
     return ours
 
 
-def totals(connection: Connection, kme: str, peer: str, unit_bits: int, now_s: float) -> tuple[int, int, int, int]:
-    """Return ready bits of both directions, held bits, and the number of reserved keys."""
-    rows = connection.execute(
-        select(block.c.state, func.sum(block.c.left_0), func.sum(block.c.left_1))
-        .where(block.c.peer == peer, block.c.state.in_(("held", "ready")), block.c.expires_s > now_s)
-        .group_by(block.c.state)
+def totals(connection: Connection, pool: Pool, now_s: float) -> tuple[int, int, int, int]:
+    """Return ready bits of both directions, held bits, and the number of reserved keys, these of all profiles."""
+    query = select(block.c.state, func.sum(block.c.left_0), func.sum(block.c.left_1)).where(
+        block.c.peer == pool.peer, block.c.state.in_(("held", "ready")), block.c.expires_s > now_s
     )
+    if pool.profiles is not None:
+        query = query.where(block.c.profile.in_(pool.profiles))
+    rows = connection.execute(query.group_by(block.c.state))
     left = {state: (int(left_0), int(left_1)) for state, left_0, left_1 in rows}
     ready, waiting = left.get("ready", (0, 0)), left.get("held", (0, 0))
     reserved = connection.execute(
-        select(func.count()).select_from(key).where(key.c.state == "reserved", key.c.peer == peer)
+        select(func.count()).select_from(key).where(key.c.state == "reserved", key.c.peer == pool.peer)
     ).scalar_one()
-    out = direction_of(kme, peer)
-    return ready[out] * unit_bits, ready[1 - out] * unit_bits, sum(waiting) * unit_bits, int(reserved)
+    out, unit = direction_of(pool.kme, pool.peer), pool.unit_bits
+    return ready[out] * unit, ready[1 - out] * unit, sum(waiting) * unit, int(reserved)
 
 
 def sweep(connection: Connection, now_s: float) -> Swept:
@@ -167,7 +191,8 @@ def sweep(connection: Connection, now_s: float) -> Swept:
     ]
     for block_id in old:
         connection.execute(delete(atom).where(atom.c.block_id == block_id))
-        connection.execute(update(block).where(block.c.id == block_id).values(state="expired", left_0=0, left_1=0))
+        gone = {block.c.state: "expired", **dict.fromkeys(LEFT, 0), **CLOSED}
+        connection.execute(update(block).where(block.c.id == block_id).values(gone))
     ended = connection.execute(
         update(key)
         .where(key.c.state == "reserved", key.c.expires_s <= now_s)

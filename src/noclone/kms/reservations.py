@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
 
 from noclone.kms.keys import Assignment, Span, direction_of, key_id_of
-from noclone.kms.pools import LEFT, SEEN
+from noclone.kms.pools import CLOSED, LEFT, SEEN, Pool
 from noclone.kms.sealing import Sealer
-from noclone.kms.tables import atom, block, delivery, key, voided
+from noclone.kms.tables import OPEN, atom, block, delivery, key, voided
 
 IDS_AT_ONCE = 4096  # SQLite takes 32,766 values in a statement
 GAP = 64  # reading this many atoms that nobody wants costs less than another statement
@@ -40,17 +40,14 @@ IN_RUN = (
 SOME_ATOMS = select(atom.c.position, atom.c.sealed).where(*IN_RUN)
 REMOVE_ATOMS = delete(atom).where(*IN_RUN)
 COUNT_DOWN = tuple(
-    update(block).where(block.c.id == bindparam("block")).values({left: left - bindparam("count")}) for left in LEFT
-)
-SEE = tuple(
-    update(block).where(block.c.id == bindparam("block"), seen < bindparam("top")).values({seen: bindparam("top")})
-    for seen in SEEN
-)
-SPEND = (
     update(block)
-    .where(block.c.id == bindparam("block"), block.c.state == "ready", block.c.left_0 + block.c.left_1 == 0)
-    .values(state="spent")
+    .where(block.c.id == bindparam("block"))
+    .values({left: left - bindparam("count"), seen: case((seen < bindparam("top"), bindparam("top")), else_=seen)})
+    .returning(block.c.state, *LEFT)
+    for left, seen in zip(LEFT, SEEN, strict=True)
 )
+CLOSE = tuple(update(block).where(block.c.id == bindparam("block")).values({is_open: 0}) for is_open in OPEN)
+SPEND = update(block).where(block.c.id == bindparam("block")).values(state="spent")
 KNOWN_KEYS = select(key.c.key_id, key.c.request, key.c.peer, key.c.state).where(
     key.c.key_id.in_(bindparam("ids", expanding=True))
 )
@@ -58,15 +55,6 @@ KNOWN_VOIDED = select(voided.c.key_id).where(
     voided.c.peer == bindparam("peer"), voided.c.key_id.in_(bindparam("ids", expanding=True))
 )
 NEW_KEYS, NEW_DELIVERIES, NEW_VOIDED = insert(key), insert(delivery), insert(voided)
-
-
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """Which pool, seen from which end."""
-
-    kme: str
-    peer: str
-    unit_bits: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +74,12 @@ def remove(connection: Connection, block_id: int, direction: int, positions: Seq
     """Delete atoms, in rising order of position, and keep the block's counters true."""
     for low, high in _runs(positions):
         connection.execute(REMOVE_ATOMS, {"block": block_id, "way": direction, "low": low, "high": high})
-    connection.execute(COUNT_DOWN[direction], {"block": block_id, "count": len(positions)})
-    connection.execute(SEE[direction], {"block": block_id, "top": positions[-1] + 1})
-    connection.execute(SPEND, {"block": block_id})
+    counted = {"block": block_id, "count": len(positions), "top": positions[-1] + 1}
+    state, *left = connection.execute(COUNT_DOWN[direction], counted).one()
+    if not left[direction]:
+        connection.execute(CLOSE[direction], {"block": block_id})
+    if state == "ready" and not any(left):
+        connection.execute(SPEND, {"block": block_id})
 
 
 def known_keys(connection: Connection, key_ids: Sequence[str]) -> dict[str, Any]:
@@ -353,7 +344,8 @@ def give_up(
             if refusal.reason == "already-assigned":
                 _burn_below(connection, row.id, direction_of(kme, row.peer), refusal.seen)
             elif refusal.reason == "unknown-block" and row.state == "ready":
-                connection.execute(update(block).where(block.c.id == row.id).values(state="held"))
+                waiting = {block.c.state: "held", **CLOSED}
+                connection.execute(update(block).where(block.c.id == row.id).values(waiting))
 
 
 def _burn_below(connection: Connection, block_id: int, direction: int, seen: int) -> None:

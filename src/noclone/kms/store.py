@@ -15,19 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection
 
 from noclone.clock import Clock, SystemClock
-from noclone.errors import NocloneError, StoreError
+from noclone.errors import NocloneError
 from noclone.kms import claims, deliveries, pools, reservations
 from noclone.kms.authentication import LinkLedger, Wipe
 from noclone.kms.commits import Commits
 from noclone.kms.keys import Assignment, Reservation, StoredKey
+from noclone.kms.opening import open_tables
 from noclone.kms.sealing import Sealer
-from noclone.kms.tables import VERSION, block, meta, open_engine
+from noclone.kms.tables import open_engine
 from noclone.records import SecretKey
 
-CHECK_TEXT = b"noclone key store"
+LINK_PROFILE = "link"  # of a fibre's own block
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class StoreSettings:
     Args:
         unit_bits: Size of an atom: the default key size.
         lifetime_s: Key that is not collected after this is erased; each end counts from its own deposit or promise.
-        capacity_bits: A pool above this asks for no more key.
+        capacity_bits: Key of one profile above this asks a pool for no more.
     """
 
     unit_bits: int = 256
@@ -107,9 +108,7 @@ class Store:
         engine, connection = open_engine(path, creator)
         commits = Commits(connection)
         try:
-            store_id = commits.run(lambda c: _identify(c, name, settings.unit_bits))
-            sealer = Sealer(kek, store_id)
-            commits.run(lambda c: _check_kek(c, sealer))
+            sealer = commits.run(lambda c: open_tables(c, name, settings.unit_bits, kek))
         except BaseException:
             commits.close()
             connection.close()
@@ -140,11 +139,14 @@ class Store:
     def deposit(self, secret: SecretKey, peer: str) -> Future[bool]:
         """Take in a block of secret key shared with the KME `peer`; the future says False if it was here before.
 
+        It is filed under its provenance's profile, which is what `claim` chooses by.
+
         It cannot be used until `acknowledge` says that the peer holds it too.
         """
         data, unit = secret.to_bytes(), self.settings.unit_bits // 8
         salt, now_s = os.urandom(16), self.clock.now_s()
         origin = secret.provenance
+        profile = getattr(origin, "profile", LINK_PROFILE)
         sealer = self._sealer.block(salt, self.name, peer, origin.link, origin.block)
         atoms = [
             {
@@ -154,7 +156,7 @@ class Store:
             }
             for i in range(len(data) // unit)
         ]
-        arrival = pools.Arrival(peer, origin, salt, now_s, now_s + self.settings.lifetime_s)
+        arrival = pools.Arrival(peer, profile, origin, salt, now_s, now_s + self.settings.lifetime_s)
         return self.commits.submit(lambda c: pools.insert_block(c, arrival, atoms))
 
     def held(self, peer: str) -> Future[list[pools.BlockName]]:
@@ -165,14 +167,15 @@ class Store:
         """Note that the peer durably holds these blocks; the future returns those that we hold as well."""
         return self.commits.submit(lambda c: pools.acknowledge(c, peer, blocks))
 
-    def pool(self, peer: str) -> Future[PoolState]:
-        """Look at the pool that is shared with a peer."""
-        name, unit, now_s = self.name, self.settings.unit_bits, self.clock.now_s()
-        return self.commits.submit(lambda c: PoolState(*pools.totals(c, name, peer, unit, now_s)))
+    def pool(self, peer: str, profiles: Sequence[str] | None = None) -> Future[PoolState]:
+        """Look at the pool that is shared with a peer: all of it, or the key of some profiles."""
+        part = pools.Pool(self.name, peer, self.settings.unit_bits, None if profiles is None else tuple(profiles))
+        now_s = self.clock.now_s()
+        return self.commits.submit(lambda c: PoolState(*pools.totals(c, part, now_s)))
 
-    def wants_key(self, peer: str) -> bool:
-        """Say whether the pool has room for another block."""
-        state = self.pool(peer).result()
+    def wants_key(self, peer: str, profile: str = LINK_PROFILE) -> bool:
+        """Say whether the pool has room for another block of a profile."""
+        state = self.pool(peer, (profile,)).result()
         return state.ready_out_bits + state.ready_in_bits + state.held_bits < self.settings.capacity_bits
 
     # Keys
@@ -186,8 +189,11 @@ class Store:
         number: int,
         size_bits: int,
         request: str = "",
+        profiles: Sequence[str] | None = None,
     ) -> Future[list[Reservation]]:
         """Set aside `number` keys for a master here, and read them; all or none.
+
+        They are cut from blocks of these profiles alone, the first one's first; None: from any, the oldest first.
 
         `request` names this request in the promise that the peer is given: the same promise twice counts once.
 
@@ -195,14 +201,14 @@ class Store:
             KeysExhausted: The pool does not hold enough.
         """
         want = claims.Want(request or str(uuid.uuid4()), master, tuple(slaves), number, size_bits)
-        return self.commits.join(_Claims(self, peer), want)
+        return self.commits.join(_Claims(self, peer, None if profiles is None else tuple(profiles)), want)
 
     def assign(self, peer: str, assignments: Sequence[Assignment]) -> Future[dict[str, reservations.Refusal]]:
         """Hold the promise that a peer's master was given: the keys wait here for the slaves that it names.
 
         The future returns the refused ones: material that is not here, or was promised before.
         """
-        now_s, pool = self.clock.now_s(), reservations.Pool(self.name, peer, self.settings.unit_bits)
+        now_s, pool = self.clock.now_s(), pools.Pool(self.name, peer, self.settings.unit_bits)
         expires_s = now_s + self.settings.lifetime_s
         return self.commits.submit(lambda c: reservations.assign(c, self._sealer, pool, assignments, now_s, expires_s))
 
@@ -258,12 +264,13 @@ class _Claims:
 
     store: Store
     peer: str
+    profiles: tuple[str, ...] | None
 
     def __call__(
         self, connection: Connection, items: Sequence[claims.Want]
     ) -> Sequence[list[Reservation] | NocloneError]:
         store, now_s = self.store, self.store.clock.now_s()
-        pool = reservations.Pool(store.name, self.peer, store.settings.unit_bits)
+        pool = pools.Pool(store.name, self.peer, store.settings.unit_bits, self.profiles)
         return claims.claim(connection, store._sealer, pool, items, now_s, now_s + store.settings.lifetime_s)
 
 
@@ -275,38 +282,3 @@ class _Handovers:
 
     def __call__(self, connection: Connection, items: Sequence[deliveries.Handover]) -> Sequence[NocloneError | None]:
         return deliveries.deliver_to_masters(connection, items, self.store.clock.now_s())
-
-
-def _identify(connection: Connection, name: str, unit_bits: int) -> str:
-    """Return the store's own id; make it if the store is new."""
-    known: dict[str, str] = {
-        row.name: row.value.decode() for row in connection.execute(select(meta)) if row.name != "check"
-    }
-    ours = {"version": VERSION, "kme": name, "unit_bits": str(unit_bits)}
-    if not known:
-        known = {**ours, "id": str(uuid.uuid4())}
-        rows = [{"name": field, "value": value.encode()} for field, value in known.items()]
-        connection.execute(insert(meta), rows)
-    for field, value in ours.items():
-        if known.get(field) != value:
-            raise StoreError(
-                f"this key store was made for {field} = {known.get(field)}, not {value}",
-                hint="give each KME a store of its own; the key size cannot change in an existing store",
-            )
-    return known["id"]
-
-
-def _check_kek(connection: Connection, sealer: Sealer) -> None:
-    sealed = connection.execute(select(meta.c.value).where(meta.c.name == "check")).scalar()
-    if sealed is None:
-        if connection.execute(select(func.count()).select_from(block)).scalar():
-            raise StoreError("this key store lost its check value", hint="the file is damaged; distil anew")
-        connection.execute(insert(meta), [{"name": "check", "value": sealer.seal(CHECK_TEXT, "check")}])
-        return
-    try:
-        sealer.open(sealed, "check")
-    except StoreError:
-        raise StoreError(
-            "the key-encryption key does not fit this key store",
-            hint="bring the key-encryption key that the store was made with; without it the stored keys are lost",
-        ) from None

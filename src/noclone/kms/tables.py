@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Connection,
     Engine,
@@ -30,13 +31,14 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
+    select,
 )
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from noclone.errors import StoreError
 
-VERSION = "2"
+VERSION = 3
 
 metadata = MetaData()
 
@@ -47,12 +49,15 @@ block = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("peer", String, nullable=False),
+    Column("profile", String, nullable=False, server_default="link"),  # what policies choose key by
     Column("link", String, nullable=False),
-    Column("number", Integer, nullable=False),
+    Column("number", BigInteger, nullable=False),
     Column("state", String, nullable=False),  # held (by us), ready (by both), spent, expired
     Column("atoms", Integer, nullable=False),
     Column("left_0", Integer, nullable=False),  # atoms of direction 0 that are still here
     Column("left_1", Integer, nullable=False),
+    Column("open_0", Integer, nullable=False, server_default="0"),  # 1: ready, with atoms of direction 0 left
+    Column("open_1", Integer, nullable=False, server_default="0"),
     Column("seen_0", Integer, nullable=False),  # one above the highest position ever reserved, by direction
     Column("seen_1", Integer, nullable=False),
     Column("salt", LargeBinary, nullable=False),
@@ -61,6 +66,14 @@ block = Table(
     Column("expires_s", Float, nullable=False),
     UniqueConstraint("link", "number"),
     Index("block_by_state", "peer", "state", "id"),
+)
+
+# A claim looks at blocks that have something for it, oldest first, and at no others: however many there are.
+OPEN = (block.c.open_0, block.c.open_1)
+OPEN_INDEXES = tuple(
+    Index(f"block_{name}_{way}", *columns, block.c.id, sqlite_where=is_open == 1, postgresql_where=is_open == 1)
+    for way, is_open in enumerate(OPEN)
+    for name, columns in (("open", (block.c.peer,)), ("open_by_profile", (block.c.peer, block.c.profile)))
 )
 
 atom = Table(
@@ -115,7 +128,7 @@ link_state = Table(
     metadata,
     Column("link", String, primary_key=True),
     Column("fingerprint", String, nullable=False),  # which initial secret the marks of segment 0 speak about
-    Column("last_block", Integer, nullable=False),
+    Column("last_block", BigInteger, nullable=False),
     Column("cumulative_epsilon", Float, nullable=False),
 )
 
@@ -140,7 +153,7 @@ former_secret = Table(
 
 
 def open_engine(path: Path | str, creator: Callable[[], Any] | None = None) -> tuple[Engine, Connection]:
-    """Open the database, make its tables if there are none, and return a connection to it.
+    """Open the database, and return a connection to it that is ready to work.
 
     Args:
         path: A file, or a database URL.
@@ -162,9 +175,10 @@ def open_engine(path: Path | str, creator: Callable[[], Any] | None = None) -> t
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_immediate)
     try:
-        with engine.begin() as connection:
-            metadata.create_all(connection)
-        return engine, engine.connect()
+        connection = engine.connect()
+        with connection.begin():
+            connection.execute(select(1))  # says now what cannot work
+        return engine, connection
     except (SQLAlchemyError, sqlite3.Error) as error:
         engine.dispose()
         raise store_error("the key store cannot be opened", error) from None
