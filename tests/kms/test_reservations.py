@@ -74,7 +74,7 @@ def test_a_peer_notes_no_more_voided_ids_than_its_pool_has_atoms(tmp_path: Path,
 
 def test_atoms_whose_ids_are_in_use_are_burned_and_the_others_served(tmp_path: Path, make_key: MakeKey) -> None:
     with open_store(tmp_path, make_key(0, 320)) as store:
-        spoiled = [key_row(promise(Span(LINK, 0, i, 1)), "cedar", "slave", None, 0.0, 0.0) for i in (0, 1, 3)]
+        spoiled = [key_row(promise(Span(LINK, 0, i, 1)), "cedar", "slave", 0.0, 0.0) for i in (0, 1, 3)]
         store.commits.run(lambda c: c.execute(NEW_KEYS, spoiled))
         with pytest.raises(KeysExhausted):
             claim(store, 6)

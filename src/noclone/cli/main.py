@@ -34,6 +34,7 @@ COMMANDS = (
     (KEYS, "key", "key", "Fetch keys from a KME, as an application does."),
     (KEYS, "protect", "message", "Send or receive a short text under a one-time pad."),
     (KEYS, "protect", "file", "Send or receive a file under a one-time pad."),
+    (KEYS, "kms", "kms", "Keep a key store: another key-encryption key, backups, the audit log."),
     (LAB, "attack", "attack", "Attack a link of a served network, where the scenario is a lab."),
     (SETUP, "setup", "pki", "Make the certificates and secrets that a scenario needs."),
     (SETUP, "setup", "schema", "Print the JSON Schema of scenario files."),

@@ -8,14 +8,30 @@ way back: a store that is newer than the program is refused.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from noclone.errors import StoreError
-from noclone.kms.tables import OPEN_INDEXES, VERSION, meta
+from noclone.kms.keyring import FINGERPRINTS, Keyring
+from noclone.kms.sealing import Sealer, encode
+from noclone.kms.tables import OPEN_INDEXES, VERSION, block, key, meta, metadata, segment
+
+CHECK_TEXT = b"noclone key store"
 
 
-def migrate(connection: Connection, found: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a migration may need: whose store it is, the KEKs on offer, and the keyring that the store is to have."""
+
+    name: str
+    store_id: str
+    keks: tuple[bytes, ...]
+    keyring: Keyring
+    now_s: float
+
+
+def migrate(connection: Connection, found: str, opening: Opening) -> None:
     """Bring a store from the version that it says to this one.
 
     Raises:
@@ -30,12 +46,12 @@ def migrate(connection: Connection, found: str) -> None:
     if version < min(STEPS):
         raise StoreError(f"this key store has version {found}, which cannot be brought to {VERSION}")
     for step in range(version, VERSION):
-        STEPS[step](connection)
+        STEPS[step](connection, opening)
     if version < VERSION:
         connection.execute(update(meta).where(meta.c.name == "version").values(value=str(VERSION).encode()))
 
 
-def _add_profiles(connection: Connection) -> None:
+def _add_profiles(connection: Connection, _: Opening) -> None:
     """2 to 3: blocks say what policies choose them by, and which directions have something to claim."""
     _run(
         connection,
@@ -49,9 +65,64 @@ def _add_profiles(connection: Connection) -> None:
         index.create(connection, checkfirst=True)
 
 
+def _envelop(connection: Connection, opening: Opening) -> None:
+    """3 to 4: data keys between the KEK and the secrets; workers; the audit log."""
+    check = connection.execute(select(meta.c.value).where(meta.c.name == "check")).scalar_one_or_none()
+    old = next((sealer for kek in opening.keks if (sealer := _fitting(kek, opening.store_id, check))), None)
+    if old is None:
+        raise StoreError(
+            "the key-encryption key does not fit this key store",
+            hint="bring the key-encryption key that the store was made with; without it the stored keys are lost",
+        )
+    _run(
+        connection,
+        "ALTER TABLE block ADD COLUMN dek BLOB",
+        'ALTER TABLE "key" ADD COLUMN data_key INTEGER',
+        'ALTER TABLE "key" ADD COLUMN worker INTEGER',
+        "ALTER TABLE segment ADD COLUMN data_key INTEGER",
+    )
+    metadata.create_all(connection)
+    opening.keyring.create(connection, opening.now_s, {FINGERPRINTS: old.subkey(b"fingerprint")})
+    _seal_anew(connection, old, opening)
+    connection.execute(delete(meta).where(meta.c.name == "check"))
+    _run(connection, "ALTER TABLE block DROP COLUMN salt")
+
+
+def _fitting(kek: bytes, store_id: str, check: bytes | None) -> Sealer | None:
+    sealer = Sealer(kek, store_id)
+    try:
+        return sealer if check is not None and sealer.open(check, "check") == CHECK_TEXT else None
+    except StoreError:
+        return None
+
+
+def _seal_anew(connection: Connection, old: Sealer, opening: Opening) -> None:
+    """Give blocks the keys that their atoms are under already, as data keys; seal other secrets anew."""
+    keyring = opening.keyring
+    found = connection.exec_driver_sql(
+        "SELECT id, peer, link, number, salt FROM block WHERE state IN ('held', 'ready')"
+    ).all()
+    for row in found:
+        context = (opening.name, row.peer, row.link, row.number)
+        dek = keyring.wrap_block(old.subkey(encode("block", bytes(row.salt), *context)), *context)
+        connection.execute(update(block).where(block.c.id == row.id).values(dek=dek))
+    change = update(key).where(key.c.key_id == bindparam("which"))
+    for row in connection.execute(
+        select(key.c.key_id, key.c.peer, key.c.sealed).where(key.c.sealed.is_not(None))
+    ).all():
+        as_what = ("key", row.key_id, row.peer, "slave")
+        sealed, number = keyring.seal(old.open(row.sealed, *as_what), *as_what)
+        connection.execute(change.values(sealed=sealed, data_key=number), {"which": row.key_id})
+    for row in connection.execute(select(segment).where(segment.c.sealed.is_not(None))).all():
+        as_segment = ("segment", row.link, row.number)
+        sealed, number = keyring.seal(old.open(row.sealed, *as_segment), *as_segment)
+        here = update(segment).where(segment.c.link == row.link, segment.c.number == row.number)
+        connection.execute(here.values(sealed=sealed, data_key=number))
+
+
 def _run(connection: Connection, *statements: str) -> None:
     for statement in statements:
         connection.exec_driver_sql(statement)
 
 
-STEPS: dict[int, Callable[[Connection], None]] = {2: _add_profiles}
+STEPS: dict[int, Callable[[Connection, Opening], None]] = {2: _add_profiles, 3: _envelop}

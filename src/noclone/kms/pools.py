@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -70,12 +70,16 @@ class BlockName:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A block at the door."""
+    """A block at the door.
+
+    Args:
+        dek: Its data key, not sealed yet: that is done under the KEK of the moment at which it is let in.
+    """
 
     peer: str
     profile: str
     provenance: BlockProvenance
-    salt: bytes
+    dek: bytes = field(repr=False)
     created_s: float
     expires_s: float
 
@@ -106,8 +110,8 @@ def provenance_of(text: str) -> BlockProvenance:
     return BlockProvenance.from_json(json.loads(text))
 
 
-def insert_block(connection: Connection, arrival: Arrival, atoms: list[dict[str, Any]]) -> bool:
-    """Take a block in; return False if it was here before."""
+def insert_block(connection: Connection, arrival: Arrival, dek: bytes, atoms: Sequence[tuple[int, int, bytes]]) -> bool:
+    """Take a block in, its data key sealed and its atoms too; return False if it was here before."""
     origin = arrival.provenance
     known = select(block.c.id).where(block.c.link == origin.link, block.c.number == origin.block)
     if connection.execute(known).first() is not None:
@@ -123,14 +127,15 @@ def insert_block(connection: Connection, arrival: Arrival, atoms: list[dict[str,
         "left_1": len(atoms) // 2,
         "seen_0": 0,
         "seen_1": 0,
-        "salt": arrival.salt,
+        "dek": dek if atoms else None,
         "provenance": json.dumps(origin.to_json()),
         "created_s": arrival.created_s,
         "expires_s": arrival.expires_s,
     }
     block_id = connection.execute(insert(block).returning(block.c.id), [values]).scalar_one()
     if atoms:
-        connection.execute(insert(atom), [{**row, "block_id": block_id} for row in atoms])
+        rows = [{"block_id": block_id, "direction": way, "position": at, "sealed": sealed} for way, at, sealed in atoms]
+        connection.execute(insert(atom), rows)
     return True
 
 
@@ -156,7 +161,7 @@ def acknowledge(connection: Connection, peer: str, blocks: Sequence[BlockName]) 
                 block.c.atoms == name.atoms,
             )
         ).first()
-        if row is None or row.state == "expired":
+        if row is None or row.state in ("expired", "void"):
             continue
         if row.state == "held":
             connection.execute(MAKE_READY, {"block": row.id})
@@ -186,12 +191,15 @@ def sweep(connection: Connection, now_s: float) -> Swept:
     old = [
         row.id
         for row in connection.execute(
-            select(block.c.id).where(block.c.state.in_(("held", "ready")), block.c.expires_s <= now_s)
+            select(block.c.id)
+            .where(block.c.state.in_(("held", "ready")), block.c.expires_s <= now_s)
+            .order_by(block.c.id)
+            .with_for_update(skip_locked=True)  # who is at work on it leaves it to the next sweep
         )
     ]
     for block_id in old:
         connection.execute(delete(atom).where(atom.c.block_id == block_id))
-        gone = {block.c.state: "expired", **dict.fromkeys(LEFT, 0), **CLOSED}
+        gone = {block.c.state: "expired", block.c.dek: None, **dict.fromkeys(LEFT, 0), **CLOSED}
         connection.execute(update(block).where(block.c.id == block_id).values(gone))
     ended = connection.execute(
         update(key)
