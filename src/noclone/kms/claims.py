@@ -15,10 +15,10 @@ from sqlalchemy import Connection, Select, bindparam, literal_column, select
 from noclone.errors import KeysExhausted, NocloneError, StoreError
 from noclone.kms.keyring import Keyring
 from noclone.kms.keys import Assignment, Reservation, Span, StoredKey, direction_of, key_id_of
-from noclone.kms.locks import is_shared
+from noclone.kms.locks import insert_rows, is_shared
 from noclone.kms.pools import LEFT, Pool, provenance_of
-from noclone.kms.reservations import NEW_KEYS, key_row, known_keys, remove
-from noclone.kms.tables import OPEN, atom, block
+from noclone.kms.reservations import key_row, known_keys, remove
+from noclone.kms.tables import OPEN, atom, block, key
 from noclone.records import BlockProvenance
 
 EXPIRY_MARGIN_S = 5.0  # a master takes no key that the other end, whose clock may be ahead, is about to erase
@@ -114,7 +114,7 @@ def claim(
         rows = [
             {**key_row(promise, pool.peer, "master", now_s, expires_s), "worker": claimant.worker} for promise in made
         ]
-        connection.execute(NEW_KEYS, rows)
+        insert_rows(connection, key, rows)
     return out
 
 
@@ -255,7 +255,7 @@ def _make_keys(taken: Sequence[_Taken], want: Want, pool: Pool, direction: int) 
             key_id_of(spans[0], direction), want.request, want.master, want.slaves, want.size_bits, spans
         )
         value = b"".join([one.value for one in atoms])[: want.size_bits // 8]
-        origins = tuple(dict.fromkeys(one.provenance for one in atoms))
+        origins = tuple({(one.link, one.block): one.provenance for one in atoms}.values())
         out.append(Reservation(promise, StoredKey(promise.key_id, value, origins)))
     return out
 

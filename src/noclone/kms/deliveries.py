@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 
 from noclone.errors import NocloneError, StoreError
 from noclone.kms.keyring import Keyring
 from noclone.kms.keys import NOT_FOUND, Refused, StoredKey
-from noclone.kms.locks import Among
+from noclone.kms.locks import Among, insert_rows
 from noclone.kms.pools import provenance_of
 from noclone.kms.tables import block, delivery, key
 from noclone.records import BlockProvenance
@@ -44,7 +44,6 @@ DELIVER = (
     .values(delivered_s=bindparam("now"))
 )
 PROVENANCE = select(block.c.provenance).where(block.c.link == bindparam("link"), block.c.number == bindparam("number"))
-NEW_DELIVERIES = insert(delivery)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ def deliver_to_masters(
             out.append(StoreError("a key was about to be delivered twice, or after its end", hint="ask for new keys"))
     if rows:
         connection.execute(ERASE, {"ids": [row["key_id"] for row in rows], "now": now_s})
-        connection.execute(NEW_DELIVERIES, rows)
+        insert_rows(connection, delivery, rows)
     return out
 
 
@@ -92,7 +91,8 @@ def collect(
         gone = i not in rows or rows[i].state != "reserved" or promised[i] is not None or rows[i].expires_s <= now_s
         if gone or rows[i].master != master:
             raise Refused(400, NOT_FOUND, "not-found", hint="a key is delivered once to each recipient, and expires")
-    out = [StoredKey(i, _open(keyring, rows[i]), _provenance(connection, rows[i])) for i in ids]
+    origins: dict[tuple[str, int], BlockProvenance] = {}
+    out = [StoredKey(i, _open(keyring, rows[i]), _provenance(connection, rows[i], origins)) for i in ids]
     connection.execute(DELIVER, {"ids": ids, "who": recipient, "now": now_s})
     waiting = set(connection.execute(WAITING, {"ids": ids}).scalars())
     finished = [i for i in ids if i not in waiting]
@@ -105,9 +105,13 @@ def _open(keyring: Keyring, row: Row[Any]) -> bytes:
     return keyring.open(row.sealed, row.data_key, "key", row.key_id, row.peer, "slave")
 
 
-def _provenance(connection: Connection, row: Row[Any]) -> tuple[BlockProvenance, ...]:
-    blocks = dict.fromkeys((link, number) for link, number, _, _ in json.loads(row.ranges))
-    return tuple(
-        provenance_of(connection.execute(PROVENANCE, {"link": link, "number": number}).scalar_one())
-        for link, number in blocks
-    )
+def _provenance(
+    connection: Connection, row: Row[Any], known: dict[tuple[str, int], BlockProvenance]
+) -> tuple[BlockProvenance, ...]:
+    """Return what a key's blocks stand on; `known` are those that were looked up already."""
+    blocks = list(dict.fromkeys((link, number) for link, number, _, _ in json.loads(row.ranges)))
+    for place in blocks:
+        if place not in known:
+            found = connection.execute(PROVENANCE, {"link": place[0], "number": place[1]})
+            known[place] = provenance_of(found.scalar_one())
+    return tuple(known[place] for place in blocks)

@@ -1,4 +1,4 @@
-"""What several workers on one PostgreSQL must agree on: lists of ids in statements, and locks that rows cannot give.
+"""Where SQLite and PostgreSQL differ: many ids or rows in one statement, and locks that rows cannot give.
 
 SQLite has one worker, which holds the whole database: there every lock here is nothing.
 """
@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any, ClassVar
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, Dialect, String, bindparam, func, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, Dialect, String, Table, bindparam, func, insert, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.visitors import InternalTraversal
@@ -55,6 +58,22 @@ def _among_json(element: Among, compiler: Any, **options: Any) -> str:
 def _among_array(element: Among, compiler: Any, **options: Any) -> str:
     column, ids = compiler.process(element.column, **options), compiler.process(element.ids, **options)
     return f"{column} = ANY({ids})"
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert many rows that have all columns of their table, by the shortest way to the driver."""
+    if is_shared(connection):
+        connection.execute(insert(table), list(rows))
+        return
+    statement, values = _insert_statement(table)
+    connection.exec_driver_sql(statement, [values(row) for row in rows])
+
+
+@lru_cache(maxsize=64)
+def _insert_statement(table: Table) -> tuple[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]]:
+    names = [column.name for column in table.c]
+    marks = ", ".join("?" * len(names))
+    return f'INSERT INTO "{table.name}" ({", ".join(names)}) VALUES ({marks})', itemgetter(*names)  # noqa: S608
 
 
 def is_shared(connection: Connection) -> bool:

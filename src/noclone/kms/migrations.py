@@ -15,7 +15,7 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 from noclone.errors import StoreError
 from noclone.kms.keyring import FINGERPRINTS, Keyring
 from noclone.kms.sealing import Sealer, encode
-from noclone.kms.tables import OPEN_INDEXES, VERSION, block, key, meta, metadata, segment
+from noclone.kms.tables import KEY_RESERVED, OPEN_INDEXES, VERSION, block, key, meta, metadata, segment
 
 CHECK_TEXT = b"noclone key store"
 
@@ -82,6 +82,8 @@ def _envelop(connection: Connection, opening: Opening) -> None:
         "ALTER TABLE segment ADD COLUMN data_key INTEGER",
     )
     metadata.create_all(connection)
+    _run(connection, "DROP INDEX key_by_state")
+    KEY_RESERVED.create(connection, checkfirst=True)
     opening.keyring.create(connection, opening.now_s, {FINGERPRINTS: old.subkey(b"fingerprint")})
     _seal_anew(connection, old, opening)
     connection.execute(delete(meta).where(meta.c.name == "check"))

@@ -13,7 +13,7 @@ from itertools import groupby
 from sqlalchemy import Connection
 
 from noclone.errors import NocloneError
-from noclone.kms import claims, deliveries, pools, reservations
+from noclone.kms import claims, deliveries, pools, reservations, voids
 from noclone.kms.journal import ids
 from noclone.kms.keys import Assignment, Refused, Reservation, StoredKey
 from noclone.kms.workers import Session
@@ -132,7 +132,7 @@ def give_up(
     refused: Sequence[tuple[Assignment, reservations.Refusal]],
 ) -> None:
     """Void keys of our masters."""
-    reservations.give_up(connection, desk.name, key_ids, refused, desk.now_s())
+    voids.give_up(connection, desk.name, key_ids, refused, desk.now_s())
     if key_ids:
         desk.session.journal.note("voided", role="master", keys=ids(key_ids))
 
@@ -140,12 +140,12 @@ def give_up(
 def undelivered(connection: Connection, desk: Desk, peer: str) -> list[tuple[str, str]]:
     """Fence who is gone, and return what was promised to masters here and will not be given to them by anybody."""
     desk.session.fence_the_dead(connection)
-    return reservations.undelivered(connection, peer, desk.session.worker)
+    return voids.undelivered(connection, peer, desk.session.worker)
 
 
 def void(connection: Connection, desk: Desk, peer: str, key_ids: Sequence[str]) -> None:
     """Void keys of a peer's masters."""
-    reservations.void(connection, desk.name, peer, key_ids, desk.now_s())
+    voids.void(connection, desk.name, peer, key_ids, desk.now_s())
     if key_ids:
         desk.session.journal.note("voided", role="slave", peer=peer, keys=ids(key_ids))
 

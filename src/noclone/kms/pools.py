@@ -15,7 +15,8 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
 
 from noclone.kms.keys import direction_of
-from noclone.kms.tables import OPEN, atom, block, key
+from noclone.kms.locks import insert_rows
+from noclone.kms.tables import OPEN, RESERVED, atom, block, key
 from noclone.records import BlockProvenance
 
 LEFT = (block.c.left_0, block.c.left_1)
@@ -135,7 +136,7 @@ def insert_block(connection: Connection, arrival: Arrival, dek: bytes, atoms: Se
     block_id = connection.execute(insert(block).returning(block.c.id), [values]).scalar_one()
     if atoms:
         rows = [{"block_id": block_id, "direction": way, "position": at, "sealed": sealed} for way, at, sealed in atoms]
-        connection.execute(insert(atom), rows)
+        insert_rows(connection, atom, rows)
     return True
 
 
@@ -180,7 +181,7 @@ def totals(connection: Connection, pool: Pool, now_s: float) -> tuple[int, int, 
     left = {state: (int(left_0), int(left_1)) for state, left_0, left_1 in rows}
     ready, waiting = left.get("ready", (0, 0)), left.get("held", (0, 0))
     reserved = connection.execute(
-        select(func.count()).select_from(key).where(key.c.state == "reserved", key.c.peer == pool.peer)
+        select(func.count()).select_from(key).where(RESERVED, key.c.peer == pool.peer)
     ).scalar_one()
     out, unit = direction_of(pool.kme, pool.peer), pool.unit_bits
     return ready[out] * unit, ready[1 - out] * unit, sum(waiting) * unit, int(reserved)
@@ -202,9 +203,7 @@ def sweep(connection: Connection, now_s: float) -> Swept:
         gone = {block.c.state: "expired", block.c.dek: None, **dict.fromkeys(LEFT, 0), **CLOSED}
         connection.execute(update(block).where(block.c.id == block_id).values(gone))
     ended = connection.execute(
-        update(key)
-        .where(key.c.state == "reserved", key.c.expires_s <= now_s)
-        .values(state="expired", sealed=None, ended_s=now_s)
+        update(key).where(RESERVED, key.c.expires_s <= now_s).values(state="expired", sealed=None, ended_s=now_s)
     )
     return Swept(len(old), ended.rowcount)
 

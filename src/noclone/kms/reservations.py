@@ -12,17 +12,18 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, case, delete, select, update
 
 from noclone.kms.keyring import Keyring
 from noclone.kms.keys import Assignment, Span, direction_of, key_id_of
-from noclone.kms.locks import Among, is_shared, lock
-from noclone.kms.pools import CLOSED, LEFT, SEEN, Pool
+from noclone.kms.locks import Among, insert_rows, is_shared, lock
+from noclone.kms.pools import LEFT, SEEN, Pool
 from noclone.kms.sealing import BlockSealer
-from noclone.kms.tables import OPEN, atom, block, delivery, key, voided, worker
+from noclone.kms.tables import OPEN, atom, block, delivery, key, voided
 
 GAP = 64  # reading this many atoms that nobody wants costs less than another statement
 
@@ -51,7 +52,6 @@ CLOSE = tuple(update(block).where(block.c.id == bindparam("block")).values({is_o
 SPEND = update(block).where(block.c.id == bindparam("block")).values(state="spent", dek=None)
 KNOWN_KEYS = select(key.c.key_id, key.c.request, key.c.peer, key.c.state).where(Among(key.c.key_id))
 KNOWN_VOIDED = select(voided.c.key_id).where(voided.c.peer == bindparam("peer"), Among(voided.c.key_id))
-NEW_KEYS, NEW_DELIVERIES, NEW_VOIDED = insert(key), insert(delivery), insert(voided)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,8 @@ def known_keys(connection: Connection, key_ids: Sequence[str]) -> dict[str, Any]
     return {row.key_id: row for row in connection.execute(KNOWN_KEYS, {"ids": key_ids})} if key_ids else {}
 
 
-def _known_voided(connection: Connection, peer: str, key_ids: Sequence[str]) -> set[str]:
+def known_voided(connection: Connection, peer: str, key_ids: Sequence[str]) -> set[str]:
+    """Return the ids that a peer took back before their promise came."""
     return set(connection.execute(KNOWN_VOIDED, {"peer": peer, "ids": key_ids}).scalars())
 
 
@@ -108,7 +109,7 @@ def key_row(promise: Assignment, peer: str, role: str, created_s: float, expires
         "master": promise.master,
         "request": promise.request,
         "size_bits": promise.size_bits,
-        "ranges": json.dumps([span.to_json() for span in promise.spans]),
+        "ranges": f"[{', '.join(map(_range, promise.spans))}]",
         "state": "reserved",
         "sealed": None,
         "data_key": None,
@@ -117,6 +118,15 @@ def key_row(promise: Assignment, peer: str, role: str, created_s: float, expires
         "expires_s": expires_s,
         "ended_s": None,
     }
+
+
+def _range(span: Span) -> str:
+    return f"[{_quoted(span.link)}, {span.block}, {span.first}, {span.count}]"
+
+
+@lru_cache(maxsize=1024)
+def _quoted(link: str) -> str:
+    return json.dumps(link)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +256,7 @@ def _fresh(
     """
     ids = [promise.key_id for promise in promises]
     known = known_keys(connection, ids)
-    taken_back = _known_voided(connection, pool.peer, ids)
+    taken_back = known_voided(connection, pool.peer, ids)
     fresh: dict[str, Assignment] = {}
     for promise in promises:
         row = known.get(promise.key_id)
@@ -336,86 +346,10 @@ def _insert_promises(
     for promise in promises:
         sealed, number = keyring.seal(values[promise.key_id], "key", promise.key_id, pool.peer, "slave")
         rows.append({**key_row(promise, pool.peer, "slave", *life), "sealed": sealed, "data_key": number})
-    connection.execute(NEW_KEYS, rows)
+    insert_rows(connection, key, rows)
     waiting = [
         {"key_id": promise.key_id, "recipient": slave, "delivered_s": None}
         for promise in promises
         for slave in promise.slaves
     ]
-    connection.execute(NEW_DELIVERIES, waiting)
-
-
-def give_up(
-    connection: Connection,
-    kme: str,
-    key_ids: Sequence[str],
-    refused: Sequence[tuple[Assignment, Refusal]],
-    now_s: float,
-) -> None:
-    """Void reserved keys of our masters. Burn what the peer has seen before; ask again about what it does not hold."""
-    connection.execute(
-        update(key)
-        .where(Among(key.c.key_id), key.c.role == "master", key.c.state == "reserved")
-        .values(state="void", ended_s=now_s),
-        {"ids": list(key_ids)},
-    )
-    for promise, refusal in refused:
-        for span in promise.spans:
-            where = select(block).where(block.c.link == span.link, block.c.number == span.block)
-            row = connection.execute(where.with_for_update()).one()
-            if refusal.reason == "already-assigned":
-                _burn_below(connection, row.id, direction_of(kme, row.peer), refusal.seen)
-            elif refusal.reason == "unknown-block" and row.state == "ready":
-                waiting = {block.c.state: "held", **CLOSED}
-                connection.execute(update(block).where(block.c.id == row.id).values(waiting))
-
-
-def _burn_below(connection: Connection, block_id: int, direction: int, seen: int) -> None:
-    """Delete atoms that the peer saw promised before us: this store is older than what it once said."""
-    place = {"block": block_id, "way": direction, "low": 0, "high": seen}
-    positions = sorted(connection.execute(SOME_ATOMS, place).scalars())
-    if positions:
-        remove(connection, block_id, direction, positions)
-
-
-def undelivered(connection: Connection, peer: str, ours: int) -> list[tuple[str, str]]:
-    """Return key id and request of what was reserved for masters here and never given to them.
-
-    Only what worker `ours` reserved, or one that is no more: what others have under way is not in doubt.
-    """
-    at_work = select(worker.c.id).where(worker.c.state == "working", worker.c.id != ours)
-    found = select(key.c.key_id, key.c.request).where(
-        key.c.peer == peer,
-        key.c.role == "master",
-        key.c.state == "reserved",
-        or_(key.c.worker.is_(None), key.c.worker.not_in(at_work)),
-    )
-    return [(row.key_id, row.request) for row in connection.execute(found)]
-
-
-def void(connection: Connection, kme: str, peer: str, key_ids: Sequence[str], now_s: float) -> None:
-    """Void keys that a peer's masters never got. What is not here yet is noted, and its promise refused later.
-
-    A peer speaks of its own masters' keys only: an id of another pool, or of the other direction, changes nothing for
-    those whom it belongs to. A key begins at an atom, so no more ids are noted than the pool has had atoms.
-    """
-    lock(connection, "voided", kme, peer, alone=True)  # a promise of theirs that is under way is here, or comes after
-    known = known_keys(connection, key_ids)
-    connection.execute(
-        update(key)
-        .where(Among(key.c.key_id), key.c.peer == peer, key.c.role == "slave", key.c.state == "reserved")
-        .values(state="void", sealed=None, ended_s=now_s),
-        {"ids": list(key_ids)},
-    )
-    noted = _known_voided(connection, peer, key_ids)
-    fresh = [key_id for key_id in dict.fromkeys(key_ids) if key_id not in known and key_id not in noted]
-    rows = [{"peer": peer, "key_id": key_id, "created_s": now_s} for key_id in fresh[: _room(connection, peer)]]
-    if rows:
-        connection.execute(NEW_VOIDED, rows)
-
-
-def _room(connection: Connection, peer: str) -> int:
-    """Return how many more ids a peer may have noted."""
-    atoms = connection.execute(select(func.coalesce(func.sum(block.c.atoms), 0)).where(block.c.peer == peer))
-    noted = connection.execute(select(func.count()).select_from(voided).where(voided.c.peer == peer))
-    return max(0, int(atoms.scalar_one()) - int(noted.scalar_one()))
+    insert_rows(connection, delivery, waiting)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -20,6 +21,7 @@ from noclone.errors import StoreError
 
 KEK_BYTES = 32
 NONCE_BYTES = 12
+WORD_MAX = 32
 
 
 def load_kek(path: Path) -> bytes:
@@ -53,11 +55,15 @@ def load_kek(path: Path) -> bytes:
 
 def encode(*parts: str | int | bytes) -> bytes:
     """Join the parts so that no two different lists give the same bytes: each with its length in front."""
-    out = bytearray()
-    for part in parts:
-        data = part if isinstance(part, bytes) else str(part).encode()
-        out += len(data).to_bytes(4, "big") + data
-    return bytes(out)
+    return b"".join([_word(part) if type(part) is str and len(part) < WORD_MAX else _framed(part) for part in parts])
+
+
+def _framed(part: str | int | bytes) -> bytes:
+    data = part if isinstance(part, bytes) else str(part).encode()
+    return len(data).to_bytes(4, "big") + data
+
+
+_word = lru_cache(maxsize=1024)(_framed)  # purposes, roles, peers and links come again and again; ids do not
 
 
 class Sealer:
@@ -66,13 +72,13 @@ class Sealer:
     def __init__(self, kek: bytes, store_id: str) -> None:
         if len(kek) != KEK_BYTES:
             raise StoreError(f"a key-encryption key has {KEK_BYTES} bytes, this one {len(kek)}")
-        self._kek = bytes(kek)
-        self._store_id = store_id
+        self._hash = hashlib.blake2b(encode("noclone-seal-1", store_id), key=kek, digest_size=32)
 
     def subkey(self, context: bytes) -> bytes:
         """Return the key of one context: a PRF of this one."""
-        bound = encode("noclone-seal-1", self._store_id, context)
-        return hashlib.blake2b(bound, key=self._kek, digest_size=32).digest()
+        hashed = self._hash.copy()
+        hashed.update(encode(context))
+        return hashed.digest()
 
     def fingerprint(self, secret: bytes) -> str:
         """Return a number that tells secrets apart and says nothing about them without the KEK."""

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     event,
+    literal_column,
 )
 
 VERSION = 4
@@ -86,8 +87,13 @@ key = Table(
     Column("created_s", Float, nullable=False),
     Column("expires_s", Float, nullable=False),
     Column("ended_s", Float),
-    Index("key_by_state", "state", "expires_s"),
     sqlite_with_rowid=False,
+)
+
+# Keys that wait for somebody are few; those that ended are many, and nobody looks for them by their state.
+RESERVED = key.c.state == literal_column("'reserved'")  # a literal, or SQLite does not see that the index fits
+KEY_RESERVED = Index(
+    "key_reserved", key.c.peer, key.c.role, key.c.expires_s, sqlite_where=RESERVED, postgresql_where=RESERVED
 )
 
 delivery = Table(
