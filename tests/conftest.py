@@ -62,7 +62,7 @@ def free_base_port() -> int:
     for _ in range(50):
         base = random.randrange(11_000, 23_000, 250)
         with contextlib.suppress(OSError):
-            for port in (base, base + 1, base + 99, base + 100):
+            for port in (base, base + 1, base + 98, base + 99, base + 100):
                 with socket.socket() as probe:
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     probe.bind(("127.0.0.1", port))
@@ -86,6 +86,7 @@ class Served:
     pki: Path
     data: Path
     log: object
+    monitoring: tuple[str, int]
 
     def wait_for(self, kind: str, *, after: int = 0, timeout_s: float = 60.0) -> object:
         """Return the first event of a kind after a number."""
@@ -102,7 +103,9 @@ class Served:
 def served(small_scenario: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The small network, served on loopback until the tests end."""
     from noclone.events import EventLog
+    from noclone.network.metrics import Metrics
     from noclone.network.node import RunOptions
+    from noclone.network.operations import open_operations
     from noclone.network.scenario import load_scenario
     from noclone.network.served import ServedNetwork
     from noclone.network.setup import create_pki_for
@@ -111,24 +114,31 @@ def served(small_scenario: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     folder = tmp_path_factory.mktemp("served")
     scenario = load_scenario(small_scenario)
     create_pki_for(scenario, folder / "pki")
-    network = Served(small_scenario, folder / "pki", folder / "data", EventLog())
+    log = EventLog()
+    monitoring = "127.0.0.1", scenario.base_port + 98
+    network = Served(small_scenario, folder / "pki", folder / "data", log, monitoring)
+    metrics = Metrics(log, {sae.id: sae.node for sae in scenario.saes})
     loop = asyncio.new_event_loop()
     stopped = asyncio.Event()
     up = threading.Event()
     problem: list[BaseException] = []
 
     async def main() -> None:
+        running = ServedNetwork(
+            scenario,
+            pki=network.pki,
+            data=network.data,
+            log=log,
+            options=RunOptions(speed=math.inf),
+            resolve=resolve,
+            metrics=metrics,
+        )
         try:
-            async with ServedNetwork(
-                scenario,
-                pki=network.pki,
-                data=network.data,
-                log=network.log,  # type: ignore[arg-type]
-                options=RunOptions(speed=math.inf),
-                resolve=resolve,
-            ):
+            door = await open_operations(metrics, running.nodes, monitoring)
+            async with running:
                 up.set()
                 await stopped.wait()
+            await door.stop()
         except BaseException as error:
             problem.append(error)
             raise

@@ -32,7 +32,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Server:
     """Answers what a test puts into `answers`, and keeps what it was asked."""
 
-    def __init__(self, pki: Path) -> None:
+    def __init__(self, pki: Path, newest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED) -> None:
         self.answers: list[Answer | bytes] = []
         self.asked: list[tuple[str, str, Any]] = []
         self.connections = 0
@@ -76,6 +76,7 @@ class Server:
         context.load_cert_chain(str(pki / "kmes/alder/kme.crt"), str(pki / "kmes/alder/kme.key"))
         context.load_verify_locations(str(pki / "authority/sae-ca.crt"))
         context.verify_mode = ssl.CERT_REQUIRED
+        context.maximum_version = newest
         self.http.socket = context.wrap_socket(self.http.socket, server_side=True, do_handshake_on_connect=False)
         self.url = f"https://127.0.0.1:{self.http.server_port}"
         self.thread = threading.Thread(target=lambda: self.http.serve_forever(poll_interval=0.02))
@@ -259,3 +260,51 @@ def test_threads_share_a_client(server: Server, client: Etsi014Client) -> None:
         thread.join()
     assert len(server.asked) == 40
     assert server.connections == 1
+
+
+def test_requests_of_the_async_client_run_side_by_side(pki: Path, server: Server) -> None:
+    import asyncio
+
+    from noclone.async_client import AsyncEtsi014Client
+
+    async def ask() -> list[Any]:
+        async with AsyncEtsi014Client(server.url, **files(pki), timeout_s=5, connections=2) as client:
+            server.answers += [(200, STATUS)] * 5 + [(503, {"message": "no key"})]
+            several = await asyncio.gather(*(client.status("sae-b") for _ in range(5)))
+            with pytest.raises(Refusal, match="no key"):
+                await client.enc_keys("sae-b")
+            return several
+
+    assert [status.slave for status in asyncio.run(ask())] == ["sae-b"] * 5
+    assert server.connections == 2
+    assert server.asked[-1] == ("POST", "/api/v1/keys/sae-b/enc_keys", {"number": 1})
+
+
+def test_who_gives_up_waiting_takes_no_connection_along(pki: Path, server: Server) -> None:
+    import asyncio
+
+    from noclone.async_client import AsyncEtsi014Client
+
+    async def ask() -> str:
+        async with AsyncEtsi014Client(server.url, **files(pki), timeout_s=5, connections=1) as client:
+            server.answers += [(200, STATUS)] * 2
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.status("sae-b"), 0)
+            waiting = asyncio.create_task(client.status("sae-b"))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            return (await client.status("sae-b")).slave
+
+    assert asyncio.run(ask()) == "sae-b"
+
+
+def test_tls_1_2_is_spoken_only_where_it_is_asked_for(pki: Path) -> None:
+    server = Server(pki, ssl.TLSVersion.TLSv1_2)
+    try:
+        server.answers = [(200, STATUS)]
+        with Etsi014Client(server.url, **files(pki)) as strict, pytest.raises(KmeError):
+            strict.status("sae-b")
+        with Etsi014Client(server.url, **files(pki), tls="1.2") as lenient:
+            assert lenient.status("sae-b").slave == "sae-b"
+    finally:
+        server.stop()

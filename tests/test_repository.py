@@ -42,7 +42,7 @@ def test_no_file_names_a_package_index() -> None:
 
 
 def test_locks_pin_every_package_by_hash() -> None:
-    for name in ("requirements.lock", "requirements-dev.lock", "requirements-uv.lock"):
+    for name in ("requirements.lock", "requirements-dev.lock", "requirements-peers.lock", "requirements-uv.lock"):
         text = (ROOT / name).read_text()
         packages = re.findall(r"^[a-z0-9][\w.\-\[\]]*==", text, re.MULTILINE | re.IGNORECASE)
         entries = re.split(r"^(?=[a-zA-Z0-9])", text, flags=re.MULTILINE)[1:]
@@ -95,7 +95,7 @@ def test_every_dependency_is_used() -> None:
     source = "\n".join(text for path, text in text_files() if path.parts[:1] == ("src",))
     for requirement in project["dependencies"]:
         name = re.split(r"[<>=~\[]", requirement)[0]
-        module = modules.get(name, name)
+        module = modules.get(name, name.replace("-", "_"))
         assert re.search(rf"^\s*(import|from) {module}\b", source, re.MULTILINE), f"{name} is not used"
 
 

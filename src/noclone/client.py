@@ -4,7 +4,8 @@
     container = client.enc_keys("sae-b", number=2)            the master; tells the ids to the slave
     same = other.dec_keys("sae-a", [k.key_id for k in container.keys])      the slave, at its own KME
 
-Synchronous, over one kept-alive TLS 1.3 connection. Works with any KME that speaks V1.1.1 of the standard.
+Synchronous, over one kept-alive TLS connection; `noclone.async_client` is the same for asyncio. Works with any KME that
+speaks V1.1.1 of the standard; one that has no TLS 1.3 needs `tls="1.2"`, the standard's least.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from urllib.parse import quote, urlsplit
 
 from noclone.errors import InputError, KmeError
 
 TIMEOUT_S = 10.0
+TLS_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 ANSWER_BYTES_MAX = 64 << 20
 
 
@@ -111,10 +113,18 @@ class Etsi014Client:
         key: Its private key (PEM).
         ca: The authority that signs KMEs (PEM).
         timeout_s: For each request.
+        tls: The least version that is spoken.
     """
 
     def __init__(
-        self, url: str, *, certificate: Path | str, key: Path | str, ca: Path | str, timeout_s: float = TIMEOUT_S
+        self,
+        url: str,
+        *,
+        certificate: Path | str,
+        key: Path | str,
+        ca: Path | str,
+        timeout_s: float = TIMEOUT_S,
+        tls: Literal["1.2", "1.3"] = "1.3",
     ) -> None:
         parts = urlsplit(url if "://" in url else f"https://{url}")
         if parts.scheme != "https" or not parts.hostname:
@@ -122,7 +132,7 @@ class Etsi014Client:
         self.url = f"https://{parts.netloc}"
         self._host, self._port = parts.hostname, parts.port or 443
         self._timeout_s = timeout_s
-        self._context = _context(Path(certificate), Path(key), Path(ca))
+        self._context = _context(Path(certificate), Path(key), Path(ca), TLS_VERSIONS[tls])
         self._lock = threading.Lock()
         self._connection: http.client.HTTPSConnection | None = None
 
@@ -286,12 +296,12 @@ HINTS = {
 }
 
 
-def _context(certificate: Path, key: Path, ca: Path) -> ssl.SSLContext:
+def _context(certificate: Path, key: Path, ca: Path, least: ssl.TLSVersion) -> ssl.SSLContext:
     for path in (certificate, key, ca):
         if not path.is_file():
             raise InputError(f"{path} does not exist", hint="`noclone pki` makes certificates and keys")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.minimum_version = least
     try:
         context.load_verify_locations(cafile=str(ca))
         context.load_cert_chain(str(certificate), str(key), password="")  # never ask at the terminal

@@ -21,6 +21,7 @@ U64 = NDArray[np.uint64]
 
 MAX_INTENSITIES = 4
 MAX_SLOTS = 1 << 48  # a slot number shares 64 bits with 16 flags
+LINK_PROFILE = "link"
 
 
 class Basis(IntEnum):
@@ -273,6 +274,11 @@ class BlockProvenance:
     bootstrap: str
     time_s: float
 
+    @property
+    def profile(self) -> str:
+        """What policies choose key by: a fibre's own block, or how a block was relayed."""
+        return LINK_PROFILE
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return asdict(self)
@@ -283,13 +289,40 @@ class BlockProvenance:
         return cls(**{**data, "origin": Origin(**data["origin"])})
 
 
+class Provenance(Protocol):
+    """What every block of secret key says of itself, whether a fibre made it or a relay (`relayed.RelayProvenance`)."""
+
+    @property
+    def link(self) -> str: ...
+
+    @property
+    def block(self) -> int: ...
+
+    @property
+    def epsilon(self) -> float: ...
+
+    @property
+    def cumulative_epsilon(self) -> float: ...
+
+    @property
+    def origin(self) -> Origin: ...
+
+    @property
+    def profile(self) -> str: ...
+
+    @property
+    def time_s(self) -> float: ...
+
+    def to_json(self) -> dict[str, Any]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class SecretKey:
     """One block of secret key, the same at both ends."""
 
     bits: Words = field(repr=False)
     n_bits: int
-    provenance: BlockProvenance
+    provenance: Provenance
 
     def __post_init__(self) -> None:
         assert len(self.bits) == word_count(self.n_bits)

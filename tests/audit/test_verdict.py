@@ -211,3 +211,19 @@ def test_the_first_sentence_leaves_out_no_caveat() -> None:
     assert "SIMULATED" in judge(log).sentence
     made(log, 1, seeded=True)
     assert "no secret" in judge(log).sentence
+
+
+def test_relayed_keys_are_told_with_those_who_know_them() -> None:
+    log = EventLog()
+    made(log, 0)
+    assert "no key is relayed" in text(log)
+    for end, kind in (("a", "relay.made"), ("z", "relay.received")):
+        log.add(kind, "relay:a~z", at=end, block=1, profile="paths-1", bits=8, nodes=["b"])
+        log.add(kind, "relay:a~z", at=end, block=3, profile="paths-2", bits=8, nodes=["b", "c"])
+    log.add("relay.failed", "relay:a~z", at="z", block=5, reason="x")
+    told = judge(log)
+    assert told.code == "secure-in-model"
+    assert told.across == (
+        "a~z: 1 block relayed (paths-1): each of b knows those that passed it.",
+        "a~z: 1 block relayed (paths-2): b, c handled shares, and none knows a key alone.",
+    )

@@ -275,3 +275,14 @@ def test_no_key_ever_tags_two_messages(actions):
                 pool.deposit(message, refill, 0.0)
         elif action == "missed":
             pools["bob"].deposit(message, refill, 0.0)
+
+
+def test_blocks_under_way_count_among_what_the_key_may_fail_by():
+    pool = AuthenticationPool("alice", {0: (b"k" * 640, 0)}, cumulative_epsilon=1.0)
+    assert pool.undertake(1, 0.25) == 1.0
+    assert pool.undertake(2, 0.5) == 1.25
+    assert pool.undertake(1, 0.25) == 1.5
+    pool.conclude(1)
+    pool.conclude(7)
+    assert pool.undertake(3, 0.125) == 1.5
+    assert pool.cumulative_epsilon == 1.0

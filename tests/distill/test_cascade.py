@@ -252,17 +252,17 @@ def test_nobody_can_go_on_after_the_end():
     run = reconcile(1000, 0.0)
     with pytest.raises(ChannelError):
         run.bob.next(run.answers[-1])
-    final = HEADER.pack(b"CQ2?", 0, 0, run.alice.rounds + 1, len_of(run.answers[-1]))
+    final = HEADER.pack(b"CQ3?", 0, 0, run.alice.rounds + 1, len_of(run.answers[-1]))
     with pytest.raises(ChannelError, match="after the end"):
         run.alice.answer(final + bytes((len_of(run.answers[-1]) + 7) // 8))
 
 
 def lie_to_alice(alice, rng, share):
-    answer = alice.answer(HEADER.pack(b"CQ2?", 0, 0, 1, 0))
+    answer = alice.answer(HEADER.pack(b"CQ3?", 0, 0, 1, 0))
     for number in range(2, 100_000):
         count = len_of(answer)
         lies = np.packbits((rng.random(count) < share).astype(np.uint8), bitorder="little").tobytes()
-        answer = alice.answer(HEADER.pack(b"CQ2?", 0, 0, number, count) + lies)
+        answer = alice.answer(HEADER.pack(b"CQ3?", 0, 0, number, count) + lies)
 
 
 def lie_to_bob(bob, rng):
@@ -270,7 +270,7 @@ def lie_to_bob(bob, rng):
     for number in range(1, 100_000):
         count = bob._search.n_queries
         lies = np.packbits(rng.integers(0, 2, count, np.uint8), bitorder="little").tobytes()
-        if bob.next(HEADER.pack(b"CA2!", 0, 0, number, count) + lies) is None:
+        if bob.next(HEADER.pack(b"CA3!", 0, 0, number, count) + lies) is None:
             break
 
 

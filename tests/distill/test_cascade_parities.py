@@ -86,52 +86,10 @@ def test_slicing_deals_bits_to_the_frames_in_turn(lanes):
     assert np.array_equal(back, pack(bits))
 
 
-def left_parities(bits, depth, k):
-    """Return the parities of all left halves, heap by heap, and of each top block in its heap's node 0."""
-    m, out = len(bits), []
-    for v, s in [(depth, top << (k - depth)) for top in range(1 << depth)]:
-        heap = [(v, s)]
-        out.append(bits[s * m >> k : (s + (1 << (k - v))) * m >> k].sum() % 2)
-        for _ in range(1, 1 << (k - depth)):
-            v, s = heap.pop(0)
-            half = 1 << (k - v - 1)
-            heap += [(v + 1, s), (v + 1, s + half)]
-            out.append(bits[s * m >> k : (s + half) * m >> k].sum() % 2)
-    return np.array(out)
-
-
-@pytest.mark.parametrize(("m", "k", "depth"), [(64, 6, 3), (100, 7, 1), (1000, 10, 5), (129, 8, 7), (4096, 12, 4)])
-@pytest.mark.parametrize("p", [0, 1])
-def test_trees_hold_the_parities_of_left_halves(m, k, depth, p):
-    sliced, order = random_sliced(1, m, 3), permutations(m)[1]
-    left = np.empty(1 << k, np.uint64)
-    kernels.build_tree(sliced[0], order if p else order[:0], depth, k, left)
-    for lane in range(3):
-        bits = frame_bits(sliced, 0, lane)
-        expected = left_parities(bits[order] if p else bits, depth, k)
-        assert np.array_equal((left >> np.uint64(lane)) & np.uint64(1), expected)
-
-
 def read_words(out, lanes, n):
     """Return n numbers of `lanes` bits each."""
     bits = unpack(out, n * lanes).reshape(n, lanes)
     return [sum(int(bit) << i for i, bit in enumerate(row)) for row in bits]
-
-
-@pytest.mark.parametrize("lanes", [1, 5, 64])
-def test_rows_hold_each_frame_by_itself(lanes):
-    left, rows = random_sliced(1, 256, lanes)[0], np.zeros((64, 4), np.uint64)
-    kernels.pack_rows(left, lanes, rows)
-    for lane in range(lanes):
-        assert np.array_equal(unpack(rows[lane], 256), (left >> np.uint64(lane)) & np.uint64(1))
-
-
-@pytest.mark.parametrize("lanes", [1, 5, 64])
-def test_top_parities(lanes):
-    left = random_sliced(3, 256, lanes)
-    out = np.zeros(3 * 15 * lanes // 64 + 2, np.uint64)
-    kernels.top_parities(left, lanes, 4, 15, out)
-    assert read_words(out, lanes, 45) == left[:, : 15 * 16 : 16].reshape(-1).tolist()
 
 
 @pytest.mark.parametrize("m", [64, 1000, 4096, 77])
@@ -140,7 +98,7 @@ def test_late_parities(m):
     sliced, (rows, orders) = random_sliced(2, m, lanes), affine(m)
     chunks = np.zeros((2, 2, word_count(m)), np.uint64)
     out = np.zeros(3, np.uint64)
-    kernels.late_parities(sliced, rows, depth, lanes, chunks, out)
+    kernels.late_parities(sliced, rows, depth, lanes, chunks, 0, out)
     expected = []
     for b in range(2):
         for p in range(2):
@@ -150,37 +108,39 @@ def test_late_parities(m):
     assert read_words(out, lanes, 12) == expected
 
 
-def test_asked_parities():
-    m, lanes, k, depths = 1000, 3, 10, np.array([6, 4, 2])
-    sliced, perm, (rows, orders) = random_sliced(2, m, lanes), permutations(m), affine(m)
-    left, rows_of_bits = np.empty((2, 2, 1 << k), np.uint64), np.zeros((2, 2, 64, 1 << (k - 6)), np.uint64)
-    for b in range(2):
-        kernels.build_tree(sliced[b], perm[0][:0], 6, k, left[b, 0])
-        kernels.build_tree(sliced[b], perm[1], 4, k, left[b, 1])
-        for p in range(2):
-            kernels.pack_rows(left[b, p], lanes, rows_of_bits[b, p])
-    chunks = np.zeros((2, 2, word_count(m)), np.uint64)
-    kernels.late_parities(sliced, rows, 2, lanes, chunks, np.zeros(3, np.uint64))
-    rng = np.random.default_rng(4)
-    asked, expected = [], []
-    late_asked, late_search = np.array([0b101, 0b010], np.uint64), np.zeros(6, np.uint64)
-    for b in range(2):
-        for _ in range(200):
-            p, lane = int(rng.integers(2)), int(rng.integers(lanes))
-            d = k - depths[p]
-            top, heap = int(rng.integers(1 << depths[p])), int(rng.integers(1, 1 << d))
-            asked.append(((2 * b + p) << 6 | lane) << (k + 1) | top << (d + 1) | heap)
-            expected.append(int(left[b, p, top << d | heap]) >> lane & 1)
-        for lane in [lane for lane in range(lanes) if int(late_asked[b]) >> lane & 1]:
-            p, v = int(rng.integers(2)), int(rng.integers(2, k - 1))
-            s = int(rng.integers(1 << v)) << (k - v)
-            late_search[b * lanes + lane] = (p + 2) << 32 | v << 26 | s
-            low, high = s * m >> k, (s + (1 << (k - v - 1))) * m >> k
-            expected.append(frame_bits(sliced, b, lane)[orders[p]][low:high].sum() % 2)
-    out = np.zeros(len(expected) // 64 + 2, np.uint64)
-    asked, bits = np.array(asked, np.int64), rows_of_bits.reshape(-1)
-    kernels.asked_parities(asked, depths, lanes, k, bits, sliced, rows, chunks, late_asked, late_search, out)
+def test_the_first_waves_parities():
+    rng = np.random.default_rng(3)
+    known = rng.integers(0, 2**64, (5, 2, 17, 3), np.uint64)
+    counts = np.array([3, 0, 70, 1, 40], np.int32)
+    active = np.array([0, 2, 3, 4], np.int32)
+    asked = rng.integers(0, 17 * 64, counts.sum()).astype(np.int32)
+    out = rng.integers(0, 2**64, 3, np.uint64)
+    kernels.first_parities(asked, active, counts, known, out)
+    frames = np.repeat(np.arange(5), counts)
+    expected = [int(known[f, 1, q >> 6, 2]) >> (q & 63) & 1 for f, q in zip(frames, asked.tolist(), strict=True)]
     assert unpack(out, len(expected)).tolist() == expected
+
+
+@pytest.mark.parametrize(("m", "k"), [(1000, 10), (1024, 10), (65, 7)])
+def test_late_searches_parities(m, k):
+    lanes, at = 3, 61
+    sliced, (rows, orders) = random_sliced(2, m, lanes), affine(m)
+    chunks = np.zeros((2, 2, word_count(m)), np.uint64)
+    kernels.late_parities(sliced, rows, 2, lanes, chunks, 0, np.zeros(3, np.uint64))
+    rng = np.random.default_rng(4)
+    modes, active = np.array([2, 0, 2, 1, 2, 2], np.uint8), np.arange(6, dtype=np.int32)
+    search, expected = np.zeros(6, np.int64), []
+    for f in np.flatnonzero(modes == 2).tolist():
+        p, v = int(rng.integers(2)), int(rng.integers(2, k))
+        s = int(rng.integers(1 << v)) << (k - v)
+        search[f] = (p + 2) << 32 | v << 26 | s
+        size = 1 << max(k - v - 2, 0)
+        for i in range(3 if v < k - 1 else 1):
+            low, high = (s + i * size) * m >> k, (s + (i + 1) * size) * m >> k
+            expected.append(frame_bits(sliced, f // lanes, f % lanes)[orders[p]][low:high].sum() % 2)
+    out = np.zeros(4, np.uint64)
+    kernels.searched_parities(at, active, modes, lanes, k, sliced, rows, chunks, search, out)
+    assert unpack(out, at + len(expected)).tolist()[at:] == expected
 
 
 def test_corrections_reach_every_copy():
@@ -189,7 +149,7 @@ def test_corrections_reach_every_copy():
 
     def sums(source):
         chunks = np.zeros((2, 2, word_count(m)), np.uint64)
-        kernels.late_parities(source, rows, 2, lanes, chunks, np.zeros(3, np.uint64))
+        kernels.late_parities(source, rows, 2, lanes, chunks, 0, np.zeros(3, np.uint64))
         return chunks
 
     chunks = sums(sliced)

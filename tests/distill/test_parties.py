@@ -392,8 +392,8 @@ def test_garbage_instead_of_a_peer(case, make_pools, role, garbage):
         b"[" * 50_000,
         b"{}",
         b"null",
-        b'{"format":1}',
-        b'{"format":1,"role":"bob","job":{},"pool":[[0,-1,2]]}',
+        b'{"format":2}',
+        b'{"format":2,"role":"bob","job":{},"pool":[[0,-1,2]]}',
         b"1e999",
     ],
 )

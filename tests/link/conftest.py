@@ -68,6 +68,60 @@ def tolerance(expected: float, spread: float = 1.0) -> float:
     return spread * (log / 3 + math.sqrt(log * log / 9 + 2 * log * expected))
 
 
+def _s_box() -> list[int]:
+    """FIPS 197, section 5.1.1: the inverse in GF(2^8), then an affine map."""
+
+    def times(a: int, b: int, modulus: int) -> int:
+        product = 0
+        for bit in range(8):
+            product ^= (a << bit) * (b >> bit & 1)
+        for bit in range(14, 7, -1):
+            product ^= (modulus << bit - 8) * (product >> bit & 1)
+        return product
+
+    inverses = [next((b for b in range(256) if times(a, b, 0x11B) == 1), 0) for a in range(256)]
+    return [times(b, 0x1F, 0x101) ^ 0x63 for b in inverses]
+
+
+S_BOX = _s_box()
+
+
+def ars(key: bytes, low: int, high: int, rounds: int = 7) -> bytes:
+    """Return ARS's 16 bytes for one counter: Salmon et al. 2011, section 4.2, byte by byte."""
+    weyl = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
+    words = [int.from_bytes(key[i : i + 8], "little") for i in (0, 8)]
+
+    def round_key(number: int) -> bytes:
+        return b"".join(
+            ((w + number * step) % 2**64).to_bytes(8, "little") for w, step in zip(words, weyl, strict=True)
+        )
+
+    state = bytes(
+        a ^ b for a, b in zip(low.to_bytes(8, "little") + high.to_bytes(8, "little"), round_key(0), strict=True)
+    )
+    for number in range(1, rounds + 1):
+        x = [S_BOX[state[(i + 4 * (i % 4)) % 16]] for i in range(16)]
+        if number < rounds:
+            double = [(b << 1 ^ 0x11B * (b >> 7)) for b in x]
+            x = [
+                double[i] ^ double[j] ^ x[j] ^ x[k] ^ x[m]
+                for c in range(0, 16, 4)
+                for i, j, k, m in [(c + r, c + (r + 1) % 4, c + (r + 2) % 4, c + (r + 3) % 4) for r in range(4)]
+            ]
+        state = bytes(a ^ b for a, b in zip(x, round_key(number), strict=True))
+    return state
+
+
+@pytest.fixture
+def s_box() -> list[int]:
+    return S_BOX
+
+
+@pytest.fixture
+def ars_twin() -> Callable[..., bytes]:
+    return ars
+
+
 @pytest.fixture
 def make_devices() -> Callable[..., LinkDevices]:
     return devices

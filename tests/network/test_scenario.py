@@ -10,6 +10,7 @@ import pytest
 from noclone.errors import ScenarioError
 from noclone.network.blocks import plan_link
 from noclone.network.scenario import load_scenario, schema, shipped, shipped_text
+from noclone.records import Origin
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -33,6 +34,16 @@ def test_metro_is_the_published_link() -> None:
     assert link.devices().fibre.loss_db == pytest.approx(14.5, abs=0.01)  # Toshiba: 45 km, 14.5 dB
     assert link.fibre.length_km == 45
     assert link.source.clock_hz == 1e9
+
+
+def test_tokyo_is_the_published_network() -> None:
+    scenario = load_scenario("tokyo")
+    lengths = {link.name: link.fibre.length_km for link in scenario.links}
+    # Sasaki 2011: 45 km twice, 90 km and 24 km there and back, 13 km, 1 km; six nodes
+    assert sorted(lengths.values()) == [1.0, 13.0, 24.0, 45.0, 45.0, 90.0]
+    assert len(scenario.nodes) == 6
+    assert scenario.link("koganei-1-koganei-2").devices().fibre.loss_db == pytest.approx(30, abs=0.01)
+    assert scenario.link("koganei-2-otemachi-2").devices().fibre.loss_db == pytest.approx(14.5, abs=0.01)
 
 
 def test_longhaul_is_the_published_link() -> None:
@@ -101,3 +112,40 @@ def test_addresses_do_not_collide() -> None:
     addresses += [f(node.name) for node in scenario.nodes for f in (scenario.etsi014_address, scenario.kme_address)]
     addresses += [f(link.name) for link in scenario.links for f in (scenario.light_address, scenario.channel_address)]
     assert len(set(addresses)) == len(addresses)
+
+
+def test_defaults_fill_in_what_a_link_does_not_say(tmp_path: Path) -> None:
+    metro = shipped_text("metro")
+    head, fibre, rest = metro.partition("[link.fibre]")
+    link, source, settings = head.partition("[link.source]")
+    text = (
+        link.replace(
+            "lab = true",
+            f"lab = true\n[defaults.source]{settings}\n[defaults.fibre]\nlength_km = 7.0\nextra_loss_db = 0.5",
+        )
+        + fibre
+        + rest.replace("length_km = 45.0", "length_km = 45.0 # its own")
+    )
+    path = tmp_path / "metro.toml"
+    path.write_text(text)
+    filled, plain = load_scenario(path).links[0], load_scenario("metro").links[0]
+    assert source
+    assert filled.source == plain.source
+    assert (filled.fibre.length_km, filled.fibre.extra_loss_db) == (45.0, 0.5)
+    path.write_text(text.replace("extra_loss_db", "extra_los_db"))
+    with pytest.raises(ScenarioError, match="unknown field 'extra_los_db'; did you mean 'extra_loss_db'"):
+        load_scenario(path)
+
+
+def test_the_method_of_reconciliation_is_the_links_and_brings_its_efficiency() -> None:
+    link = load_scenario("metro").links[0]
+    assert link.distillation.reconciliation == "cascade"
+    cascade = plan_link(link)
+    changed = link.distillation.model_copy(update={"reconciliation": "ldpc"})
+    ldpc = plan_link(link.model_copy(update={"distillation": changed}))
+    assert cascade.job(0, Origin("simulated")).reconciliation == "cascade"
+    assert ldpc.job(0, Origin("simulated")).reconciliation == "ldpc"
+    leaks = ldpc.agreement.leak_bits_max, cascade.agreement.leak_bits_max
+    assert leaks[0] / leaks[1] == pytest.approx(1.3 / 1.12, rel=1e-4)
+    stated = plan_link(link.model_copy(update={"distillation": changed.model_copy(update={"efficiency": 1.5})}))
+    assert stated.agreement.leak_bits_max / leaks[1] == pytest.approx(1.5 / 1.12, rel=1e-4)

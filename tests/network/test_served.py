@@ -47,6 +47,21 @@ def test_keys_of_simulated_light_reach_both_applications_alike_and_say_so(served
     assert all(key.extension["noclone_seeded"] is False for key in same.keys)
 
 
+def test_a_key_is_explained_by_who_holds_it(served: Any) -> None:
+    with client(served, "sae-ada") as ada:
+        key_id = ada.enc_keys("sae-ben").keys[0].key_id
+    command = [sys.executable, "-m", "noclone", "key", "explain", key_id, str(served.scenario)]
+    command += ["--pki", str(served.pki), "--weight", "fibre=0.5"]
+    told = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout)
+    assert told["sites"] == ["ada", "ben"]
+    assert told["claim"].startswith("about the model only")
+    assert told["cheapest_coalition"] == {"atoms": [f"fibre:{LINK}"], "cost": 0.5}
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert f"leaks if: bootstrap:{LINK} OR fibre:{LINK}" in text
+    with pytest.raises(InputError, match="no KME here knows a key"):
+        ask(load_scenario(served.scenario), served.pki, "GET", f"/api/keys/{'0' * 36}")
+
+
 def test_an_application_that_was_not_named_gets_nothing(served: Any) -> None:
     with client(served, "sae-ada") as ada, client(served, "sae-bea") as bea:
         got = ada.enc_keys("sae-ben")

@@ -7,12 +7,13 @@ key is no secret, and a link that refuses its blocks has no key to speak of.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
 from noclone.events import Event
 from noclone.records import BlockProvenance
+from noclone.relayed import relay_profile
 from noclone.trust.formula import Formula, any_of
 from noclone.trust.provenance import claim, explain, formula_of_key
 
@@ -78,6 +79,14 @@ class LinkEvidence:
         return ATTACKED if EVE_REASONS.intersection(since) else NO_KEY
 
 
+@dataclass(slots=True)
+class Relayed:
+    """Relayed blocks of one virtual link and profile, and the nodes that handled them."""
+
+    blocks: set[int] = field(default_factory=set)
+    nodes: set[str] = field(default_factory=set)
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What an auditor may say.
@@ -132,6 +141,7 @@ class Verdict:
 
 def judge(events: Iterable[Event]) -> Verdict:
     """Return the verdict on what the events say."""
+    events = list(events)
     links = gather(events)
     order = (UNKNOWN, SECURE, NO_KEY, ATTACKED)
     code = max((evidence.code for evidence in links.values()), key=order.index, default=UNKNOWN)
@@ -143,7 +153,7 @@ def judge(events: Iterable[Event]) -> Verdict:
         happened=tuple(s for evidence in links.values() for s in _happened(evidence)),
         in_transit=tuple(s for evidence in links.values() if evidence.made for s in _in_transit(evidence)),
         end_to_end=_end_to_end(blocks),
-        across=_across(links.values()),
+        across=_across(links.values(), gather_relays(events)),
         rests_on=_rests_on(links.values(), blocks),
         truth=tuple(s for evidence in links.values() for s in _truth(evidence)),
         sentence=(RECOVERED if code == SECURE and disturbed else WORDS[code]) + _caveats(blocks),
@@ -251,11 +261,35 @@ def _end_to_end(blocks: list[BlockProvenance]) -> tuple[str, ...]:
     )
 
 
-def _across(links: Iterable[LinkEvidence]) -> tuple[str, ...]:
+def gather_relays(events: Iterable[Event]) -> dict[tuple[str, str], Relayed]:
+    """Count relayed blocks by virtual link and profile. Both ends report a block: it is counted once."""
+    out: dict[tuple[str, str], Relayed] = {}
+    for event in events:
+        kind, _, name = event.subject.partition(":")
+        if kind == "relay" and event.kind in ("relay.made", "relay.received"):
+            relayed = out.setdefault((name, event.data["profile"]), Relayed())
+            relayed.blocks.add(event.data["block"])
+            relayed.nodes.update(event.data["nodes"])
+    return out
+
+
+def _across(links: Iterable[LinkEvidence], relays: Mapping[tuple[str, str], Relayed]) -> tuple[str, ...]:
     names = [evidence.link for evidence in links if evidence.made]
     if not names:
         return ()
-    return (f"{_plural(len(names), 'link')}, no key is relayed: no node in between learns one.",)
+    if not relays:
+        return (f"{_plural(len(names), 'link')}, no key is relayed: no node in between learns one.",)
+    sentences = []
+    for (name, profile), relayed in sorted(relays.items()):
+        nodes = ", ".join(sorted(relayed.nodes)) or "nobody"
+        alone = profile == relay_profile(1, 1) or profile.startswith("shares-1-")
+        who = (
+            f"each of {nodes} knows those that passed it"
+            if alone
+            else f"{nodes} handled shares, and none knows a key alone"
+        )
+        sentences.append(f"{name}: {_blocks(relayed.blocks)} relayed ({profile}): {who}.")
+    return tuple(sentences)
 
 
 def _rests_on(links: Iterable[LinkEvidence], blocks: list[BlockProvenance]) -> tuple[str, ...]:

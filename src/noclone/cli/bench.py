@@ -1,117 +1,132 @@
-"""`noclone bench`: measure this machine, stage by stage."""
+"""`noclone bench`: measure this machine, stage by stage, beside what others reach.
+
+A stage is a function of the package that it measures; it returns plain data. This module runs them in turn, and hands
+what came out to JSON or to the table. Ctrl-C ends the run and shows what was measured until then.
+"""
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
+import importlib
+import json
+import math
 import sys
-import tempfile
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
-from noclone.cli.terminal import Json, announce_compilation, say, show
+from cyclopts import Parameter
 
-Stage = Literal["link", "reconciliation", "amplification", "chain", "kme", "cold_start"]
-RUNS = 5
+from noclone.cli.terminal import Json, announce_compilation, say
+
+Stage = Literal["link", "sifting", "reconciliation", "ldpc", "amplification", "chain", "live", "kme", "cold_start"]
+INTERRUPTED = 130  # as a shell reports Ctrl-C
+SCHEMA = 2
+ALIASES = {"rounds": "round_trips", "frame_error_rate_95": "frame_error_rate_ci95"}
 
 
-def bench(*stages: Stage, as_json: Json = False) -> None:
-    """Measure this machine, stage by stage: light, reconciliation, amplification, the chain, a KME, cold start.
-
-    Nothing else should be running. Seeds are fixed, so a run can be repeated.
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """How a stage is measured.
 
     Args:
-        stages: Which; all of them where none is given.
+        function: `module:function`, imported when its turn comes.
+        threads: On how many threads it runs, where its result does not say.
+        quick: Arguments that make it short.
     """
-    announce_compilation()
-    measured: dict[str, Any] = {"machine": _machine()}
-    for name, measure in STAGES.items():
-        if not stages or name in stages:
-            say(f"measuring {name} ...")
-            measured[name] = measure()
-    show(measured, _lines(measured), as_json=as_json)
+
+    function: str
+    threads: int = 1
+    quick: Mapping[str, Any] = field(default_factory=dict)
+
+    def run(self, *, quick: bool) -> dict[str, Any]:
+        """Measure now."""
+        module, _, name = self.function.partition(":")
+        result: dict[str, Any] = getattr(importlib.import_module(module), name)(**(self.quick if quick else {}))
+        return {"threads": self.threads} | result
 
 
-def _machine() -> dict[str, Any]:
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        named = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = named[0].partition(":")[2].strip() if named else model
-    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version()}
-
-
-def _link() -> Any:
-    from noclone.link.bench import bench_link
-
-    return bench_link()
-
-
-def _reconciliation() -> Any:
-    from noclone.distill.bench import bench_reconciliation
-
-    return bench_reconciliation()
-
-
-def _amplification() -> Any:
-    from noclone.distill.bench import bench_amplification
-
-    return bench_amplification()
-
-
-def _chain() -> Any:
-    from noclone.distill.chain_bench import bench_chain
-
-    return bench_chain()
-
-
-def _kme() -> Any:
-    from noclone.kms.bench import bench_kme
-
-    return bench_kme()
-
-
-def _cold_start() -> dict[str, float]:
-    """Time `noclone --help`, and the first kernel of a process, without and with a filled cache."""
-    command = [sys.executable, "-m", "noclone"]
-    kernel = "from noclone.link.bench import bench_link; bench_link((30,), seconds=0.001)"
-    with tempfile.TemporaryDirectory() as cache:
-        environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
-        first = _seconds([sys.executable, "-c", kernel], environment)
-        cached = min(_seconds([sys.executable, "-c", kernel], environment) for _ in range(RUNS))
-    return {
-        "help_s": min(_seconds([*command, "--help"], dict(os.environ)) for _ in range(RUNS)),
-        "first_kernel_s": cached,
-        "first_kernel_uncached_s": first,
-    }
-
-
-def _seconds(command: list[str], environment: dict[str, str]) -> float:
-    started = time.perf_counter()
-    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
-    return time.perf_counter() - started
-
-
-STAGES: dict[str, Callable[[], Any]] = {
-    "link": _link,
-    "reconciliation": _reconciliation,
-    "amplification": _amplification,
-    "chain": _chain,
-    "kme": _kme,
-    "cold_start": _cold_start,
+STAGES = {
+    "link": Measurement(
+        "noclone.link.bench:bench_link", quick={"losses_db": (10, 30), "lengths_km": (25,), "seconds": 0.3}
+    ),
+    "sifting": Measurement("noclone.distill.sifting_bench:bench_sifting", quick={"mean_gaps": (100,), "repeats": 2}),
+    "reconciliation": Measurement(
+        "noclone.distill.bench:bench_reconciliation", quick={"qbers": (0.02, 0.05), "repeats": 1}
+    ),
+    "ldpc": Measurement("noclone.distill.ldpc_bench:bench_ldpc", quick={"qbers": (0.02,), "repeats": 1}),
+    "amplification": Measurement("noclone.distill.bench:bench_amplification", quick={"sizes": (10**6, 1 << 22)}),
+    "chain": Measurement("noclone.distill.chain_bench:bench_chain", quick={"n_detections": 1_000_000, "qber": 0.01}),
+    "live": Measurement(
+        "noclone.network.live_bench:bench_live", threads=2, quick={"block_key_bits": 1 << 20, "blocks": 2}
+    ),
+    "kme": Measurement("noclone.kms.bench:bench_kme", threads=3, quick={"seconds": 0.5}),
+    "cold_start": Measurement("noclone.cli.bench_cold_start:bench_cold_start", quick={"runs": 2, "stages": ("light",)}),
 }
 
 
-def _lines(measured: dict[str, Any], indent: str = "") -> list[str]:
-    """Write nested results one figure a line."""
-    lines = []
-    for name, value in measured.items():
-        if isinstance(value, dict):
-            lines.extend([f"{indent}{name}", *_lines(value, indent + "  ")])
-        else:
-            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-            lines.append(f"{indent}{name}: {shown}")
-    return lines
+def bench(
+    *stages: Stage,
+    compare: Annotated[bool, Parameter(negative=())] = False,
+    quick: Annotated[bool, Parameter(negative=())] = False,
+    as_json: Json = False,
+) -> int:
+    """Measure this machine, stage by stage, beside what others reach. Nothing else should be running.
+
+    Seeds are fixed, so a run can be repeated; rates are the best of several runs. docs/performance.md explains each
+    figure.
+
+    Args:
+        stages: Which; all of them where none is given.
+        compare: Run other people's programs on the same work, after each stage; `./dev bench --compare` installs them.
+        quick: Fewer points and shorter runs: a look, not a measurement.
+    """
+    from noclone.cli.bench_machine import describe, measure_limits
+
+    announce_compilation()
+    measured: dict[str, Any] = {"schema": SCHEMA, "machine": describe()}
+    interrupted = False
+    try:
+        measured["limits"] = measure_limits()
+        _measure(measured, [name for name in STAGES if not stages or name in stages], compare=compare, quick=quick)
+    except KeyboardInterrupt:
+        interrupted = measured["interrupted"] = True
+        say("interrupted; this was measured:")
+    if as_json:
+        sys.stdout.write(json.dumps(with_aliases(measured), indent=2) + "\n")
+    else:
+        from noclone.cli.bench_table import print_report
+
+        print_report(measured)
+    sys.stdout.flush()
+    return INTERRUPTED if interrupted else 0
+
+
+def _measure(measured: dict[str, Any], names: list[str], *, compare: bool, quick: bool) -> None:
+    """Fill in one stage after the other, so that an interrupt loses only the one under way."""
+    from noclone.cli import bench_compare
+
+    if compare:
+        measured["compare"] = []
+    for name in names:
+        say(f"measuring {name} ...")
+        measured[name] = STAGES[name].run(quick=quick)
+        if compare:
+            for record in bench_compare.compare(name, measured[name], say):
+                measured["compare"].append(record)
+
+
+def with_aliases(value: Any) -> Any:
+    """Return the data as JSON promises it.
+
+    Old names stand beside promised ones, one thread's figures are also the stage's own, and what is no number is null.
+    """
+    if isinstance(value, dict):
+        named = {key: with_aliases(inner) for key, inner in value.items()}
+        first = named.get("threads_1")
+        promised = {ALIASES[key]: inner for key, inner in named.items() if key in ALIASES}
+        return promised | (first if isinstance(first, dict) else {}) | named
+    if isinstance(value, list | tuple):
+        return [with_aliases(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

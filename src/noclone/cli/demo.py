@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from noclone.cli.terminal import Json, announce_compilation, grouped, say, show, si, stdout
+from noclone.cli.terminal import Json, announce_compilation, grouped, show, si, stderr, stdout
 
 if TYPE_CHECKING:
     from noclone.audit.verdict import Verdict
@@ -50,7 +50,7 @@ def demo(
     announce_compilation()
     started = time.monotonic()
     log = EventLog()
-    tell = say if as_json else stdout.print
+    tell = (stderr if as_json else stdout).print  # with its markup: these lines are our own
     with tempfile.TemporaryDirectory(prefix="noclone-demo-") as folder:
         story = _Story(Path(folder), source, seed, log, tell)
         verdict = asyncio.run(story.play())

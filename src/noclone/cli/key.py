@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter, validators
 
 from noclone.cli.application import Application
+from noclone.cli.setup import default_pki
 from noclone.cli.terminal import Json, grouped, show
 
 if TYPE_CHECKING:
@@ -75,6 +77,62 @@ def get_with_ids(
     with (who or Application()).client() as client:
         container = client.dec_keys(from_, key_ids)
     return _show(container, reveal=reveal, as_json=as_json)
+
+
+@key.command(name="explain")
+def explain_key(
+    key_id: str,
+    scenario: str,
+    /,
+    *,
+    pki: Annotated[Path | None, Parameter(help="Folder that `noclone pki` made.")] = None,
+    data: Annotated[Path | None, Parameter(help="Folder of the key stores, where nobody serves the scenario.")] = None,
+    listed: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=10_000))] = 20,
+    weight: Annotated[list[str] | None, Parameter(help="Such as node=3; once for each kind of atom.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Say what a key stands on: who could read it, alone or together, and how it came about. Not the key.
+
+    Asks the operator's door of a served scenario; where nobody serves it, looks into the key stores themselves.
+
+    Args:
+        key_id: The id that applications got.
+        scenario: A scenario file, or the name of a shipped one.
+        listed: How many coalitions to list, the smallest first.
+    """
+    from noclone.network.key_lookup import look_up
+    from noclone.network.scenario import load_scenario
+    from noclone.relayed import provenance_from_json
+    from noclone.trust.explanation import explanation, lines
+
+    found = look_up(
+        load_scenario(scenario), key_id, pki or default_pki(scenario), data or Path(f"{Path(scenario).stem}.data")
+    )
+    told = explanation(
+        [provenance_from_json(block) for block in found["blocks"]],
+        master_site=found["sites"][0],
+        slave_site=found["sites"][1],
+        listed=listed,
+        weights=_weights(weight or []),
+    )
+    record = {name: value for name, value in found.items() if name != "blocks"}
+    head = [f"{found['key_ID']}: {found['bits']} bits for {found['master']}, {found['state']} at {found['kme']}"]
+    signed = [f"signatures of {block}: {what}" for block, what in found.get("signatures", {}).items()]
+    show({**record, **told, "provenance": found["blocks"]}, [*head, *lines(told), *signed], as_json=as_json)
+    return 0
+
+
+def _weights(given: list[str]) -> dict[str, float]:
+    from noclone.errors import InputError
+
+    out = {}
+    for text in given:
+        kind, _, number = text.partition("=")
+        try:
+            out[kind] = float(number)
+        except ValueError:
+            raise InputError(f"'{text}' is no weight", hint="write a kind and a number, such as node=3") from None
+    return out
 
 
 def _show(container: KeyContainer, *, reveal: bool, as_json: bool) -> int:

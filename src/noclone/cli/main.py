@@ -1,8 +1,8 @@
 """The `noclone` command: which commands there are, and how every one of them ends.
 
-Commands are imported when they are called, so that `noclone --help` stays quick. A command prints its result to stdout
-(one JSON document with `--json`) and everything else to stderr. Exit codes: 0 done; 1 refused, failed or interrupted;
-2 the input cannot be used.
+Commands are imported when they are called, and the parser when a command is given, so that `noclone --help` is there at
+once. A command prints its result to stdout (one JSON document with `--json`) and everything else to stderr. Exit codes:
+0 done; 1 refused, failed or interrupted; 2 the input cannot be used; 130 `bench` was interrupted and has shown a part.
 """
 
 from __future__ import annotations
@@ -10,17 +10,21 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from itertools import groupby
 from pathlib import Path
-
-from cyclopts import App, Group
+from typing import TYPE_CHECKING
 
 import noclone
 
-JOURNEY = Group("See it run", sort_key=1)
-DETECTIONS = Group("Detections and proofs", sort_key=2)
-KEYS = Group("Keys and applications", sort_key=3)
-LAB = Group("Lab", sort_key=4)
-SETUP = Group("Setting up and measuring", sort_key=5)
+if TYPE_CHECKING:
+    from cyclopts import App
+
+ABOUT = "A quantum-safe network in software: plan, run, attack and audit it, photons to packets."
+JOURNEY = "See it run"
+DETECTIONS = "Detections and proofs"
+KEYS = "Keys and applications"
+LAB = "Lab"
+SETUP = "Setting up and measuring"
 
 COMMANDS = (
     (JOURNEY, "demo", "demo", "A whole quantum-safe link in a minute, with a file sent and Eve caught."),
@@ -36,23 +40,43 @@ COMMANDS = (
     (KEYS, "protect", "file", "Send or receive a file under a one-time pad."),
     (KEYS, "kms", "kms", "Keep a key store: another key-encryption key, backups, the audit log."),
     (LAB, "attack", "attack", "Attack a link of a served network, where the scenario is a lab."),
+    (SETUP, "topology", "import", "Turn a GraphML map of a network into a scenario."),
+    (SETUP, "topology", "generate", "Make a scenario of randomly placed nodes."),
     (SETUP, "setup", "pki", "Make the certificates and secrets that a scenario needs."),
     (SETUP, "setup", "schema", "Print the JSON Schema of scenario files."),
-    (SETUP, "bench", "bench", "Measure this machine, stage by stage."),
+    (SETUP, "bench", "bench", "Measure this machine, stage by stage, beside what others reach."),
+    (SETUP, "warmup", "warmup", "Compile all kernels now, so that no later command waits for it."),
 )
 
-app = App(
-    name="noclone",
-    help="A quantum-safe network in software: plan, run, attack and audit it, photons to packets.",
-    version=noclone.__version__,
-    help_format="plaintext",  # Markdown would cost a tenth of a second at every start
-    version_flags=["--version"],
-    help_flags=["--help", "-h"],
-    result_action="return_value",
-    suppress_keyboard_interrupt=False,  # `run_command` says how it ends
-)
-for _group, _module, _name, _help in COMMANDS:
-    app.command(f"noclone.cli.{_module}:{_name}", name=_name, group=_group, help=_help)
+
+def application() -> App:
+    """Return the parser of the command line."""
+    from cyclopts import App
+
+    app = App(
+        name="noclone",
+        help=ABOUT,
+        version=noclone.__version__,
+        help_format="plaintext",  # Markdown would cost a tenth of a second at every start
+        version_flags=["--version"],
+        help_flags=["--help", "-h"],
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,  # `run_command` says how it ends
+    )
+    for _, module, name, text in COMMANDS:
+        function = "import_map" if name == "import" else name  # a word that Python keeps for itself
+        app.command(f"noclone.cli.{module}:{function}", name=name, help=text)
+    return app
+
+
+def overview() -> str:
+    """Return what `noclone --help` says: the parser would say the same, a quarter of a second later."""
+    width = max(len(name) for _, _, name, _ in COMMANDS)
+    lines = ["Usage: noclone COMMAND", "", ABOUT]
+    for title, commands in groupby(COMMANDS, key=lambda command: command[0]):
+        lines += ["", title, *(f"  {name:{width}}  {text}" for _, _, name, text in commands)]
+    lines += ["", "  noclone COMMAND --help says more of a command; --version says which noclone this is."]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -66,8 +90,13 @@ def run_command(tokens: list[str] | None = None) -> int:
     """Run one command and return its exit code; every error becomes a message on stderr."""
     from noclone.errors import NocloneError
 
+    given = sys.argv[1:] if tokens is None else tokens
     try:
-        code = app(tokens)
+        if given in ([], ["--help"], ["-h"]):
+            sys.stdout.write(overview())
+            sys.stdout.flush()
+            return 0
+        code = application()(given)
     except (NocloneError, KeyboardInterrupt, OSError) as error:
         if os.environ.get("NOCLONE_DEBUG"):
             raise

@@ -7,9 +7,10 @@ leave with 0.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,12 +22,21 @@ from noclone.cli.terminal import JsonLines, announce_compilation, grouped, say
 
 if TYPE_CHECKING:
     from noclone.events import Event, EventLog
+    from noclone.network.metrics import Metrics
     from noclone.network.node import RunOptions
+    from noclone.network.operations import Watched
     from noclone.network.scenario import Scenario
 
 Pki = Annotated[Path | None, Parameter(help="Folder that `noclone pki` made; `<scenario>.pki` where none is given.")]
 Data = Annotated[Path | None, Parameter(help="Folder of the key stores; `<scenario>.data` where none is given.")]
 Seed = Annotated[int | None, Parameter(help="Make the light repeatable. Its keys are then no secret, and say so.")]
+Monitoring = Annotated[
+    str,
+    Parameter(
+        name="--monitoring",
+        help="Open /metrics, /healthz and /readyz at HOST:PORT, such as 127.0.0.1:9464; no password.",
+    ),
+]
 Speed = Annotated[float, Parameter(help="How much faster than the real links; inf: as fast as this machine can.")]
 
 
@@ -38,6 +48,7 @@ def serve(
     data: Data = None,
     seed: Seed = None,
     speed: Speed = 1.0,
+    monitoring: Monitoring = "",
     as_json: JsonLines = False,
 ) -> int:
     """Run a scenario live: the light of each link, every node with its KME on ETSI GS QKD 014, the operator's door.
@@ -54,10 +65,17 @@ def serve(
     certificates = _pki_folder(scenario, pki)
 
     async def run() -> None:
+        metrics = _metrics(network, log)
         served = ServedNetwork(
-            network, pki=certificates, data=data or _default_data(scenario), log=log, options=options, resolve=resolve
+            network,
+            pki=certificates,
+            data=data or _default_data(scenario),
+            log=log,
+            options=options,
+            resolve=resolve,
+            metrics=metrics,
         )
-        async with served:
+        async with _monitored(metrics, served.nodes, monitoring), served:
             if not as_json:
                 _introduce(network, scenario, certificates)
             await served.wait()
@@ -73,6 +91,7 @@ def node(
     pki: Pki = None,
     data: Data = None,
     seed: Seed = None,
+    monitoring: Monitoring = "",
     as_json: JsonLines = False,
 ) -> int:
     """Run one node of a scenario: its KME with both doors, and its ends of links.
@@ -93,13 +112,16 @@ def node(
     LinkMonitor(log, {plan.link.name: plan.expected for plan in own})
 
     async def run() -> None:
-        place = data or _default_data(scenario)
-        running = Node(network, name, pki=_pki_folder(scenario, pki), data=place, log=log, options=options)
-        try:
-            await running.start()
-            await running.wait()
-        finally:
-            await running.stop()
+        place, metrics = data or _default_data(scenario), _metrics(network, log)
+        running = Node(
+            network, name, pki=_pki_folder(scenario, pki), data=place, log=log, options=options, metrics=metrics
+        )
+        async with _monitored(metrics, {name: running}, monitoring):
+            try:
+                await running.start()
+                await running.wait()
+            finally:
+                await running.stop()
 
     return _until_stopped(run())
 
@@ -113,7 +135,7 @@ def fibre(
         link: Which link.
         scenario: A scenario file, or the name of a shipped one; the same for all processes.
     """
-    from noclone.network.control import Control, ControlServer
+    from noclone.network.control import Control, open_control
     from noclone.network.identities import load_operator_token
     from noclone.network.served import start_light
     from noclone.redteam.attacks import resolve
@@ -127,7 +149,7 @@ def fibre(
         control = None
         try:
             door = Control(network.name, network.lab, {link: light}, log)
-            control = await ControlServer.start(door, load_operator_token(certificates), *network.control_address())
+            control = await open_control(door, load_operator_token(certificates), *network.control_address())
             await asyncio.Event().wait()
         finally:
             if control is not None:
@@ -151,6 +173,25 @@ def _prepare(
     log = EventLog()
     log.listen(_print_json if as_json else partial(_print_words, both_ends=both_ends))
     return network, log, options
+
+
+def _metrics(network: Scenario, log: EventLog) -> Metrics:
+    from noclone.network.metrics import Metrics
+
+    return Metrics(log, {sae.id: sae.node for sae in network.saes})
+
+
+@contextlib.asynccontextmanager
+async def _monitored(metrics: Metrics, nodes: Mapping[str, Watched], address: str) -> AsyncIterator[None]:
+    """Keep the monitoring's door open, if one is wanted: before the nodes start, and until they have stopped."""
+    from noclone.network.operations import open_operations, parse_address
+
+    door = await open_operations(metrics, nodes, parse_address(address)) if address else None
+    try:
+        yield
+    finally:
+        if door is not None:
+            await door.stop()
 
 
 def _default_data(scenario: str) -> Path:

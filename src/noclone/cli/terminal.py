@@ -33,12 +33,12 @@ def show(data: Any, lines: Iterable[str], *, as_json: bool) -> None:
         sys.stdout.flush()
         return
     for line in lines:
-        stdout.print(line)
+        stdout.print(line, markup=False)
 
 
 def say(text: str) -> None:
     """Tell the user what is going on, on stderr."""
-    stderr.print(text)
+    stderr.print(text, markup=False)
 
 
 def complain(message: str, hint: str = "") -> None:

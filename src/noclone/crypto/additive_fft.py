@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from noclone.crypto.gf128 import cantor_basis
 from noclone.crypto.gf128_simd import (
-    SIMD,
     last_levels,
     last_levels_back,
     multiply_vectors,
@@ -24,6 +23,7 @@ from noclone.crypto.gf128_simd import (
     two_levels,
     two_levels_back,
 )
+from noclone.crypto.vectors import SIMD
 
 Elements = NDArray[np.uint64]  # shape (n, 2)
 

@@ -6,7 +6,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from noclone.crypto.gf128_simd import SIMD, horner16, multiply_vectors
+from noclone.crypto.gf128_simd import horner16, multiply_vectors
+from noclone.crypto.vectors import SIMD
 
 _BLOCK_BYTES = 16
 _STEP_BLOCKS = 16

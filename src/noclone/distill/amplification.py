@@ -2,22 +2,21 @@
 
 In: n reconciled bits, the secret length that `proofs` allows, a public random seed.  Out: that many bits.
 
-The family, called `field-toeplitz-1`, is 2-universal: two different keys collide with probability at most 2^-length
+The family, called `reed-solomon-1`, is 2-universal: two different keys collide with probability at most 2^-length
 (proof: docs/decisions/010-privacy-amplification.md). For n input bits and l output bits:
 
-1. Cut the key. Its first l bits are u. All other bits, in place, are v: element j of v holds key bits 128 (j + q) ..
-   128 (j + q) + 127 with q = floor(l / 128), the lowest l mod 128 bits of element 0 being replaced by zeros. v has
-   M = ceil(n / 128) - q elements of GF(2^128) (`crypto.gf128`), bit i of an element being the coefficient of x^i.
-2. Let m = ceil(l / 128) and N the smallest power of two with N >= max(16, M + m - 1). The seed is N elements (16 bytes
-   each, little-endian): the values of a uniformly random polynomial S of degree below N at the points omega_0 ..
-   omega_(N-1) (`crypto.additive_fft`). Choosing values is as good as choosing coefficients and saves a transform.
-3. Let V be the polynomial whose coefficients in the basis X_i (`crypto.additive_fft`) are v. Let P be the product of S
-   and V modulo the polynomial that vanishes at all N points. The hash is
+1. Cut the key. Its first l bits are u. All other bits, in place, are v: point j of v holds key bits 512 (j + q) ..
+   512 (j + q) + 511 with q = floor(l / 512), the lowest l mod 512 bits of point 0 being replaced by zeros. v has
+   M = ceil(n / 512) - q points. A point is 64 bytes, hence 16 nimbers below 2^32 as `crypto.nim_simd` lays them out.
+2. Let m = ceil(l / 512) and N the smallest number with N >= max(16, M + m - 1) that is a multiple of 4 and of 2^(k-4),
+   where 2^(k-1) < N <= 2^k. The seed is N elements of GF(2^512) (`crypto.gf512_simd`), 64 bytes each.
+3. V is the polynomial whose coefficients in the basis X_i are v. Its values at the first N points (`crypto.nim_fft`),
+   read as elements of GF(2^512), bit i of the 512 being the coefficient of x^i, are multiplied by those of the seed,
+   one by one, and read as nimbers again. Let P be the polynomial of degree below N that has these values. The hash is
    u + (the first l bits of the coefficients N-m .. N-1 of P in the same basis).
 
-It is a Toeplitz-like matrix over GF(2^128) in the form [I | T] (Hayashi and Tsurumaru 2016, IEEE Trans. Inf. Theory 62,
-2213, for the binary case), evaluated by one additive FFT forwards and one backwards. The seed may be public and must be
-drawn after the quantum phase. It is as long as the key or up to twice that: the next power of two.
+The values of V are a word of a Reed-Solomon code: it has so few zeros that the random factors fill the whole output.
+The seed may be public and must be drawn after the quantum phase. It is as long as the key, or up to an eighth longer.
 """
 
 from __future__ import annotations
@@ -26,29 +25,31 @@ import numpy as np
 
 from noclone.bits import Words, word_count
 
-FAMILY = "field-toeplitz-1"
-_ELEMENT_BITS = 128
-_ELEMENT_BYTES = 16
+FAMILY = "reed-solomon-1"
+_POINT_BITS = 512
+_POINT_BYTES = 64
+_POINT_WORDS = 8
 _MIN_POINTS = 16
-_MAX_POINTS = 1 << 25
+_MAX_POINTS = 1 << 23
 
 
 def _points(n_bits: int, length_bits: int) -> int:
     """Return N, the number of points of the transform."""
     if not 0 <= length_bits <= n_bits:
         raise ValueError(f"cannot amplify {n_bits} bits to {length_bits} bits")
-    whole, rest = divmod(length_bits, _ELEMENT_BITS)
-    n_out = whole + (rest > 0)
-    n_in = -(-n_bits // _ELEMENT_BITS) - whole
-    points = 1 << max(_MIN_POINTS - 1, n_in + n_out - 2).bit_length()
+    n_out = -(-length_bits // _POINT_BITS)
+    n_in = -(-n_bits // _POINT_BITS) - length_bits // _POINT_BITS
+    least = max(_MIN_POINTS, n_in + n_out - 1)
+    step = max(4, 1 << max(0, (least - 1).bit_length() - 4))
+    points = -(-least // step) * step
     if points > _MAX_POINTS:
-        raise ValueError(f"{n_bits} bits are more than {_MAX_POINTS * _ELEMENT_BITS} bits, the largest block")
+        raise ValueError(f"{n_bits} bits are more than {_MAX_POINTS * _POINT_BITS} bits, the largest block")
     return points
 
 
 def seed_bytes(n_bits: int, length_bits: int) -> int:
     """Return how many bytes of seed `amplify` needs."""
-    return _points(n_bits, length_bits) * _ELEMENT_BYTES
+    return _points(n_bits, length_bits) * _POINT_BYTES
 
 
 def amplify(words: Words, n_bits: int, seed: bytes | bytearray | memoryview, length_bits: int) -> Words:
@@ -59,26 +60,24 @@ def amplify(words: Words, n_bits: int, seed: bytes | bytearray | memoryview, len
         seed: `seed_bytes(n_bits, length_bits)` bytes, uniformly random, the same at both ends; may be public.
     """
     points = _points(n_bits, length_bits)
-    if len(seed) != points * _ELEMENT_BYTES:
-        raise ValueError(f"the seed has {len(seed)} bytes, not {points * _ELEMENT_BYTES}")
+    if len(seed) != points * _POINT_BYTES:
+        raise ValueError(f"the seed has {len(seed)} bytes, not {points * _POINT_BYTES}")
     if len(words) < word_count(n_bits):
         raise ValueError(f"{n_bits} bits do not lie in {len(words)} words")
     if length_bits == 0:
         return np.zeros(0, np.uint64)
-    from noclone.crypto import additive_fft  # numba: only where it is needed
+    from noclone.crypto import nim_product  # numba: only where it is needed
 
-    skipped = 2 * (length_bits // _ELEMENT_BITS)
-    elements = additive_fft.zeros(points)
-    flat = elements.reshape(-1)
+    skipped = _POINT_WORDS * (length_bits // _POINT_BITS)
     kept = word_count(n_bits) - skipped
-    flat[:kept] = words[skipped : skipped + kept]
-    _clear_above(flat[:kept], n_bits - 64 * skipped)
-    _clear_below(flat, length_bits % _ELEMENT_BITS)
-    additive_fft.forward(elements)
-    additive_fft.scale(elements, np.frombuffer(seed, np.uint8))
-    additive_fft.backward(elements)
-    window = flat[2 * (points - -(-length_bits // _ELEMENT_BITS)) :]
-    out = words[: word_count(length_bits)] ^ window[: word_count(length_bits)]
+    with nim_product.workspace(points) as work:
+        flat = work.reshape(-1)
+        flat[:kept] = words[skipped : skipped + kept]
+        _clear_above(flat[:kept], n_bits - 64 * skipped)
+        _clear_below(flat, length_bits % _POINT_BITS)
+        nim_product.multiply(work, -(-kept // _POINT_WORDS), points, np.frombuffer(seed, np.uint8))
+        first = _POINT_WORDS * (points - -(-length_bits // _POINT_BITS))
+        out = words[: word_count(length_bits)] ^ flat[first : first + word_count(length_bits)]
     _clear_above(out, length_bits)
     return out
 
@@ -90,8 +89,7 @@ def _clear_above(words: Words, n_bits: int) -> None:
 
 
 def _clear_below(words: Words, n_bits: int) -> None:
-    """Clear the lowest `n_bits` < 128."""
-    if n_bits >= 64:
-        words[0] = 0
+    """Clear the lowest `n_bits`."""
+    words[: n_bits // 64] = 0
     if n_bits % 64:
         words[n_bits // 64] &= ~np.uint64((1 << n_bits % 64) - 1)

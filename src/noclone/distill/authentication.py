@@ -177,6 +177,7 @@ class AuthenticationPool:
         self._lock = threading.RLock()
         self._segments = {number: _Segment(*segment) for number, segment in sorted(segments.items())}
         self._outstanding: set[tuple[int, int]] = set()
+        self._undertaken: dict[int, float] = {}
         self._released: list[int] = []
 
     @classmethod
@@ -221,6 +222,22 @@ class AuthenticationPool:
                     hint="a block is distilled once; go on with the next one",
                 )
             self.last_block = block
+
+    def undertake(self, block: int, epsilon: float) -> float:
+        """Note that a block is under way and what it may fail by, at most; `conclude` ends this.
+
+        Returns:
+            What the link's key may fail by before this block: its released blocks, and all others that are under way.
+        """
+        with self._lock:
+            others = sum(most for number, most in self._undertaken.items() if number != block)
+            self._undertaken[block] = epsilon
+            return self.cumulative_epsilon + others
+
+    def conclude(self, block: int) -> None:
+        """Note that a block is not under way any more."""
+        with self._lock:
+            self._undertaken.pop(block, None)
 
     def reserve(self, own: Sequence[Mark], peer: Sequence[Mark], block: int) -> TagKeys:
         """Take the first pair that neither end has used.

@@ -3,15 +3,8 @@
 A batch is up to 64 frames of m positions, kept *sliced*: bit `lane` of word j is position j of frame `lane`, so that
 one operation on words serves a whole batch. Positions are numbered in the order of pass 0, which is a random one.
 
-Each pass splits a frame into a binary tree of blocks: level v has 2^v of them, level k has 2^k leaves, where
-2^(k-1) < m <= 2^k. The block of level v that begins at leaf s covers the places s m >> k .. (s + 2^(k-v)) m >> k:
-frames need no power of two, and blocks of one level differ by at most one place.
-
-Passes 0 and 1 begin at 2^depth top blocks. Below a top block the tree is a heap: node 1 is the top block, nodes 2 i and
-2 i + 1 are the halves of node i. Element top << d | i of a tree, where d = k - depth, is the parity of the left half
-of node i, which is all that is ever asked; node 0 stands for the whole top block. Trees are computed sliced, for all
-frames at once, and kept as rows of bits: row (2 batch + pass) << 6 | lane. The parities are those of the key as
-it stood when the pass was opened: the search itself keeps account of what was corrected since.
+Of passes 0 and 1 the parities of left halves are kept, a word for each tile of each frame (`cascade_tiles`), of the key
+as it stood when the pass was opened: the search itself keeps account of what was corrected since.
 
 The order of a late pass is affine: place t holds position (a t + c) mod m, for random a and c.
 """
@@ -21,7 +14,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from noclone.distill.cascade_words import put, trailing_zeros
+from noclone.distill.cascade_tail import late_queries
+from noclone.distill.cascade_words import append, put
 
 _U1 = np.uint64(1)
 _U0 = np.uint64(0)
@@ -93,109 +87,6 @@ def join_key(sliced, lanes, order, words):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def build_tree(source, order, depth, k, left):  # type: ignore[no-untyped-def]
-    """Write one batch's parities of all left halves in one pass; `order` is empty for pass 0."""
-    m = source.shape[0]
-    d = k - depth
-    size = 1 << d
-    part = np.empty(size, np.uint64)
-    for top in range(1 << depth):
-        first = top << d
-        for i in range(size):
-            if m == 1 << k:
-                place = first + i
-            else:
-                place = (first + i) * m >> k
-                if (first + i + 1) * m >> k == place:
-                    part[i] = _U0
-                    continue
-            part[i] = source[order[place]] if len(order) else source[place]
-        half = size >> 1
-        while half:
-            row = left[first + half : first + 2 * half]
-            for i in range(half):
-                value = part[2 * i]
-                row[i] = value
-                part[i] = value ^ part[2 * i + 1]
-            half >>= 1
-        left[first] = part[0]
-
-
-@njit(cache=True, nogil=True)
-def _transpose64(a):  # type: ignore[no-untyped-def]
-    """Transpose 64 x 64 bits (Warren, Hacker's Delight, 2nd ed., section 7-3)."""
-    width = 32
-    mask = np.uint64(0x00000000FFFFFFFF)
-    while width:
-        shift = np.uint64(width)
-        for base in range(0, 64, 2 * width):
-            for i in range(base, base + width):
-                swap = ((a[i] >> shift) ^ a[i + width]) & mask
-                a[i] ^= swap << shift
-                a[i + width] ^= swap
-        width >>= 1
-        mask ^= mask << np.uint64(width)
-
-
-@njit(cache=True, nogil=True)
-def pack_rows(left, lanes, rows):  # type: ignore[no-untyped-def]
-    """Turn one batch's sliced parities into a row of bits for each frame."""
-    tile = np.empty(64, np.uint64)
-    for w in range(len(left) >> 6):
-        tile[:] = left[w << 6 : (w + 1) << 6]
-        _transpose64(tile)
-        for lane in range(lanes):
-            rows[lane, w] = tile[lane]
-
-
-@njit(cache=True, nogil=True)
-def top_parities(left, lanes, depth, asked_blocks, out):  # type: ignore[no-untyped-def]
-    """Write the parities of the first `asked_blocks` top blocks, all frames of a batch together."""
-    at = 0
-    for b in range(len(left)):
-        for top in range(asked_blocks):
-            put(out, at, left[b, top * (left.shape[1] >> depth)], lanes)
-            at += lanes
-
-
-@njit(cache=True, nogil=True)
-def late_parities(sliced, orders, depth, lanes, chunks, out):  # type: ignore[no-untyped-def]
-    """Sum the late passes 64 places at a time into `chunks`; write all top parities but the last of each pass."""
-    batches, m = sliced.shape
-    blocks = 1 << depth
-    at = 0
-    for b in range(batches):
-        source = sliced[b]
-        for p in range(orders.shape[0]):
-            step = orders[p, 0]
-            position = orders[p, 1]
-            total = _U0
-            before = _U0
-            block = 1
-            w = 0
-            place = 0
-            start = _U0
-            while place < m:
-                edge = (block * m) >> depth
-                here = min((w + 1) << 6, edge)
-                for _ in range(place, here):
-                    total ^= source[position]
-                    position += step
-                    position -= m if position >= m else 0
-                place = here
-                if place == edge:
-                    if block < blocks:
-                        put(out, at, total ^ before, lanes)
-                        at += lanes
-                    before = total
-                    block += 1
-                if place == (w + 1) << 6 or place == m:
-                    chunks[b, p, w] = start ^ total
-                    start = total
-                    w += 1
-
-
-@njit(cache=True, nogil=True)
 def _late_sum(source, a, c, low, high):  # type: ignore[no-untyped-def]
     m = len(source)
     position = (a * low + c) % m
@@ -220,37 +111,71 @@ def _late_parity(source, a, c, chunk, low, high):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True, nogil=True)
-def asked_parities(  # type: ignore[no-untyped-def]
-    asked, depths, lanes, k, left, sliced, orders, chunks, late_asked, late_search, out
-):  # fmt: skip
-    """Write one party's parity for each query: first those of a batch in its trees, then those in late passes."""
-    m = sliced.shape[1]
-    d0 = k - depths[0]
-    d1 = k - depths[1]
-    at = 0
+def _sum_chunks(source, orders, chunk):  # type: ignore[no-untyped-def]
+    """Add each position to the sums of 64 places that hold it, two passes at a time: the sums are at hand, keys not."""
+    m = len(source)
+    for p in range(0, len(orders), 2):
+        other = min(p + 1, len(orders) - 1)
+        step, step2 = orders[p, 2], orders[other, 2]
+        place = step * (m - orders[p, 1]) % m
+        place2 = step2 * (m - orders[other, 1]) % m
+        one, two = chunk[p], chunk[other]
+        for o in range(m):
+            value = source[o]
+            one[place >> 6] ^= value
+            two[place2 >> 6] ^= value if other > p else _U0
+            place += step
+            place -= m if place >= m else 0
+            place2 += step2
+            place2 -= m if place2 >= m else 0
+
+
+@njit(cache=True, nogil=True)
+def late_parities(sliced, orders, depth, lanes, chunks, at, out):  # type: ignore[no-untyped-def]
+    """Sum the late passes 64 places at a time into `chunks`, zeros before; write all top parities but each pass's last.
+
+    They begin at bit `at` of `out`, which holds zeros from there on.
+    """
+    batches, m = sliced.shape
+    for b in range(batches):
+        _sum_chunks(sliced[b], orders, chunks[b])
+        for p in range(len(orders)):
+            for i in range((1 << depth) - 1):
+                low, high = i * m >> depth, (i + 1) * m >> depth
+                put(out, at, _late_parity(sliced[b], orders[p, 0], orders[p, 1], chunks[b, p], low, high), lanes)
+                at += lanes
+
+
+@njit(cache=True, nogil=True)
+def first_parities(asked, active, counts, known, out):  # type: ignore[no-untyped-def]
+    """Write one party's parities for the first wave, all of it in pass 1."""
     t = 0
-    for b in range(sliced.shape[0]):
-        while t < len(asked):
-            node = asked[t]
-            if node >> (k + 8) != b:
-                break
-            d = d1 if node >> (k + 7) & 1 else d0
-            x = node >> (d + 1) << d | (node & ((1 << d) - 1))
-            out[at >> 6] |= ((left[x >> 6] >> np.uint64(x & 63)) & _U1) << np.uint64(at & 63)
-            at += 1
+    for f in active:
+        row = known[f, 1]
+        for _ in range(counts[f]):
+            query = np.int64(asked[t])
+            append(out, t, row[query >> 6, 2] >> np.uint64(query & 63) & _U1)
             t += 1
-        waiting = late_asked[b]
-        while waiting != _U0:
-            lane = trailing_zeros(waiting)
-            waiting &= waiting - _U1
-            query = np.int64(late_search[b * lanes + np.int64(lane)])
-            p = (query >> 32) - 2
-            v = (query >> 26) & _LEVEL_MASK
-            s = query & _START_MASK
-            low = (s * m) >> k
-            high = ((s + (1 << (k - v - 1))) * m) >> k
+
+
+@njit(cache=True, nogil=True)
+def searched_parities(at, active, modes, lanes, k, sliced, orders, chunks, late_search, out):  # type: ignore[no-untyped-def]
+    """Write one party's parity for each late search behind the `at` parities that stand in `out`."""
+    m = sliced.shape[1]
+    for f in active:
+        if modes[f] < 2:
+            continue
+        b = np.int64(f) // lanes
+        query = np.int64(late_search[f])
+        p = (query >> 32) - 2
+        s = query & _START_MASK
+        asked = late_queries(query, k)
+        size = 1 << (k - 1 - asked // 3 - ((query >> 26) & _LEVEL_MASK))
+        for i in range(asked):
+            low = (s + i * size) * m >> k
+            high = (s + (i + 1) * size) * m >> k
             x = _late_parity(sliced[b], orders[p, 0], orders[p, 1], chunks[b, p], low, high)
-            put(out, at, (x >> lane) & _U1, 1)
+            append(out, at, (x >> np.uint64(np.int64(f) - b * lanes)) & _U1)
             at += 1
 
 

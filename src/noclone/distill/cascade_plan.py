@@ -12,10 +12,16 @@ from noclone.bits import word_count
 
 DEFAULT_FRAME_BITS = 1 << 16
 MAX_LANES = 64
-GROUP_BITS = 1 << 26  # worked on together; bounds the memory, about 20 bytes for each 8 bits of key
+GROUP_BITS = 1 << 27  # worked on together; bounds the memory, about 14 bytes for each 8 bits of key and party
 MIN_BITS = 64
 PASSES = 10
 LATE_DEPTH = 2  # late passes split a frame into quarters
+# Blocks of pass 1, log2 of their size up to an error rate; those of pass 0 hold 0.55 to 1.1 errors. Measured for frames
+# of 2^16, the rule being the least time at an f that is as good as the best but for a few thousandths:
+#     QBER (%)       0.2    0.5      1      2      3      5      8     11     15
+#     blocks    512/1024 128/512 64/512 32/256 32/128 16/128  8/128   8/64   4/64
+#     f            1.061  1.051  1.042  1.043  1.040  1.044  1.055  1.063  1.080
+SECOND_BLOCKS = ((0.003, 10), (0.014, 9), (0.025, 8), (0.09, 7), (1.0, 6))
 MIN_QBER, MAX_QBER = 2e-4, 0.25
 SEED_BYTES = 32
 
@@ -45,6 +51,21 @@ class Group:
     def levels(self) -> int:
         """Depth of the tree of blocks: a frame has at most 2^levels positions."""
         return (self.frame_bits - 1).bit_length()
+
+    @property
+    def heights(self) -> tuple[int, int]:
+        """Levels below the top blocks of passes 0 and 1."""
+        return self.levels - self.depths[0], self.levels - self.depths[1]
+
+    @property
+    def words(self) -> int:
+        """How many words of 64 leaves a frame has, and so how many low tiles a pass of it."""
+        return 1 << (self.levels - 6)
+
+    @property
+    def mid_words(self) -> int:
+        """How many mid tiles a pass of a frame has."""
+        return max(self.words >> 6, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +127,11 @@ def _group(first_word: int, n_bits: int, qber: float, frame_bits: int) -> Group:
     batches = -(-n_bits // (MAX_LANES * frame_bits))
     lanes = -(-n_bits // (batches * frame_bits))
     m = max(MIN_BITS, -(-n_bits // (batches * lanes)))
-    # Martinez-Mateo et al. 2015, section 4, take k1 about 1/Q and k2 halfway (in the logarithm) between k1 and 2^12.
-    # Here k1 is rounded down and k2 halved: a quarter of the rounds, for one per cent more leak (docs/decisions/012).
     # The number of blocks is a power of two, and not their size, so that m may be any number.
-    log2_k1 = math.log2(1 / qber)
-    log2_k2 = (log2_k1 - 0.5 + 12) / 2 - 1
     levels = (m - 1).bit_length()
-    depth0 = min(max(math.floor(math.log2(m) - log2_k1 + 1), 1), levels - 1)
-    depth1 = min(max(math.floor(math.log2(m) - log2_k2), 1), levels - 1)
+    least = max(1, levels - 12)  # a top block has two levels of tiles at most
+    log2_k0 = math.ceil(math.log2(1 / qber) - 0.87)
+    log2_k1 = max(next(log2 for limit, log2 in SECOND_BLOCKS if qber <= limit), log2_k0 + 1)
+    depth0 = min(max(round(math.log2(m)) - log2_k0, least), levels - 1)
+    depth1 = min(max(round(math.log2(m)) - log2_k1, least), levels - 1)
     return Group(first_word, n_bits, m, lanes, batches, (depth0, depth1, LATE_DEPTH))

@@ -9,22 +9,23 @@ import struct
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
-from noclone.bits import Words
+from noclone.bits import Words, count_ones
+from noclone.distill.sifting import Levels, count_levels
 from noclone.errors import Aborted
 from noclone.proofs.entropy import binary_entropy
-from noclone.records import MAX_INTENSITIES, U8, Counts
+from noclone.records import Counts
 
 QBER_MIN = 1e-4  # Cascade's block sizes need a rate above zero, also when no error was seen
 QBER_MAX = 0.5
 
 
-def errors_by_intensity(ours: Words, theirs: Words, intensity: U8, n_bits: int, intensities: int) -> tuple[int, ...]:
+def errors_by_intensity(ours: Words, theirs: Words, levels: Levels, n_bits: int, intensities: int) -> tuple[int, ...]:
     """Return how many of the first `n_bits` differ, for each intensity."""
-    errors = np.zeros(MAX_INTENSITIES, np.int64)
-    count_errors(ours, theirs, intensity, n_bits, errors)
-    return tuple(int(count) for count in errors[:intensities])
+    wrong = ours ^ theirs
+    if n_bits % 64:
+        wrong[-1] &= np.uint64((1 << n_bits % 64) - 1)
+    return count_levels(count_ones(wrong), wrong & levels[0], wrong & levels[1], intensities)
 
 
 def qber_estimate(counts: Counts, expected: float | None) -> float:
@@ -60,16 +61,3 @@ def unpack_numbers(data: bytes, rows: int, intensities: int) -> list[tuple[int, 
         raise Aborted("peer-misbehaved", "a table of counts does not have the size that it should")
     flat = struct.unpack(f">{rows * intensities}Q", data)
     return [flat[row * intensities : (row + 1) * intensities] for row in range(rows)]
-
-
-@njit(cache=True, nogil=True)
-def count_errors(ours, theirs, intensity, n_bits, errors):  # type: ignore[no-untyped-def]
-    """Add the differing bits of two packed rows to `errors`, by intensity; stop early in words that agree."""
-    for word in range(len(ours)):
-        difference = ours[word] ^ theirs[word]
-        position = word << 6
-        while difference:
-            if position < n_bits and difference & np.uint64(1):
-                errors[intensity[position]] += 1
-            difference >>= np.uint64(1)
-            position += 1

@@ -21,7 +21,7 @@ from noclone.distill.authentication import (
     common_pairs,
 )
 from noclone.distill.job import BlockJob
-from noclone.distill.messages import FORMAT, Misbehaved
+from noclone.distill.messages import FORMAT, TRANSCRIPT_BYTES_MAX, Misbehaved, epsilon_of
 
 HELLO_BYTES_MAX = 1 << 17
 TIME_S_MAX = 1e12
@@ -34,7 +34,7 @@ class Hello:
     Args:
         marks: How far each segment of its authentication pool is used.
         released: The newest blocks whose key it released.
-        cumulative_epsilon: What the link's key may fail by so far, as this end counts.
+        cumulative_epsilon: What the link's key may fail by so far, as this end counts, blocks under way included.
         time_s: Alice's clock; Bob's is not used.
     """
 
@@ -47,8 +47,9 @@ class Hello:
 
     @classmethod
     def of(cls, job: BlockJob, pool: AuthenticationPool, time_s: float) -> Hello:
-        """Return what this end has to say."""
-        return cls(pool.role, job.public(), pool.marks(), pool.released, pool.cumulative_epsilon, time_s)
+        """Return what this end has to say; from here on the block is under way."""
+        epsilon = pool.undertake(job.block, epsilon_of(job.epsilons, TRANSCRIPT_BYTES_MAX))
+        return cls(pool.role, job.public(), pool.marks(), pool.released, epsilon, time_s)
 
     def to_bytes(self) -> bytes:
         """Return the message."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from noclone.crypto.polynomial_hash import tag_bits_for
 from noclone.distill.authentication import PAIR_BITS, Role
@@ -19,6 +19,7 @@ from noclone.records import MAX_SLOTS, Counts, DecoyBB84, Origin, SecretKey
 
 PROTOCOL_NAME = "decoy-bb84"
 BLOCK_MAX = 1 << 62  # the number of every block is smaller
+Reconciliation = Literal["cascade", "ldpc"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class BlockJob:
     Args:
         agreement: The length and the leak that were agreed before the light was sent.
         bootstrap: What authenticated the link's first block, such as "pre-shared-key".
+        reconciliation: "cascade", or "ldpc" where each round takes long: one message, and Cascade for what fails.
         detections_max: The most detections that Alice lets Bob announce: a bound for this end's memory, not part of
             what is agreed. None where nothing but the slots bounds them.
     """
@@ -69,6 +71,7 @@ class BlockJob:
     origin: Origin
     refill: RefillPolicy = field(default_factory=RefillPolicy)
     bootstrap: str = "pre-shared-key"
+    reconciliation: Reconciliation = "cascade"
     detections_max: int | None = None
 
     def __post_init__(self) -> None:
@@ -76,6 +79,8 @@ class BlockJob:
             raise ValueError("a block needs a number from 0, slots, and a clock rate above zero")
         if self.detections_max is not None and self.detections_max < 0:
             raise ValueError(f"at most {self.detections_max} detections: that is no number of detections")
+        if self.reconciliation not in get_args(Reconciliation):
+            raise ValueError(f"'{self.reconciliation}' is no method of reconciliation")
         agreed = self.agreement
         if (agreed.n_slots, agreed.protocol, agreed.epsilons, agreed.proof) != (
             self.n_slots,
@@ -105,9 +110,9 @@ class BlockStatistics:
         stage: How far the block got.
         detections: Detections that Bob announced.
         counts: Known after parameter estimation; the key basis' errors after confirmation.
-        leak_bits: Parities that Alice told.
+        leak_bits: Parities that Alice told, and Bob's reports on LDPC frames.
         leak_factor: leak_bits / (n h(qber of the key basis)): 1 is Shannon's limit. 0 while unknown.
-        cascade_rounds: Queries that waited for an answer.
+        cascade_rounds: Queries that waited for an answer, those about LDPC frames included.
         rounds: How often this party waited for the other, in the whole block.
         authentication_bits: Pool bits that this block spent.
         epsilon: Secrecy + correctness + authentication of this block.

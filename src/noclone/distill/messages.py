@@ -18,15 +18,17 @@ from noclone.crypto.wegman_carter import TAG_BYTES, OneTimeTagger, forgery_bound
 from noclone.distill.authentication import Role, TagKeys
 from noclone.distill.job import BlockAborted, BlockStatistics
 from noclone.errors import Aborted, AuthenticationError, ChannelError
+from noclone.proofs.epsilon import Epsilons
 
 T = TypeVar("T")
 Steps = Generator[bytes | None, bytes, T]
 
-FORMAT = 1  # of the block protocol; both ends must speak the same
+FORMAT = 2  # of the block protocol; both ends must speak the same
 HEADER = struct.Struct(">BBQI")  # kind, flags, block, sequence
 ABSORBED = struct.Struct(">BQ")  # direction, length
 PART_BYTES = 4 << 20
-SMALL_BYTES = 1 << 14  # copying so little is cheaper than one more call
+TRANSCRIPT_BYTES_MAX = 1 << 50  # no block talks for so long
+GATHER_BYTES = 1 << 16  # of transcript, before the taggers see it: a call for each small frame would cost more
 MORE = 1
 STALE_MAX = 10_000  # frames of an earlier block that may still be on their way when a block starts
 REASON_CHARS_MAX = 400
@@ -64,6 +66,9 @@ class Kind(IntEnum):
     TAG = 13
 
 
+KINDS = {int(kind): kind for kind in Kind}
+
+
 class Misbehaved(Aborted):
     """The peer sent something that no honest party sends."""
 
@@ -75,6 +80,11 @@ class Misbehaved(Aborted):
         )
 
 
+def epsilon_of(agreed: Epsilons, transcript_bytes: int) -> float:
+    """Return what a block may fail by: secrecy, correctness, and a changed transcript that passes one of two tags."""
+    return agreed.secrecy + agreed.correctness + 2 * forgery_bound(transcript_bytes)
+
+
 class Conversation:
     """One party's end of the conversation about one block."""
 
@@ -82,34 +92,28 @@ class Conversation:
         self.role: Role = role
         self.statistics = statistics
         self.transcript_bytes = 0
-        self._direction = {"out": 0 if role == "alice" else 1, "in": 1 if role == "alice" else 0}
-        self._sequence = {"out": 0, "in": 0}
-        self._backlog: list[bytes] = []
+        self._ours, self._theirs = (0, 1) if role == "alice" else (1, 0)  # directions, as the transcript names them
+        self._sent, self._received = 0, 0  # frames in either direction: their sequence numbers
+        self._gathered: list[bytes] = []  # transcript that the taggers have not seen yet
+        self._gathered_bytes = 0
         self._keys: TagKeys | None = None
         self._own: OneTimeTagger | None = None
         self._peer: OneTimeTagger | None = None
         self._listening = False
 
     def arm(self, keys: TagKeys) -> None:
-        """Start both tags: from here on every frame is absorbed as it passes; the earlier ones are caught up."""
+        """Start both tags; they cover the frames that have passed, too."""
         self._keys, self._own, self._peer = keys, keys.own.tagger(), keys.peer.tagger()
-        for data in self._backlog:
-            self._own.update(data)
-            self._peer.update(data)
-        self._backlog.clear()
 
-    @property
-    def forgery_bound(self) -> float:
-        """Upper bound on the chance that a changed transcript passed either of the block's two tags."""
-        return 2 * forgery_bound(self.transcript_bytes)
-
-    def send(self, kind: Kind, payload: bytes = b"") -> Steps[None]:
-        """Send one message, in as many parts as it takes."""
-        view = memoryview(payload)
-        for start in range(0, max(len(payload), 1), PART_BYTES):
-            more = start + PART_BYTES < len(payload)
-            header = self._header(kind, MORE if more else 0)
-            yield from self._put(header + bytes(view[start : start + PART_BYTES]))
+    def send(self, kind: Kind, *pieces: bytes | memoryview) -> Steps[None]:
+        """Send one message, whose payload may come in pieces, in as many parts as it takes."""
+        if sum(map(len, pieces)) > PART_BYTES:
+            view = memoryview(b"".join(pieces))
+            while len(view) > PART_BYTES:
+                yield self._framed(kind, MORE, view[:PART_BYTES])
+                view = view[PART_BYTES:]
+            pieces = (view,)
+        yield self._framed(kind, 0, *pieces)
 
     def receive(self, *kinds: Kind, bytes_max: int) -> Steps[tuple[Kind, bytes]]:
         """Wait for one message of any of `kinds`, of at most `bytes_max`.
@@ -122,7 +126,8 @@ class Conversation:
         size = 0
         first: Kind | None = None
         while True:
-            kind, flags, payload = yield from self._get()
+            frame = (yield None) if self._received else (yield from self._first_frame())
+            kind, flags, payload = self._read(frame)
             if kind not in kinds or (first is not None and kind is not first):
                 wanted = " or ".join(k.name.lower() for k in kinds)
                 raise Misbehaved(f"the peer sent {kind.name.lower()} where {wanted} was due")
@@ -142,8 +147,11 @@ class Conversation:
         assert self._own is not None
         self._keys.commit()
         header = self._header(Kind.TAG, 0)
+        self._catch_up()
         self._own.update(header)
-        yield from self._put(header + self._own.tag())
+        frame = header + self._own.tag()
+        self._note_sent(frame)
+        yield frame
 
     def receive_tag(self) -> Steps[None]:
         """Wait for the peer's tag of everything so far, and check it.
@@ -153,11 +161,12 @@ class Conversation:
         """
         assert self._keys is not None
         assert self._peer is not None
-        kind, flags, payload = yield from self._get(absorb=False)
+        kind, flags, payload = self._read((yield None), absorb=False)
         if kind is not Kind.TAG or flags or len(payload) != TAG_BYTES:
             raise Misbehaved(f"the peer sent {kind.name.lower()} where its tag was due")
         self._keys.commit()
-        header = HEADER.pack(kind, flags, self.statistics.block, self._sequence["in"] - 1)
+        header = HEADER.pack(kind, flags, self.statistics.block, self._received - 1)
+        self._catch_up()
         self._peer.update(header)
         try:
             self._peer.verify(payload)
@@ -170,7 +179,7 @@ class Conversation:
                 "or the initial secrets of the two ends differ",
             ) from None
         self._keys.settle()
-        self._absorb("in", header + payload)
+        self._absorb(self._theirs, header + payload)
 
     def tell_abort(self, abort: Aborted) -> Steps[None]:
         """Tell the peer that we give up and why, with a tag where one can be had."""
@@ -179,11 +188,12 @@ class Conversation:
         tag = b""
         if abort.reason in VERDICTS and self._keys is not None and self._own is not None and not self._own.spent:
             self._keys.commit()
+            self._catch_up()
             self._own.update(header)
             self._own.update(text)
             tag = self._own.tag()
         frame = header + bytes([len(tag)]) + tag + text
-        self._count("out", frame)
+        self._count_sent(frame)
         yield frame
 
     def close(self) -> None:
@@ -192,42 +202,47 @@ class Conversation:
             self._keys.release()
 
     def _header(self, kind: Kind, flags: int) -> bytes:
-        header = HEADER.pack(kind, flags, self.statistics.block, self._sequence["out"])
-        self._sequence["out"] += 1
+        header = HEADER.pack(kind, flags, self.statistics.block, self._sent)
+        self._sent += 1
         return header
 
-    def _put(self, frame: bytes) -> Steps[None]:
-        self._count("out", frame)
-        self._absorb("out", frame)
-        yield frame
+    def _framed(self, kind: Kind, flags: int, *pieces: bytes | memoryview) -> bytes:
+        frame = b"".join((self._header(kind, flags), *pieces))
+        self._note_sent(frame)
+        return frame
 
-    def _get(self, *, absorb: bool = True) -> Steps[tuple[Kind, int, bytes]]:
+    def _note_sent(self, frame: bytes) -> None:
+        self._count_sent(frame)
+        self._absorb(self._ours, frame)
+
+    def _first_frame(self) -> Steps[bytes]:
+        """Wait for a frame that is not left over from a block that ended early."""
         for _ in range(STALE_MAX):
             frame = yield None
-            if len(frame) < HEADER.size:
-                raise ChannelError(f"the peer sent {len(frame)} bytes, which is no message of the block protocol")
-            code, flags, block, sequence = HEADER.unpack_from(frame)
-            if block < self.statistics.block and self._sequence["in"] == 0:
-                continue  # left over from a block that ended early
-            break
-        else:
-            raise ChannelError("the peer sends nothing but messages of earlier blocks")
-        self._count("in", frame)
+            if len(frame) < HEADER.size or HEADER.unpack_from(frame)[2] >= self.statistics.block:
+                return frame
+        raise ChannelError("the peer sends nothing but messages of earlier blocks")
+
+    def _read(self, frame: bytes, *, absorb: bool = True) -> tuple[Kind, int, bytes]:
+        """Return kind, flags and payload of the frame that is due."""
+        if len(frame) < HEADER.size:
+            raise ChannelError(f"the peer sent {len(frame)} bytes, which is no message of the block protocol")
+        code, flags, block, sequence = HEADER.unpack_from(frame)
+        self._count_received(frame)
         if block != self.statistics.block:
             raise Misbehaved(f"the peer speaks of block {block}, this is block {self.statistics.block}")
-        if sequence != self._sequence["in"]:
-            raise Misbehaved(f"the peer's message {sequence} came where {self._sequence['in']} was due")
-        self._sequence["in"] += 1
-        try:
-            kind = Kind(code)
-        except ValueError:
-            raise Misbehaved(f"the peer sent a message of unknown kind {code}") from None
+        if sequence != self._received:
+            raise Misbehaved(f"the peer's message {sequence} came where {self._received} was due")
+        self._received += 1
+        kind = KINDS.get(code)
+        if kind is None:
+            raise Misbehaved(f"the peer sent a message of unknown kind {code}")
         if kind is Kind.ABORT:
             self._on_abort(frame)
         if flags & ~MORE:
             raise Misbehaved(f"the peer sent a message with unknown flags {flags}")
         if absorb:
-            self._absorb("in", frame)
+            self._absorb(self._theirs, frame)
         return kind, flags, frame[HEADER.size :]
 
     def _on_abort(self, frame: bytes) -> None:
@@ -240,6 +255,7 @@ class Conversation:
         message = "".join(c if c.isprintable() else " " for c in message)[:REASON_CHARS_MAX]
         authenticated = False
         if tag and self._keys is not None and self._peer is not None and not self._peer.spent:
+            self._catch_up()
             self._peer.update(header)
             self._peer.update(text)
             with contextlib.suppress(AuthenticationError):
@@ -256,26 +272,40 @@ class Conversation:
             statistics=self.statistics,
         )
 
-    def _absorb(self, way: str, frame: bytes) -> None:
-        prefix = ABSORBED.pack(self._direction[way], len(frame))
+    def _absorb(self, direction: int, frame: bytes) -> None:
+        """Add a frame to the transcript; the taggers take in a large one, or many small ones together."""
+        prefix = ABSORBED.pack(direction, len(frame))
         self.transcript_bytes += len(prefix) + len(frame)
+        self._gathered_bytes += len(prefix) + len(frame)
+        self._gathered += (prefix, frame)
+        if self._gathered_bytes >= GATHER_BYTES:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Let both tags take in what was gathered, once they are there."""
         if self._own is None or self._peer is None:
-            self._backlog.append(prefix + frame)
             return
-        pieces = (prefix + frame,) if len(frame) < SMALL_BYTES else (prefix, frame)
+        pieces = self._gathered
+        if pieces and len(pieces[-1]) >= GATHER_BYTES:  # by itself: it is not worth copying
+            pieces = [b"".join(pieces[:-1]), pieces[-1]]
+        else:
+            pieces = [b"".join(pieces)]
+        self._gathered = []
+        self._gathered_bytes = 0
         for tagger in (self._own, self._peer):
             if not tagger.spent:
                 for piece in pieces:
                     tagger.update(piece)
 
-    def _count(self, way: str, frame: bytes) -> None:
+    def _count_sent(self, frame: bytes) -> None:
         numbers = self.statistics
-        if way == "out":
-            numbers.messages_sent += 1
-            numbers.bytes_sent += len(frame)
-            self._listening = False
-        else:
-            numbers.messages_received += 1
-            numbers.bytes_received += len(frame)
-            numbers.rounds += not self._listening
-            self._listening = True
+        numbers.messages_sent += 1
+        numbers.bytes_sent += len(frame)
+        self._listening = False
+
+    def _count_received(self, frame: bytes) -> None:
+        numbers = self.statistics
+        numbers.messages_received += 1
+        numbers.bytes_received += len(frame)
+        numbers.rounds += not self._listening
+        self._listening = True

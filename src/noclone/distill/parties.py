@@ -10,7 +10,8 @@ Out: a `BlockResult` each, with the same key; or `BlockAborted` or `ChannelError
                                     <-   SIFT*        which match, and their intensities
     TEST       test-basis values    ->
                                     <-   COUNTS       errors per intensity; error rate and seed for Cascade
-    QUERY      blocks               ->                (Cascade, again and again)
+                                    <-   ANSWER       (with LDPC codes only: the frames' syndromes)
+    QUERY      blocks               ->                (Cascade, again and again; LDPC: frames that failed, a few times)
                                     <-   ANSWER       their parities
     RECONCILED leak                 ->
                                     <-   CONFIRM      hash key and tag of the key
@@ -28,6 +29,8 @@ import os
 import struct
 from collections.abc import Callable
 
+import numpy as np
+
 from noclone.bits import Words, bytes_from_words, words_from_bytes
 from noclone.crypto.polynomial_hash import digest
 from noclone.distill.amplification import amplify, seed_bytes
@@ -36,9 +39,10 @@ from noclone.distill.cascade import Answerer, Questioner
 from noclone.distill.estimation import errors_by_intensity, pack_numbers, qber_estimate, unpack_numbers
 from noclone.distill.greeting import HELLO_BYTES_MAX, Hello
 from noclone.distill.job import BlockAborted, BlockJob, BlockResult
-from noclone.distill.messages import Conversation, Kind, Misbehaved, Steps
+from noclone.distill.ldpc import Listener, Teller
+from noclone.distill.messages import Kind, Misbehaved, Steps
 from noclone.distill.side import Side, conduct
-from noclone.distill.sifting import ANNOUNCEMENT_BYTES_MAX, CHUNK, Announcement, Sieve, announce, answer, apply_answer
+from noclone.distill.sifting import ANNOUNCEMENT_BYTES_MAX, CHUNK, Announcement, Announcer, Sieve, answer, apply_answer
 from noclone.errors import Aborted, InputError
 from noclone.records import Basis, Counts, Detections, Settings
 
@@ -76,7 +80,7 @@ def alice(
     elif pool.last_block != job.block:
         raise InputError(f"the pool's last block is {pool.last_block}, and not block {job.block}, which is to run")
     side = _Alice(job, pool, time_s)
-    return (yield from _guarded(side.talk, side.run(settings, qber_expected, entropy)))
+    return (yield from _guarded(side, side.run(settings, qber_expected, entropy)))
 
 
 def bob(detections: Detections, job: BlockJob, pool: AuthenticationPool) -> Party:
@@ -89,11 +93,12 @@ def bob(detections: Detections, job: BlockJob, pool: AuthenticationPool) -> Part
         )
     pool.begin(job.block)
     side = _Bob(job, pool, 0.0)
-    return (yield from _guarded(side.talk, side.run(detections)))
+    return (yield from _guarded(side, side.run(detections)))
 
 
-def _guarded(talk: Conversation, steps: Party) -> Party:
+def _guarded(side: Side, steps: Party) -> Party:
     """Run one side; when it gives up, tell the peer why and keep what was learned; forget the tag keys at any end."""
+    talk = side.talk
     try:
         return (yield from steps)
     except BlockAborted:
@@ -102,7 +107,7 @@ def _guarded(talk: Conversation, steps: Party) -> Party:
         yield from talk.tell_abort(abort)
         raise BlockAborted(abort.reason, abort.message, hint=abort.hint, statistics=talk.statistics) from abort
     finally:
-        talk.close()
+        side.close()
 
 
 class _Alice(Side):
@@ -134,12 +139,13 @@ class _Alice(Side):
         sieve = Sieve.empty()
         answers: list[bytes] = []
         previous, announced, total = -1, 0, 1
+        room = np.empty(CHUNK, np.uint64)
         while announced < total:
             _, data = yield from talk.receive(Kind.ANNOUNCE, bytes_max=ANNOUNCEMENT_BYTES_MAX + TOTAL.size)
             if len(data) < TOTAL.size:
                 raise Misbehaved("an announcement of detections is truncated")
             total = TOTAL.unpack_from(data)[0]
-            chunk = Announcement.read(data[TOTAL.size :], previous, n_slots)
+            chunk = Announcement.read(memoryview(data)[TOTAL.size :], previous, n_slots, room)
             count = len(chunk.slots)
             announced += count
             if total > most:
@@ -149,7 +155,7 @@ class _Alice(Side):
             if count == 0:
                 break
             previous = int(chunk.slots[-1])
-            answers.append(answer(chunk, settings.at(chunk.slots), sieve))
+            answers.append(answer(chunk, settings.at(chunk.slots), self.levels, sieve))
         self.statistics.detections = announced
         self.statistics.stage = "sifting"
         if not announced:
@@ -165,7 +171,7 @@ class _Alice(Side):
         if len(data) != (n_test + 7) // 8:
             raise Misbehaved(f"the peer disclosed {8 * len(data)} test bits of {n_test}")
         errors = errors_by_intensity(
-            sieve.bits(Basis.TEST), words_from_bytes(data), sieve.intensity[Basis.TEST], n_test, self.levels
+            sieve.bits(Basis.TEST), words_from_bytes(data), sieve.levels(Basis.TEST), n_test, self.levels
         )
         counts = Counts(
             self.job.n_slots, sieve.tally(Basis.KEY, self.levels), sieve.tally(Basis.TEST, self.levels), errors
@@ -181,7 +187,13 @@ class _Alice(Side):
         yield from talk.send(
             Kind.COUNTS, PLAN.pack(qber, seed) + pack_numbers(counts.n_key, counts.n_test, counts.m_test)
         )
-        answerer = Answerer(words, n_bits, self.cascade(n_bits, qber, seed))
+        codes = self.codes(n_bits, qber, seed)
+        answerer: Answerer | Teller
+        if codes is None:
+            answerer = Answerer(words, n_bits, self.cascade(n_bits, qber, seed))
+        else:
+            answerer = Teller(words, n_bits, codes)
+            yield from talk.send(Kind.ANSWER, answerer.opening())
         rounds = 0
         while True:
             kind, data = yield from talk.receive(Kind.QUERY, Kind.RECONCILED, bytes_max=cascade_bytes_max(n_bits))
@@ -218,9 +230,9 @@ class _Bob(Side):
         raw = sieve.bits(Basis.KEY)
         words = yield from self._reconcile(raw, n_bits, qber, seed)
         yield from self._confirm(words, n_bits)
-        m_key = errors_by_intensity(raw, words, sieve.intensity[Basis.KEY], n_bits, self.levels)
+        m_key = errors_by_intensity(raw, words, sieve.levels(Basis.KEY), n_bits, self.levels)
         yield from talk.send(Kind.CONFIRMED, pack_numbers(m_key))
-        _, seed = yield from talk.receive(Kind.AMPLIFY, bytes_max=(n_bits + 1024) // 4)
+        _, seed = yield from talk.receive(Kind.AMPLIFY, bytes_max=n_bits // 4 + 2048)
         length = self.settled(m_key)
         if len(seed) != seed_bytes(n_bits, length.bits):
             raise Misbehaved(f"the peer's seed has {len(seed)} bytes, {seed_bytes(n_bits, length.bits)} are due")
@@ -235,13 +247,16 @@ class _Bob(Side):
         events = detections.events
         self.statistics.detections = len(events)
         total = TOTAL.pack(len(events))
-        starts = range(0, max(len(events), 1), CHUNK)
-        for start in starts:
-            yield from self.talk.send(Kind.ANNOUNCE, total + announce(events, start))
-        sieve = Sieve.empty()
-        for start in starts:
+        announced = []
+        announcer = Announcer(events)
+        for start in range(0, max(len(events), 1), CHUNK):
+            pieces, kept = announcer.announce(start)
+            announced.append(kept)
+            yield from self.talk.send(Kind.ANNOUNCE, total, *pieces)
+        sieve = Sieve.empty(len(events))
+        for kept in announced:
             _, data = yield from self.talk.receive(Kind.SIFT, bytes_max=CHUNK)
-            apply_answer(events[start : start + CHUNK], data, self.levels, sieve)
+            apply_answer(kept, data, self.levels, sieve)
         self.statistics.stage = "sifting"
         return sieve
 
@@ -268,16 +283,26 @@ class _Bob(Side):
 
     def _reconcile(self, raw: Words, n_bits: int, qber: float, seed: bytes) -> Steps[Words]:
         """Ask Alice for parities until no more errors show."""
-        questioner = Questioner(raw, n_bits, self.cascade(n_bits, qber, seed))
-        query = questioner.next(None)
+        codes = self.codes(n_bits, qber, seed)
+        questioner: Questioner | Listener
+        if codes is None:
+            questioner = Questioner(raw, n_bits, self.cascade(n_bits, qber, seed))
+            query = questioner.next(None)
+        else:
+            questioner = Listener(raw, n_bits, codes)
+            query = yield from self._listen(questioner, n_bits)
         while query is not None:
             yield from self.talk.send(Kind.QUERY, query)
-            _, reply = yield from self.talk.receive(Kind.ANSWER, bytes_max=cascade_bytes_max(n_bits))
-            with conduct():
-                query = questioner.next(reply)
+            query = yield from self._listen(questioner, n_bits)
         yield from self.talk.send(Kind.RECONCILED, NUMBER.pack(questioner.leak_bits))
         self.reconciled(questioner.leak_bits, questioner.rounds)
         return questioner.words
+
+    def _listen(self, questioner: Questioner | Listener, n_bits: int) -> Steps[bytes | None]:
+        """Wait for what Alice tells, and return what to ask next."""
+        _, reply = yield from self.talk.receive(Kind.ANSWER, bytes_max=cascade_bytes_max(n_bits))
+        with conduct():
+            return questioner.next(reply)
 
     def _confirm(self, words: Words, n_bits: int) -> Steps[None]:
         """Check Alice's hash of her key against the same hash of his."""

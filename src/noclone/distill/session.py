@@ -1,7 +1,8 @@
 """Running the two parties: both in one process, or one of them over a public channel.
 
 In: parties (see `parties`) and, for one alone, a `PublicChannel`.  Out: their `BlockResult`.
-The event loop never computes: each step of a party that runs over a channel runs in a thread.
+The event loop never computes: each step of a party that runs over a channel runs in a thread. Several blocks at a time:
+see `lanes`.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class Outcome:
     error: NocloneError | None = None
 
 
-# What somebody on the channel may do: from the sender's role and a message, what arrives instead.
-Interference = Callable[[str, bytes], list[bytes]]
+# What happens to a message between the parties: from the sender's role and the message, what arrives instead.
+Carriage = Callable[[str, bytes], list[bytes]]
 
 
 def distill_block(
@@ -54,24 +55,25 @@ def distill_block(
     time_s: float = 0.0,
     qber_expected: float | None = None,
     entropy: Entropy = os.urandom,
+    carriage: Carriage | None = None,
 ) -> DistilledBlock:
-    """Run both parties of one block in this thread. Only messages pass between them.
+    """Run both parties of one block in this thread. Only messages pass between them, by `carriage`: see `converse`.
 
     Raises:
         BlockAborted: The block gives no key; the reason is that of the side that gave up first.
     """
     sender = alice(settings, job, pool_a, time_s=time_s, qber_expected=qber_expected, entropy=entropy)
-    at_alice, at_bob = converse(sender, bob(detections, job, pool_b))
+    at_alice, at_bob = converse(sender, bob(detections, job, pool_b), carriage)
     if at_alice.result is not None and at_bob.result is not None:
         return DistilledBlock(at_alice.result, at_bob.result)
     raise _first_cause(at_alice, at_bob)
 
 
-def converse(alice: Party, bob: Party, interference: Interference | None = None) -> tuple[Outcome, Outcome]:
+def converse(alice: Party, bob: Party, carriage: Carriage | None = None) -> tuple[Outcome, Outcome]:
     """Pass messages between two parties until both have ended, and return how each did.
 
     Args:
-        interference: For tests and attacks: what the channel makes of each message.
+        carriage: What becomes of each message on its way; for attacks, tests, and whoever must wait for something.
     """
     ends = {"alice": _End(alice), "bob": _End(bob)}
     other = {"alice": "bob", "bob": "alice"}
@@ -79,10 +81,11 @@ def converse(alice: Party, bob: Party, interference: Interference | None = None)
     while moved:
         moved = False
         for role, end in ends.items():
-            for message in end.run():
-                moved = True
-                arriving = [message] if interference is None else interference(role, message)
-                ends[other[role]].inbox.extend(arriving)
+            sent = end.run()
+            moved = moved or bool(sent)
+            if carriage is not None:
+                sent = [arriving for message in sent for arriving in carriage(role, message)]
+            ends[other[role]].inbox.extend(sent)
     for end in ends.values():
         end.hang_up()
     return ends["alice"].outcome, ends["bob"].outcome
@@ -180,28 +183,40 @@ class _End:
         self._waiting = False
 
     def run(self) -> list[bytes]:
-        """Go on until the party ends, or waits for a message that is not there; return what it sent."""
+        """Go on until the party ends, waits for a message that is not there, or has sent `BURST`; return what it sent.
+
+        This is passed some thousand times a block: it is `_advance` without its records.
+        """
         sent: list[bytes] = []
-        while not self._ended and (self.inbox or not self._waiting):
-            reply = self.inbox.popleft() if self._waiting else self._reply
-            sent.extend(self._step(reply))
+        if self._ended:
+            return sent
+        try:
+            while len(sent) < BURST:
+                if self._waiting:
+                    if not self.inbox:
+                        break
+                    self._reply = self.inbox.popleft()
+                message = self.party.send(self._reply)  # type: ignore[arg-type]  # None starts it
+                self._reply = b""
+                self._waiting = message is None
+                if message is not None:
+                    sent.append(message)
+        except StopIteration as stop:
+            self.outcome.result = stop.value
+        except NocloneError as error:
+            self.outcome.error = error
         return sent
 
     def hang_up(self) -> None:
         """Tell a party that still waits that nothing more will come."""
         if not self._ended:
-            self._step(ChannelError("the peer closed the public channel"))
+            step = _advance(self.party, ChannelError("the peer closed the public channel"))
+            self.outcome.result, self.outcome.error = step.result, step.error
         self.party.close()
 
     @property
     def _ended(self) -> bool:
         return self.outcome.result is not None or self.outcome.error is not None
-
-    def _step(self, reply: bytes | ChannelError | None) -> tuple[bytes, ...]:
-        step = _advance(self.party, reply)
-        self.outcome.result, self.outcome.error = step.result, step.error
-        self._waiting, self._reply = step.waiting, b""
-        return step.messages
 
 
 def _first_cause(*outcomes: Outcome) -> NocloneError:

@@ -12,12 +12,13 @@ from dataclasses import replace
 
 from noclone.bits import Words, bytes_from_words, take
 from noclone.crypto.polynomial_hash import tag_bits_for
+from noclone.distill import ldpc
 from noclone.distill.authentication import PAIR_BITS, AuthenticationPool
 from noclone.distill.cascade import CascadeParameters, plan
 from noclone.distill.estimation import leak_factor
 from noclone.distill.greeting import Greeting, Hello, compare
 from noclone.distill.job import PROTOCOL_NAME, BlockJob, BlockResult, BlockStatistics
-from noclone.distill.messages import Conversation, Misbehaved
+from noclone.distill.messages import Conversation, Misbehaved, epsilon_of
 from noclone.errors import Aborted, ChannelError, InputError
 from noclone.proofs.agreement import screen, settle
 from noclone.proofs.keylength import KeyLength
@@ -45,6 +46,11 @@ class Side:
         self.talk = Conversation(pool.role, self.statistics)
         self.time_s = time_s
         self.levels = len(job.protocol.intensities)
+
+    def close(self) -> None:
+        """Forget the tag keys; the block is not under way any more."""
+        self.talk.close()
+        self.pool.conclude(self.job.block)
 
     @property
     def detections_max(self) -> int:
@@ -92,6 +98,12 @@ class Side:
         """Return what both sides of Cascade must hold alike."""
         return plan(n_bits, qber, seed, leak_bits_max=self.job.agreement.leak_bits_max)
 
+    def codes(self, n_bits: int, qber: float, seed: bytes) -> ldpc.LdpcParameters | None:
+        """Return the same for LDPC codes; None where Cascade was agreed on, or no code fits."""
+        if self.job.reconciliation != "ldpc":
+            return None
+        return ldpc.plan(n_bits, qber, seed, leak_bits_max=self.job.agreement.leak_bits_max)
+
     def reconciled(self, leak_bits: int, rounds: int) -> None:
         """Note what reconciliation cost; the one place where the leak is counted."""
         self.statistics.stage = "reconciliation"
@@ -121,7 +133,7 @@ class Side:
         job, statistics = self.job, self.statistics
         refill_bits = job.refill.refill_bits(length.bits, greeting.common_bits)
         statistics.refill_bits = refill_bits
-        statistics.epsilon = job.epsilons.secrecy + job.epsilons.correctness + self.talk.forgery_bound
+        statistics.epsilon = epsilon_of(job.epsilons, self.talk.transcript_bytes)
         statistics.cumulative_epsilon = greeting.cumulative_epsilon + statistics.epsilon
         statistics.stage = "released"
         provenance = BlockProvenance(

@@ -2,86 +2,135 @@
 
 In: Bob's `Detections`, Alice's `Settings`.  Out: a `Sieve` each: key-basis bits, test-basis bits, and the intensity of
 every one of them. What crosses: Bob's slots and bases (never a value), then Alice's matches and intensities.
-Announcements go in chunks of 2^20 detections, so memory beyond the result stays small however long the block is:
+Announcements go in chunks of 2^17 detections, so memory beyond the result stays small however long the block is:
 
-    announcement    count u32 | gaps: one varint each | bases: one bit each
-    answer          matches: one bit each | intensities: two bits for each match
+    announcement    count u32 | widths: a byte for each 64 detections | planes: 8 bytes each | bases: one bit each
+    answer          matches: one bit each | low bit of each match's intensity | high bit, with three intensities or more
 
-A gap is this slot minus the one before, minus 1; the first counts from slot -1 (of the block, not of the chunk).
-A varint has seven bits to the byte, lowest first, the top bit set on all bytes but the last.
+Widths and planes are explained in `gaps`. Everything is worked on 64 detections at a time: a comparison of bases is one
+operation on two words, and the bits that match are gathered from a word by one more.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from noclone.bits import Words, word_count
-from noclone.errors import Aborted
-from noclone.records import MAX_INTENSITIES, U8, U64, Basis
+from noclone.bits import Words, count_ones, word_count
+from noclone.distill.bit_kernels import BITS, gather, ones, plane_of_bytes, spread
+from noclone.distill.gaps import GROUP, PLANES_BEHIND, WIDTH_MAX, read_slots, write_events
+from noclone.errors import Aborted, InputError
+from noclone.records import U8, U64, Basis
 
-CHUNK = 1 << 20
+CHUNK = 1 << 17
 COUNT = struct.Struct(">I")
-VARINT_BYTES_MAX = 7  # 48-bit slot numbers
-ANNOUNCEMENT_BYTES_MAX = COUNT.size + CHUNK * VARINT_BYTES_MAX + CHUNK // 8
+ANNOUNCEMENT_BYTES_MAX = COUNT.size + CHUNK // GROUP * (1 + 8 * WIDTH_MAX) + CHUNK // 8
+ROOM_MAX = 1 << 26  # bits; 24 MB, of which a sieve fills what it needs
+ROWS = 3  # of a sieve: values, low and high bits of intensities
+Levels = tuple[Words, Words]  # low and high bits of intensities
 
 
 @dataclass(slots=True)
 class Sieve:
-    """One party's sifted bits, growing chunk by chunk. The first `n` of each array count.
+    """One party's sifted bits, growing chunk by chunk.
 
     Args:
-        words: Packed bits by basis: key, test.
-        intensity: Alice's intensity index of each bit, by basis.
-        n: Bits so far, by basis.
-        counts: How many of each intensity, by basis.
+        rows: By basis: values, and the low and the high bits of Alice's intensity indices, packed. The first `n` count.
+        sums: By basis: bits so far, and how many of them have an intensity with the low bit set, the high bit, both.
     """
 
-    words: tuple[Words, Words] = field(repr=False)
-    intensity: tuple[U8, U8] = field(repr=False)
-    n: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2, np.int64))
-    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((2, MAX_INTENSITIES), np.int64))
+    rows: list[NDArray[np.uint64]] = field(repr=False)
+    sums: NDArray[np.int64]
 
     @classmethod
-    def empty(cls) -> Sieve:
-        """Return a sieve that holds nothing yet."""
-        return cls((np.zeros(0, np.uint64), np.zeros(0, np.uint64)), (np.zeros(0, np.uint8), np.zeros(0, np.uint8)))
+    def empty(cls, room: int = 0) -> Sieve:
+        """Return a sieve that holds nothing yet, with room for so many bits (but not more than is cheap to promise)."""
+        words = word_count(min(room, ROOM_MAX)) + 2
+        return cls([np.zeros((ROWS, words), np.uint64) for _ in Basis], np.zeros((len(Basis), 4), np.int64))
+
+    @property
+    def n(self) -> NDArray[np.int64]:
+        """Bits so far, by basis."""
+        return self.sums[:, 0]
 
     def reserve(self, more: int) -> None:
         """Make room for `more` bits in either basis."""
         for basis in Basis:
-            need = int(self.n[basis]) + more
-            if need > len(self.intensity[basis]):
-                room = max(need, len(self.intensity[basis]) * 3 // 2)
-                words, intensity = list(self.words), list(self.intensity)
-                words[basis] = _grown(words[basis], word_count(room) + 1)
-                intensity[basis] = _grown(intensity[basis], room)
-                self.words = (words[0], words[1])
-                self.intensity = (intensity[0], intensity[1])
+            rows = self.rows[basis]
+            need = word_count(int(self.n[basis]) + more) + 2  # `put` writes into the word behind
+            if need > rows.shape[1]:
+                grown = np.zeros((ROWS, max(need, rows.shape[1] * 3 // 2)), np.uint64)
+                grown[:, : rows.shape[1]] = rows
+                self.rows[basis] = grown
 
     def bits(self, basis: Basis) -> Words:
         """Return the packed bits of one basis; unused high bits are zero."""
-        return self.words[basis][: word_count(int(self.n[basis]))]
+        return self._row(basis, 0)
+
+    def levels(self, basis: Basis) -> Levels:
+        """Return the low and the high bits of the intensity of each bit of one basis."""
+        return self._row(basis, 1), self._row(basis, 2)
 
     def tally(self, basis: Basis, intensities: int) -> tuple[int, ...]:
         """Return how many bits of one basis came from each intensity."""
-        return tuple(int(count) for count in self.counts[basis, :intensities])
+        return by_level(*self.sums[basis].tolist())[:intensities]
+
+    def _row(self, basis: Basis, row: int) -> Words:
+        words: Words = self.rows[basis][row, : word_count(int(self.n[basis]))]
+        return words
 
 
-def announce(events: U64, start: int) -> bytes:
-    """Return Bob's announcement of up to `CHUNK` detections from number `start` on."""
-    stop = min(start + CHUNK, len(events))
-    count = stop - start
-    previous = int(events[start - 1] >> np.uint64(16)) if start else -1
-    gaps = np.empty(VARINT_BYTES_MAX * count, np.uint8)
-    bases = np.zeros(word_count(count), np.uint64)
-    size = encode_events(events[start:stop], previous, gaps, bases)
-    return COUNT.pack(count) + gaps[:size].tobytes() + _bytes(bases, count)
+def count_levels(total: int, low: Words, high: Words, intensities: int) -> tuple[int, ...]:
+    """Return how many of `total` things have each intensity, by the low and high bits of their intensities."""
+    return by_level(total, count_ones(low), count_ones(high), count_ones(low & high))[:intensities]
+
+
+def by_level(total: int, low: int, high: int, both: int) -> tuple[int, ...]:
+    """Return how many have each intensity, from how many have its low bit, its high bit, or both."""
+    return total - low - high + both, low - both, high - both, both
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What Bob keeps of the detections of one announcement."""
+
+    count: int
+    bases: Words
+    values: Words = field(repr=False)
+
+
+class Announcer:
+    """Bob's end of the announcement. Its memory serves chunk after chunk."""
+
+    def __init__(self, events: U64) -> None:
+        self._events = np.require(events, requirements=("C", "W"))  # kernels are compiled for such arrays only
+        groups = word_count(min(CHUNK, len(events)))
+        self._widths = np.empty(groups, np.uint8)
+        self._planes = np.empty((WIDTH_MAX + 8) * groups, np.uint64)  # untouched pages cost nothing
+
+    def announce(self, start: int) -> tuple[list[bytes | memoryview], Announced]:
+        """Return the announcement of up to `CHUNK` detections from number `start` on, and what Bob keeps of them.
+
+        The announcement is in pieces, of which some lie in this object's memory until the next is asked for.
+
+        Raises:
+            InputError: Their slots do not rise.
+        """
+        events = self._events[start : start + CHUNK]
+        count = len(events)
+        groups = word_count(count)
+        widths, planes = self._widths[:groups], self._planes
+        kept = Announced(count, np.empty(groups, np.uint64), np.empty(groups, np.uint64))
+        previous = int(self._events[start - 1] >> np.uint64(16)) if start else -1
+        used = write_events(events, np.int64(previous), widths, planes, kept.bases, kept.values)
+        if used < 0:
+            raise InputError("the detections of a block are not in the order of their slots, or two are in one slot")
+        little = planes[:used].astype("<u8", copy=False).view(np.uint8)
+        return [COUNT.pack(count), widths.data, little.data, _bytes(kept.bases, count)], kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +141,13 @@ class Announcement:
     bases: Words
 
     @classmethod
-    def read(cls, data: bytes, previous: int, n_slots: int) -> Announcement:
+    def read(cls, data: bytes | memoryview, previous: int, n_slots: int, room: U64 | None = None) -> Announcement:
         """Read one chunk.
 
         Args:
             previous: Last slot of the chunk before, -1 at the start of the block.
             n_slots: Slots in the block.
+            room: Memory for `CHUNK` slots, to be used again for the chunk behind this one.
 
         Raises:
             Aborted: It is malformed, or names slots that do not rise or do not exist.
@@ -105,199 +155,154 @@ class Announcement:
         count = COUNT.unpack_from(data)[0] if len(data) >= COUNT.size else CHUNK + 1
         if count > CHUNK:
             raise _misbehaved("an announcement of detections is malformed")
-        base_bytes = (count + 7) // 8
-        end = len(data) - base_bytes
-        if end < COUNT.size + count:
+        start = COUNT.size + word_count(count)
+        end = len(data) - (count + 7) // 8
+        if end < start or (end - start) % 8:
             raise _misbehaved("an announcement of detections is truncated")
-        slots = np.empty(count, np.uint64)
-        used = decode_slots(np.frombuffer(data, np.uint8)[COUNT.size : end], previous, n_slots, slots)
-        if used != end - COUNT.size:
-            raise _misbehaved("an announcement names slots that do not rise or that were never sent")
-        return cls(slots, _words(data[end:], count))
+        raw = np.frombuffer(data, np.uint8)
+        planes = np.empty((end - start) // 8 + PLANES_BEHIND, np.uint64)
+        planes.view(np.uint8)[: end - start] = raw[start:end]
+        slots = np.empty(count, np.uint64) if room is None else room[:count]
+        if not read_slots(raw[COUNT.size : start], planes, np.int64(previous), np.int64(n_slots), slots):
+            raise _misbehaved("an announcement names slots that were never sent, or not in the one way to name them")
+        return cls(slots, _words(raw[end:], count))
 
 
-def answer(announcement: Announcement, codes: U8, sieve: Sieve) -> bytes:
+def answer(announcement: Announcement, codes: U8, intensities: int, sieve: Sieve) -> bytes:
     """Put Alice's matching bits into her sieve, and return her answer to one chunk."""
     count = len(announcement.slots)
+    groups = word_count(count)
     sieve.reserve(count)
-    matches = np.zeros(word_count(count), np.uint64)
-    intensities = np.zeros((count + 3) // 4, np.uint8)
-    matched = sift_settings(
-        codes,
-        announcement.bases,
-        matches,
-        intensities,
-        sieve.words[0],
-        sieve.intensity[0],
-        sieve.words[1],
-        sieve.intensity[1],
-        sieve.n,
-        sieve.counts,
-    )
-    return _bytes(matches, count) + intensities[: (matched + 3) // 4].tobytes()
+    matches = np.zeros(groups, np.uint64)
+    told = np.zeros((2, groups + 2), np.uint64)
+    codes = np.require(codes, np.uint8, ("C", "W"))
+    key, test = sieve.rows
+    matched = sift_settings(BITS, codes, announcement.bases, matches, told, key, test, sieve.sums)
+    planes = [_bytes(told[k], matched) for k in range(level_bits(intensities))]
+    return b"".join((_bytes(matches, count), *planes))
 
 
-def apply_answer(events: U64, data: bytes, intensities: int, sieve: Sieve) -> None:
+def apply_answer(announced: Announced, data: bytes, intensities: int, sieve: Sieve) -> None:
     """Put Bob's matching bits into his sieve as Alice's answer to one chunk says.
 
     Raises:
         Aborted: The answer is malformed.
     """
-    count = len(events)
+    count = announced.count
     match_bytes = (count + 7) // 8
     if len(data) < match_bytes:
         raise _misbehaved("the answer to an announcement is truncated")
-    matches = _words(data[:match_bytes], count)
-    matched = int(np.bitwise_count(matches).sum())
-    packed = np.frombuffer(data, np.uint8)[match_bytes:]
-    if len(packed) != (matched + 3) // 4:
+    raw = np.frombuffer(data, np.uint8)
+    matches = _words(raw[:match_bytes], count)
+    matched = count_ones(matches)
+    level_bytes = (matched + 7) // 8
+    if len(data) != match_bytes + level_bits(intensities) * level_bytes:
         raise _misbehaved("the answer to an announcement does not hold one intensity for each match")
+    told = np.zeros((2, word_count(matched) + 2), np.uint64)
+    for k in range(level_bits(intensities)):
+        told[k, : word_count(matched)] = _words(raw[match_bytes + k * level_bytes :][:level_bytes], matched)
+    if intensities == 3 and (told[0] & told[1]).any():
+        raise _misbehaved("the answer to an announcement names intensity 3 of 3")
     sieve.reserve(count)
-    largest = sift_detections(
-        events,
-        matches,
-        packed,
-        sieve.words[0],
-        sieve.intensity[0],
-        sieve.words[1],
-        sieve.intensity[1],
-        sieve.n,
-        sieve.counts,
-    )
-    if largest >= intensities:
-        raise _misbehaved(f"the answer to an announcement names intensity {largest} of {intensities}")
+    key, test = sieve.rows
+    sift_detections(BITS, announced.values, announced.bases, matches, told, key, test, sieve.sums)
+
+
+def level_bits(intensities: int) -> int:
+    """Return how many bits name an intensity."""
+    return (intensities - 1).bit_length()
 
 
 def _misbehaved(message: str) -> Aborted:
     return Aborted("peer-misbehaved", message, hint="the other end runs different software, or somebody is between")
 
 
-def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:
-    out = np.zeros(size, array.dtype)
-    out[: len(array)] = array
-    return out
-
-
 def _bytes(words: Words, count: int) -> bytes:
     return words.astype("<u8", copy=False).view(np.uint8)[: (count + 7) // 8].tobytes()
 
 
-def _words(data: bytes, count: int) -> Words:
+def _words(raw: U8, count: int) -> Words:
     """Read `count` packed bits; bits beyond must be zero, or the same bits could be said in two ways."""
-    raw = np.zeros(8 * word_count(count), np.uint8)
-    raw[: len(data)] = np.frombuffer(data, np.uint8)
-    words: Words = raw.view("<u8").astype(np.uint64, copy=False)
+    padded = np.zeros(8 * word_count(count), np.uint8)
+    padded[: len(raw)] = raw
+    words: Words = padded.view("<u8").astype(np.uint64, copy=False)
     if count % 64 and int(words[-1]) >> (count % 64):
         raise _misbehaved("a row of bits has ones behind its end")
     return words
 
 
 @njit(cache=True, nogil=True)
-def encode_events(events, previous, gaps, bases):  # type: ignore[no-untyped-def]
-    """Write each event's gap as a varint and its basis as a bit; return how many bytes the gaps took."""
-    at = 0
-    last = np.int64(previous)
-    for i in range(len(events)):
-        slot = np.int64(events[i] >> np.uint64(16))
-        gap = slot - last - 1
-        last = slot
-        while gap >= 128:
-            gaps[at] = np.uint8((gap & 127) | 128)
-            gap >>= 7
-            at += 1
-        gaps[at] = np.uint8(gap)
-        at += 1
-        bases[i >> 6] |= ((events[i] >> np.uint64(1)) & np.uint64(1)) << np.uint64(i & 63)
-    return at
+def put(row, at, bits):  # type: ignore[no-untyped-def]
+    """Write `bits` into a packed row from bit `at` on; whatever they are too many for goes into the word behind."""
+    word, shift = at >> 6, np.uint64(at & 63)
+    row[word] |= bits << shift
+    row[word + 1] = (bits >> np.uint64(1)) >> (np.uint64(63) - shift)
 
 
 @njit(cache=True, nogil=True)
-def decode_slots(data, previous, n_slots, slots):  # type: ignore[no-untyped-def]
-    """Read one slot for each element of `slots`; return how many bytes they took, or -1 if any is impossible."""
-    at = 0
-    slot = np.int64(previous)
-    for i in range(len(slots)):
-        gap = np.int64(0)
-        shift = 0
-        while True:
-            if at >= len(data) or shift > 42:
-                return -1
-            byte = np.int64(data[at])
-            at += 1
-            gap |= (byte & 127) << shift
-            if byte < 128:
-                break
-            shift += 7
-        if byte == 0 and shift > 0:
-            return -1
-        slot += gap + 1
-        if slot >= n_slots:
-            return -1
-        slots[i] = np.uint64(slot)
-    return at
+def cut(row, at):  # type: ignore[no-untyped-def]
+    """Return the 64 bits of a packed row from bit `at` on."""
+    word, shift = at >> 6, np.uint64(at & 63)
+    return (row[word] >> shift) | ((row[word + 1] << np.uint64(1)) << (np.uint64(63) - shift))
 
 
 @njit(cache=True, nogil=True)
-def sift_settings(  # type: ignore[no-untyped-def]
-    codes, bases, matches, packed, key_words, key_intensity, test_words, test_intensity, n, counts
-):
-    """Append Alice's bits where the bases agree; write matches and packed intensities; return how many match.
-
-    Free of branches: every slot is written to both sides, and only the cursor of the right one moves on.
-    """
-    n_key, n_test = n[0], n[1]
-    matched = np.int64(0)
-    for i in range(len(codes)):
-        code = np.uint64(codes[i])
-        value = code & np.uint64(1)
-        basis = (code >> np.uint64(1)) & np.uint64(1)
-        level = (code >> np.uint64(2)) & np.uint64(3)
-        theirs = (bases[i >> 6] >> np.uint64(i & 63)) & np.uint64(1)
-        same = np.uint64(1) ^ basis ^ theirs
-        key = same & (np.uint64(1) ^ basis)
-        test = same & basis
-        matches[i >> 6] |= same << np.uint64(i & 63)
-        packed[matched >> 2] |= np.uint8((level * same) << np.uint64(2 * (matched & 3)))
-        matched += np.int64(same)
-        key_words[n_key >> 6] |= (value & key) << np.uint64(n_key & 63)
-        key_intensity[n_key] = np.uint8(level)
-        n_key += np.int64(key)
-        test_words[n_test >> 6] |= (value & test) << np.uint64(n_test & 63)
-        test_intensity[n_test] = np.uint8(level)
-        n_test += np.int64(test)
-        counts[0, level] += np.int64(key)
-        counts[1, level] += np.int64(test)
-    n[0], n[1] = n_key, n_test
+def sift_settings(token, codes, theirs, matches, told, key, test, sums):  # type: ignore[no-untyped-def]
+    """Append Alice's bits where the bases agree; write matches and their intensities; return how many match."""
+    key_sums, test_sums, matched = _row(sums, 0), _row(sums, 1), np.int64(0)
+    padded = np.zeros(GROUP, np.uint8)
+    at = codes.ctypes.data
+    every = ~np.uint64(0)
+    for group in range(len(matches)):
+        rest = len(codes) - GROUP * group
+        if rest < GROUP:
+            for i in range(rest):
+                padded[i] = codes[GROUP * group + i]
+            at = padded.ctypes.data
+            every = (np.uint64(1) << np.uint64(rest)) - np.uint64(1)
+        value, low, high = plane_of_bytes(at, 0), plane_of_bytes(at, 2), plane_of_bytes(at, 3)
+        same = ~(plane_of_bytes(at, 1) ^ theirs[group]) & every
+        at += GROUP
+        matches[group] = same
+        put(told[0], matched, gather(token, low, same))
+        put(told[1], matched, gather(token, high, same))
+        matched += np.int64(ones(same))
+        key_sums = _keep(token, key, key_sums, value, low, high, same & ~theirs[group])
+        test_sums = _keep(token, test, test_sums, value, low, high, same & theirs[group])
+    for k in range(4):
+        sums[0, k], sums[1, k] = key_sums[k], test_sums[k]
     return matched
 
 
 @njit(cache=True, nogil=True)
-def sift_detections(  # type: ignore[no-untyped-def]
-    events, matches, packed, key_words, key_intensity, test_words, test_intensity, n, counts
-):
-    """Append Bob's bits where Alice says that the bases agree; return the largest intensity index she named."""
-    n_key, n_test = n[0], n[1]
-    matched = np.int64(0)
-    largest = np.uint64(0)
-    for i in range(len(events)):
-        value = events[i] & np.uint64(1)
-        basis = (events[i] >> np.uint64(1)) & np.uint64(1)
-        same = (matches[i >> 6] >> np.uint64(i & 63)) & np.uint64(1)
-        at = min(matched >> np.int64(2), np.int64(len(packed) - 1))  # past the last match nothing is left to read
-        level = np.uint64(0)
-        if at >= 0:
-            level = same * ((np.uint64(packed[at]) >> np.uint64(2 * (matched & 3))) & np.uint64(3))
-        matched += np.int64(same)
-        largest = level if level > largest else largest
-        key = same & (np.uint64(1) ^ basis)
-        test = same & basis
-        key_words[n_key >> 6] |= (value & key) << np.uint64(n_key & 63)
-        key_intensity[n_key] = np.uint8(level)
-        n_key += np.int64(key)
-        test_words[n_test >> 6] |= (value & test) << np.uint64(n_test & 63)
-        test_intensity[n_test] = np.uint8(level)
-        n_test += np.int64(test)
-        counts[0, level] += np.int64(key)
-        counts[1, level] += np.int64(test)
-    n[0], n[1] = n_key, n_test
-    return largest
+def sift_detections(token, values, bases, matches, told, key, test, sums):  # type: ignore[no-untyped-def]
+    """Append Bob's bits where Alice says that the bases agree, with the intensities that she told."""
+    key_sums, test_sums, matched = _row(sums, 0), _row(sums, 1), np.int64(0)
+    for group in range(len(matches)):
+        same, basis = matches[group], bases[group]
+        low, high = spread(token, cut(told[0], matched), same), spread(token, cut(told[1], matched), same)
+        matched += np.int64(ones(same))
+        key_sums = _keep(token, key, key_sums, values[group], low, high, same & ~basis)
+        test_sums = _keep(token, test, test_sums, values[group], low, high, same & basis)
+    for k in range(4):
+        sums[0, k], sums[1, k] = key_sums[k], test_sums[k]
+
+
+@njit(cache=True, nogil=True)
+def _row(sums, basis):  # type: ignore[no-untyped-def]
+    """Return the sums of one basis, for the processor's registers: in memory, every word that is written is a doubt."""
+    return sums[basis, 0], sums[basis, 1], sums[basis, 2], sums[basis, 3]
+
+
+@njit(cache=True, nogil=True)
+def _keep(token, rows, sums, value, low, high, chosen):  # type: ignore[no-untyped-def]
+    """Append the chosen bits of a group to one basis' rows; return its sums with them."""
+    put(rows[0], sums[0], gather(token, value, chosen))
+    put(rows[1], sums[0], gather(token, low, chosen))
+    put(rows[2], sums[0], gather(token, high, chosen))
+    return (
+        sums[0] + np.int64(ones(chosen)),
+        sums[1] + np.int64(ones(chosen & low)),
+        sums[2] + np.int64(ones(chosen & high)),
+        sums[3] + np.int64(ones(chosen & low & high)),
+    )

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -50,7 +50,7 @@ def bench_kme(
     """
     with tempfile.TemporaryDirectory(prefix="noclone-bench-", dir=folder) as temporary:
         place = Path(temporary)
-        _make_certificates(place)
+        make_certificates(place)
         with _two_kmes(place, n_bytes) as port:
             context = tls.client_context(place / "sae.crt", place / "sae.key", place / "kme-ca.crt")
             site = _Site(context, port, seconds)
@@ -207,7 +207,7 @@ def _wait_for_the_end(pipe: Connection) -> None:
         return
 
 
-def _make_certificates(place: Path) -> None:
+def make_certificates(place: Path, names: Sequence[str] = ("alder", "birch")) -> None:
     """Make what the bench needs; `noclone pki` makes the real thing, in a layer above this one."""
     import datetime as dt
     import ipaddress
@@ -242,6 +242,6 @@ def _make_certificates(place: Path) -> None:
         return subject, key
 
     kme_ca, sae_ca = certify("kme-ca", None, None), certify("sae-ca", None, None)
-    for name in ("alder", "birch"):
+    for name in names:
         certify(name, tls.kme_uri(name), kme_ca)
     certify("sae", tls.sae_uri("sae-a"), sae_ca)

@@ -19,7 +19,7 @@ from noclone.kms.locks import insert_rows, is_shared
 from noclone.kms.pools import LEFT, Pool, provenance_of
 from noclone.kms.reservations import key_row, known_keys, remove
 from noclone.kms.tables import OPEN, atom, block, key
-from noclone.records import BlockProvenance
+from noclone.records import Provenance
 
 EXPIRY_MARGIN_S = 5.0  # a master takes no key that the other end, whose clock may be ahead, is about to erase
 
@@ -73,11 +73,12 @@ class Want:
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """Who claims, from which part of a pool."""
+    """Who claims, from which part of a pool: of blocks that live longer than that."""
 
     keyring: Keyring
     pool: Pool
     worker: int
+    after_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class _Taken:
     block: int
     position: int
     value: bytes
-    provenance: BlockProvenance
+    provenance: Provenance
 
 
 def claim(
@@ -102,7 +103,7 @@ def claim(
     direction = direction_of(pool.kme, pool.peer)
     needs = [want.number * _atoms_each(want, pool) for want in wants]
     while True:
-        chosen, available = _choose(connection, pool, direction, sum(needs), now_s)
+        chosen, available = _choose(connection, pool, direction, sum(needs), claimant.after_s)
         out, removals = _grant(connection, keyring, pool, wants, needs, chosen, available)
         made = [reservation.assignment for answer in out if isinstance(answer, list) for reservation in answer]
         if not known_keys(connection, [promise.key_id for promise in made]):
@@ -169,7 +170,7 @@ def _exhausted(pool: Pool, need: int, spare: int) -> KeysExhausted:
 
 
 def _choose(
-    connection: Connection, pool: Pool, direction: int, count: int, now_s: float
+    connection: Connection, pool: Pool, direction: int, count: int, after_s: float
 ) -> tuple[list[tuple[Any, int]], int]:
     """Return the blocks to take `count` atoms from, with how many each has, and how many that makes in all.
 
@@ -178,12 +179,12 @@ def _choose(
     """
     if is_shared(connection):
         savepoint = connection.begin_nested()
-        chosen, available = _gather(_blocks(connection, pool, direction, now_s, FREE_BLOCKS), count)
+        chosen, available = _gather(_blocks(connection, pool, direction, after_s, FREE_BLOCKS), count)
         if available >= count:
             savepoint.commit()
             return chosen, available
         savepoint.rollback()
-    return _gather(_blocks(connection, pool, direction, now_s, OUR_BLOCKS), count)
+    return _gather(_blocks(connection, pool, direction, after_s, OUR_BLOCKS), count)
 
 
 def _gather(blocks: Iterator[Any], count: int) -> tuple[list[tuple[Any, int]], int]:
@@ -198,12 +199,12 @@ def _gather(blocks: Iterator[Any], count: int) -> tuple[list[tuple[Any, int]], i
 
 
 def _blocks(
-    connection: Connection, pool: Pool, direction: int, now_s: float, queries: Mapping[tuple[int, bool], Select[Any]]
+    connection: Connection, pool: Pool, direction: int, after_s: float, queries: Mapping[tuple[int, bool], Select[Any]]
 ) -> Iterator[Any]:
     """Yield the blocks that have atoms for us: of the first profile, the oldest first, then of the next."""
     for profile in pool.profiles if pool.profiles is not None else (None,):
         which = (direction, profile is not None)
-        place = {"peer": pool.peer, "after": now_s + EXPIRY_MARGIN_S, "above": 0, "many": BLOCKS_AT_ONCE[0]}
+        place = {"peer": pool.peer, "after": after_s, "above": 0, "many": BLOCKS_AT_ONCE[0]}
         if profile is not None:
             place["profile"] = profile
         while True:

@@ -19,7 +19,7 @@ from noclone.kms.keys import NOT_FOUND, Refused, StoredKey
 from noclone.kms.locks import Among, insert_rows
 from noclone.kms.pools import provenance_of
 from noclone.kms.tables import block, delivery, key
-from noclone.records import BlockProvenance
+from noclone.records import Provenance
 
 FOR_MASTER = (
     select(key.c.key_id, key.c.master)
@@ -91,7 +91,7 @@ def collect(
         gone = i not in rows or rows[i].state != "reserved" or promised[i] is not None or rows[i].expires_s <= now_s
         if gone or rows[i].master != master:
             raise Refused(400, NOT_FOUND, "not-found", hint="a key is delivered once to each recipient, and expires")
-    origins: dict[tuple[str, int], BlockProvenance] = {}
+    origins: dict[tuple[str, int], Provenance] = {}
     out = [StoredKey(i, _open(keyring, rows[i]), _provenance(connection, rows[i], origins)) for i in ids]
     connection.execute(DELIVER, {"ids": ids, "who": recipient, "now": now_s})
     waiting = set(connection.execute(WAITING, {"ids": ids}).scalars())
@@ -106,8 +106,8 @@ def _open(keyring: Keyring, row: Row[Any]) -> bytes:
 
 
 def _provenance(
-    connection: Connection, row: Row[Any], known: dict[tuple[str, int], BlockProvenance]
-) -> tuple[BlockProvenance, ...]:
+    connection: Connection, row: Row[Any], known: dict[tuple[str, int], Provenance]
+) -> tuple[Provenance, ...]:
     """Return what a key's blocks stand on; `known` are those that were looked up already."""
     blocks = list(dict.fromkeys((link, number) for link, number, _, _ in json.loads(row.ranges)))
     for place in blocks:

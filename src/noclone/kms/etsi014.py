@@ -7,6 +7,7 @@ for what is no call of the standard). Who calls is read from the verified TLS ce
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -36,10 +37,11 @@ PREFIX = "/api/v1/keys"
 NO_STORE = {"cache-control": "no-store"}
 
 Call = Callable[[Request], Awaitable[dict[str, Any]]]
+Timer = Callable[[str, int, float], None]  # which call, its status, how many seconds it took
 
 
-def application(kme: Kme) -> Starlette:
-    """Return the ASGI application of a KME, for `io.https.HttpsServer`."""
+def application(kme: Kme, timer: Timer | None = None) -> Starlette:
+    """Return the ASGI application of a KME, for `io.https.HttpsServer`; `timer` hears of every request."""
 
     async def status(request: Request) -> dict[str, Any]:
         return await kme.status(caller(request), request.path_params["sae"])
@@ -54,23 +56,30 @@ def application(kme: Kme) -> Starlette:
         wanted = await _key_ids(request)
         return (await kme.dec_keys(who, request.path_params["sae"], wanted.ids)).to_json()
 
-    def answers(call: Call) -> Callable[[Request], Awaitable[Response]]:
+    def answers(name: str, call: Call) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             if request.method == "HEAD":  # Starlette allows it beside GET, but it would burn keys
                 raise HTTPException(405, headers={"allow": "GET"})
-            try:
-                return _json(200, await call(request))
-            except Refused as refused:
-                return _refusal(kme, request, refused)
-            except NocloneError as error:
-                return _error(503, "key data access error", "failed", detail=error.message)
-            except (HTTPException, ClientDisconnect):
-                raise
-            except Exception as error:
-                kme.events.add("kme.failed", f"kme:{kme.name}", error=type(error).__name__)
-                return _error(503, "key data access error", "failed")
+            started_s = time.perf_counter()
+            response = await answer(call, request)
+            if timer is not None:
+                timer(name, response.status_code, time.perf_counter() - started_s)
+            return response
 
         return endpoint
+
+    async def answer(call: Call, request: Request) -> Response:
+        try:
+            return _json(200, await call(request))
+        except Refused as refused:
+            return _refusal(kme, request, refused)
+        except NocloneError as error:
+            return _error(503, "key data access error", "failed", detail=error.message)
+        except (HTTPException, ClientDisconnect):
+            raise
+        except Exception as error:
+            kme.events.add("kme.failed", f"kme:{kme.name}", error=type(error).__name__)
+            return _error(503, "key data access error", "failed")
 
     async def no_such_call(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -84,9 +93,9 @@ def application(kme: Kme) -> Starlette:
 
     return Starlette(
         routes=[
-            Route(f"{PREFIX}/{{sae}}/status", answers(status), methods=["GET"]),
-            Route(f"{PREFIX}/{{sae}}/enc_keys", answers(enc_keys), methods=["GET", "POST"]),
-            Route(f"{PREFIX}/{{sae}}/dec_keys", answers(dec_keys), methods=["GET", "POST"]),
+            Route(f"{PREFIX}/{{sae}}/status", answers("status", status), methods=["GET"]),
+            Route(f"{PREFIX}/{{sae}}/enc_keys", answers("enc_keys", enc_keys), methods=["GET", "POST"]),
+            Route(f"{PREFIX}/{{sae}}/dec_keys", answers("dec_keys", dec_keys), methods=["GET", "POST"]),
         ],
         exception_handlers={HTTPException: no_such_call, ClientDisconnect: went_away},
     )

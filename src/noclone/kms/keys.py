@@ -14,7 +14,7 @@ from typing import Any
 
 from noclone.errors import KmeError
 from noclone.kms.sealing import encode
-from noclone.records import BlockProvenance
+from noclone.records import Provenance
 
 # What no promise exceeds, whatever a KME's settings: checked before anything of it is kept or looked up.
 SIZE_BITS_MAX = 1 << 24
@@ -111,7 +111,7 @@ class StoredKey:
 
     key_id: str
     value: bytes = field(repr=False)
-    provenance: tuple[BlockProvenance, ...] = ()
+    provenance: tuple[Provenance, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

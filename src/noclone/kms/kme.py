@@ -9,26 +9,31 @@ before anything else, never used again.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from noclone.errors import KeysExhausted, KmeError, NocloneError, StoreError
 from noclone.events import EventLog
 from noclone.kms.batching import Batcher
+from noclone.kms.calls import Handler as Handler
+from noclone.kms.calls import PeerCalls as PeerCalls
+from noclone.kms.calls import PeerRefused as PeerRefused
+from noclone.kms.containers import Delivered
 from noclone.kms.keys import SIZE_BITS_MAX, Assignment, Refused, Reservation, StoredKey
-from noclone.kms.labels import label
+from noclone.kms.policies import Policies, obtain
 from noclone.kms.pools import BlockName
+from noclone.kms.relay_messages import PAD_BITS_MAX, internal
 from noclone.kms.requests import EXTENSIONS_UNSUPPORTED, KeyRequest, bad_request
 from noclone.kms.reservations import Refusal
 from noclone.kms.store import Store
-from noclone.records import SecretKey
+from noclone.records import LINK_PROFILE, SecretKey
 
 ATTEMPTS_MAX = 4
 BATCH_KEYS_MAX = 1024
+AGE_MARGIN = 0.9  # blocks are chosen somewhat younger than a policy allows, for they age on their way
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,33 +52,6 @@ class KmeSettings:
             raise ValueError(f"a key is at most {SIZE_BITS_MAX} bits")
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """Keys for one application, and the two KMEs that hold them."""
-
-    keys: tuple[StoredKey, ...] = field(repr=False)
-    sites: tuple[str, str]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the key container of ETSI GS QKD 014, table 11. The result holds key; do not log it."""
-        return container(self.keys, self.sites)
-
-
-class PeerCalls(Protocol):
-    """What a KME asks of another: over TLS (`peer.PeerLink`), or straight in tests."""
-
-    name: str
-
-    @property
-    def connected(self) -> bool: ...
-
-    async def reserve(self, assignments: Sequence[Assignment]) -> Mapping[str, Refusal]: ...
-
-    async def void(self, key_ids: Sequence[str]) -> None: ...
-
-    async def blocks(self, blocks: Sequence[BlockName]) -> Sequence[BlockName]: ...
-
-
 class Kme:
     """One site's key management.
 
@@ -81,6 +59,7 @@ class Kme:
         store: Its keys. The store's name is the KME's id.
         saes: All applications of the network, each with the KME that serves it.
         settings: Limits.
+        policies: What pairs of applications demand of their keys.
         events: Where to say what happened.
     """
 
@@ -89,6 +68,7 @@ class Kme:
         store: Store,
         saes: Mapping[str, str],
         *,
+        policies: Policies | None = None,
         settings: KmeSettings | None = None,
         events: EventLog | None = None,
     ) -> None:
@@ -96,8 +76,10 @@ class Kme:
         self.store = store
         self.saes = dict(saes)
         self.settings = settings or KmeSettings()
+        self.policies = policies or Policies()
         self.events = events or EventLog(keep=1000)
         self.peers: dict[str, PeerCalls] = {}
+        self.handlers: dict[str, Handler] = {}  # further operations that other KMEs may call
         self._promises: dict[str, Batcher[Assignment, Mapping[str, Refusal]]] = {}
         self._in_flight: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -112,7 +94,8 @@ class Kme:
     async def status(self, caller: str, slave: str) -> dict[str, Any]:
         """Answer what keys a master can have with a slave (ETSI GS QKD 014, clause 6.1)."""
         peer = self._peer_of(caller, slave)
-        pool = await asyncio.wrap_future(self.store.pool(peer))
+        want = self.policies.want(caller, (slave,))
+        pool = await asyncio.wrap_future(self.store.pool(peer, None if want is None else (want.profile,)))
         unit, capacity = self.store.settings.unit_bits, self.store.settings.capacity_bits
         return {
             "source_KME_ID": self.name,
@@ -133,25 +116,62 @@ class Kme:
         peer = self._peer_of(caller, slave)
         slaves = self._slaves(slave, peer, request)
         size_bits = self._size_bits(request)
+        want, now_s = self.policies.want(caller, slaves), self._now_s()
+        self.policies.spend(caller, slaves, request.number * size_bits, now_s)
+
+        def attempt(profiles: tuple[str, ...] | None, max_age_s: float | None) -> Awaitable[tuple[StoredKey, ...]]:
+            return self._take(peer, caller, slaves, request.number, size_bits, profiles, max_age_s)
+
+        def fell_back(profile: str) -> None:
+            self.events.add("key.fallback", f"sae:{caller}", slave=slave, profile=profile)
+
+        keys = await obtain(want, attempt, fell_back)
+        for key in keys:
+            self._say_delivered(key, caller, caller, slaves)
+        return Delivered(keys, (self.name, peer))
+
+    async def pad(self, peer: str, n_bytes: int) -> StoredKey:
+        """Take key that a fibre made with a neighbour, for the two KMEs themselves: it collects the same once.
+
+        Raises:
+            Refused: 503, there is not enough, or the neighbour cannot be reached.
+        """
+        ends = internal(self.name), (internal(peer),)
+        (key,) = await self._take(peer, *ends, 1, 8 * n_bytes, (LINK_PROFILE,))
+        return key
+
+    async def _take(
+        self,
+        peer: str,
+        master: str,
+        slaves: tuple[str, ...],
+        number: int,
+        size_bits: int,
+        profiles: Sequence[str] | None,
+        max_age_s: float | None = None,
+    ) -> tuple[StoredKey, ...]:
+        """Claim keys, have the peer promise them to the slaves, and note that the master gets them."""
         name = str(uuid.uuid4())
         self._in_flight.add(name)
         try:
-            reservations = await self._promise(peer, caller, slaves, request.number, size_bits, name)
+            choice = (profiles, self._left_s(max_age_s))
+            reservations = await self._promise(peer, master, slaves, number, size_bits, name, choice)
+            for reservation in reservations:
+                blocks = reservation.key.provenance
+                self.policies.check(master, slaves, blocks, (self.name, peer), self._now_s())
             ids = [reservation.key.key_id for reservation in reservations]
-            await asyncio.wrap_future(self.store.deliver_to_master(ids, caller))
+            await asyncio.wrap_future(self.store.deliver_to_master(ids, master))
+            return tuple(reservation.key for reservation in reservations)
         except KeysExhausted as error:
             raise Refused(503, "not enough key is stored", "keys-exhausted", detail=error.message) from None
         except StoreError as error:
             self._settle_soon(peer, name)
             raise Refused(503, "key data access error", "store-failed", detail=error.message) from None
-        except BaseException:
+        except BaseException:  # what was promised is voided, and never used
             self._settle_soon(peer, name)
             raise
         finally:
             self._in_flight.discard(name)
-        for reservation in reservations:
-            self._say_delivered(reservation.key, caller, caller, slaves)
-        return Delivered(tuple(reservation.key for reservation in reservations), (self.name, peer))
 
     async def dec_keys(self, caller: str, master: str, key_ids: Sequence[str]) -> Delivered:
         """Give a slave the keys that a master's request named it for, once (clause 6.3)."""
@@ -162,7 +182,8 @@ class Kme:
             keys = await asyncio.wrap_future(self.store.collect(caller, master, key_ids))
         except StoreError as error:
             raise Refused(503, "key data access error", "store-failed", detail=error.message) from None
-        for key in keys:
+        for key in keys:  # the other KME has checked this; if it did not, the key is burned here
+            self.policies.check(master, (caller,), key.provenance, (self.saes[master], self.name), self._now_s())
             self._say_delivered(key, caller, master, (caller,))
         return Delivered(tuple(keys), (self.saes[master], self.name))
 
@@ -205,10 +226,13 @@ class Kme:
         """Hold the promises that a peer made to its masters; return the refused ones."""
         fit: list[Assignment] = []
         refused: dict[str, Refusal] = {}
-        unit, largest = self.store.settings.unit_bits, self.settings.max_key_size_bits
+        unit = self.store.settings.unit_bits
         for promise in assignments:
-            strangers = self.saes.get(promise.master) != peer or any(
-                self.saes.get(slave) != self.name for slave in promise.slaves
+            pad = (promise.master, promise.slaves) == (internal(peer), (internal(self.name),))
+            largest = PAD_BITS_MAX if pad else self.settings.max_key_size_bits
+            strangers = not pad and (
+                self.saes.get(promise.master) != peer
+                or any(self.saes.get(slave) != self.name for slave in promise.slaves)
             )
             if strangers or promise.size_bits > largest or promise.atoms > -(-largest // unit):
                 refused[promise.key_id] = Refusal("malformed")
@@ -228,6 +252,13 @@ class Kme:
         return await asyncio.wrap_future(self.store.acknowledge(peer, blocks))
 
     # Inside
+
+    def _now_s(self) -> float:
+        return self.store.clock.now_s()
+
+    def _left_s(self, max_age_s: float | None) -> float:
+        """Return how much of its life a block must have left so that it is not older than that."""
+        return 0.0 if max_age_s is None else max(0.0, self.store.settings.lifetime_s - AGE_MARGIN * max_age_s)
 
     def _check_caller(self, caller: str) -> None:
         if self.saes.get(caller) != self.name:
@@ -268,7 +299,14 @@ class Kme:
         return size_bits
 
     async def _promise(
-        self, peer: str, master: str, slaves: tuple[str, ...], number: int, size_bits: int, name: str
+        self,
+        peer: str,
+        master: str,
+        slaves: tuple[str, ...],
+        number: int,
+        size_bits: int,
+        name: str,
+        choice: tuple[Sequence[str] | None, float],
     ) -> list[Reservation]:
         """Claim keys and have the peer hold the promise; replace those that it refuses."""
         calls = self.peers.get(peer)
@@ -285,6 +323,8 @@ class Kme:
                         number=number - len(agreed),
                         size_bits=size_bits,
                         request=name,
+                        profiles=choice[0],
+                        left_s=choice[1],
                     )
                 )
             except KeysExhausted:
@@ -350,17 +390,3 @@ class Kme:
             slave=slaves[0],
             bits=8 * len(key.value),
         )
-
-
-def container(keys: Sequence[StoredKey], sites: tuple[str, str]) -> dict[str, Any]:
-    """Return the key container of ETSI GS QKD 014, table 11, each key with what it stands on."""
-    labels = [label(key.provenance, sites) for key in keys]
-    out: dict[str, Any] = {
-        "keys": [
-            {"key_ID": key.key_id, "key": base64.b64encode(key.value).decode("ascii"), "key_extension": mark}
-            for key, mark in zip(keys, labels, strict=True)
-        ]
-    }
-    if any(mark["noclone_origin"] == "simulated" for mark in labels):
-        out["key_container_extension"] = {"noclone_notice": "simulated light: these keys are secret in the model only"}
-    return out

@@ -13,34 +13,42 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from noclone.records import BlockProvenance
+from noclone.records import Provenance
+from noclone.relayed import WEAKEST_FIRST, RelayProvenance, fibre_blocks
 from noclone.trust.provenance import formula_of_key
 
-WEAKEST_FIRST = ("simulated", "recorded", "hardware")
+LEAKS_CHARACTERS_MAX = 2048  # a longer formula is said by its digest, and shown by `noclone key explain`
 
 
 @lru_cache(maxsize=4096)
-def _label(blocks: tuple[BlockProvenance, ...], sites: tuple[str, str]) -> str:
+def _label(blocks: tuple[Provenance, ...], sites: tuple[str, str]) -> str:
     formula = formula_of_key(blocks, master_site=sites[0], slave_site=sites[1])
+    fibres = fibre_blocks(blocks)
+    relayed = [block for block in blocks if isinstance(block, RelayProvenance)]
     kinds = {block.origin.kind for block in blocks}
     text = json.dumps([block.to_json() for block in blocks], sort_keys=True, separators=(",", ":"))
-    return json.dumps(
-        {
-            "noclone_origin": next(kind for kind in WEAKEST_FIRST if kind in kinds),
-            "noclone_seeded": any(block.origin.seeded for block in blocks),
-            "noclone_links": sorted({block.link for block in blocks}),
-            "noclone_epsilon": math.fsum(block.epsilon for block in blocks),
-            "noclone_cumulative_epsilon": max(block.cumulative_epsilon for block in blocks),
-            "noclone_proofs": sorted({f"{block.proof} ({block.statement})" for block in blocks}),
-            "noclone_bootstrap": sorted({block.bootstrap for block in blocks}),
-            "noclone_leaks": str(formula),
-            "noclone_formula_sha256": formula.sha256(),
-            "noclone_provenance_sha256": hashlib.sha256(text.encode()).hexdigest(),
-        }
-    )
+    leaks = str(formula)
+    if len(leaks) > LEAKS_CHARACTERS_MAX:
+        leaks = f"a formula of {len(formula.atoms())} atoms: see its digest"
+    labels = {
+        "noclone_origin": next(kind for kind in WEAKEST_FIRST if kind in kinds),
+        "noclone_seeded": any(block.origin.seeded for block in blocks),
+        "noclone_links": sorted({block.link for block in fibres}),
+        "noclone_epsilon": math.fsum(block.epsilon for block in blocks),
+        "noclone_cumulative_epsilon": max(block.cumulative_epsilon for block in blocks),
+        "noclone_proofs": sorted({f"{block.proof} ({block.statement})" for block in fibres}),
+        "noclone_bootstrap": sorted({block.bootstrap for block in fibres}),
+        "noclone_leaks": leaks,
+        "noclone_formula_sha256": formula.sha256(),
+        "noclone_provenance_sha256": hashlib.sha256(text.encode()).hexdigest(),
+    }
+    if relayed:
+        labels["noclone_relayed"] = sorted({block.profile for block in relayed})
+        labels["noclone_nodes"] = sorted({node for block in relayed for node in block.nodes})
+    return json.dumps(labels)
 
 
-def label(blocks: Sequence[BlockProvenance], sites: tuple[str, str]) -> dict[str, Any]:
+def label(blocks: Sequence[Provenance], sites: tuple[str, str]) -> dict[str, Any]:
     """Return the labels of a key that two sites hold. The formula says when it leaks: see `trust`."""
     labels: dict[str, Any] = json.loads(_label(tuple(blocks), sites))
     return labels

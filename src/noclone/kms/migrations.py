@@ -52,10 +52,14 @@ def migrate(connection: Connection, found: str, opening: Opening) -> None:
 
 
 def _add_profiles(connection: Connection, _: Opening) -> None:
-    """2 to 3: blocks say what policies choose them by, and which directions have something to claim."""
+    """2 to 3: blocks say what policies choose them by."""
+    _run(connection, "ALTER TABLE block ADD COLUMN profile VARCHAR NOT NULL DEFAULT 'link'")
+
+
+def _open(connection: Connection) -> None:
+    """Let blocks say which directions have something to claim."""
     _run(
         connection,
-        "ALTER TABLE block ADD COLUMN profile VARCHAR NOT NULL DEFAULT 'link'",
         "ALTER TABLE block ADD COLUMN open_0 INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE block ADD COLUMN open_1 INTEGER NOT NULL DEFAULT 0",
         "UPDATE block SET open_0 = 1 WHERE state = 'ready' AND left_0 > 0",
@@ -66,7 +70,7 @@ def _add_profiles(connection: Connection, _: Opening) -> None:
 
 
 def _envelop(connection: Connection, opening: Opening) -> None:
-    """3 to 4: data keys between the KEK and the secrets; workers; the audit log."""
+    """3 to 4: what claims look for; data keys between the KEK and the secrets; workers; the audit log."""
     check = connection.execute(select(meta.c.value).where(meta.c.name == "check")).scalar_one_or_none()
     old = next((sealer for kek in opening.keks if (sealer := _fitting(kek, opening.store_id, check))), None)
     if old is None:
@@ -81,6 +85,7 @@ def _envelop(connection: Connection, opening: Opening) -> None:
         'ALTER TABLE "key" ADD COLUMN worker INTEGER',
         "ALTER TABLE segment ADD COLUMN data_key INTEGER",
     )
+    _open(connection)
     metadata.create_all(connection)
     _run(connection, "DROP INDEX key_by_state")
     KEY_RESERVED.create(connection, checkfirst=True)

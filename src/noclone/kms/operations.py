@@ -44,12 +44,14 @@ class Claims:
     desk: Desk
     peer: str
     profiles: tuple[str, ...] | None
+    left_s: float
 
     def __call__(
         self, connection: Connection, items: Sequence[claims.Want]
     ) -> Sequence[list[Reservation] | NocloneError]:
         desk, session, now_s = self.desk, self.desk.session, self.desk.now_s()
-        who = claims.Claimant(session.keyring, desk.pool(self.peer, self.profiles), session.worker)
+        after_s = now_s + max(self.left_s, claims.EXPIRY_MARGIN_S)
+        who = claims.Claimant(session.keyring, desk.pool(self.peer, self.profiles), session.worker, after_s)
         answers = claims.claim(connection, who, items, now_s, now_s + desk.lifetime_s)
         for want, answer in zip(items, answers, strict=True):
             asked = {"request": want.request, "peer": self.peer, "master": want.master, "size_bits": want.size_bits}
@@ -148,6 +150,14 @@ def void(connection: Connection, desk: Desk, peer: str, key_ids: Sequence[str]) 
     voids.void(connection, desk.name, peer, key_ids, desk.now_s())
     if key_ids:
         desk.session.journal.note("voided", role="slave", peer=peer, keys=ids(key_ids))
+
+
+def discard_held(connection: Connection, desk: Desk, before_s: float) -> int:
+    """Erase relayed blocks that the other end has never said to hold."""
+    count = pools.discard_held(connection, before_s)
+    if count:
+        desk.session.journal.note("discarded", blocks=count)
+    return count
 
 
 def sweep(connection: Connection, desk: Desk) -> pools.Swept:

@@ -2,12 +2,16 @@
 
 In: calls of one KME.  Out: answers of the other. Frames are a 4-byte length and a JSON object. Each KME calls the other
 over a connection of its own and serves the other's; serving never calls out, every wait has an end, and no key byte
-crosses: promises, ids and block names only, at most 1024 in a call. After `hello` (version, names, size of an atom):
+crosses in these calls: promises, ids and block names only, at most 1024 in a call. After `hello` (version, names, size
+of an atom):
 
     {"id", "op": "reserve", "keys": [assignment...]}    -> {"id", "refused": {key_id: [reason, seen]}}
     {"id", "op": "void", "key_ids": [...]}              -> {"id"}
     {"id", "op": "blocks", "blocks": [[link, number, atoms]...]} -> {"id", "blocks": [...]}
     {"id", "op": "ping"}                                -> {"id"}
+
+and what else is registered as the KME's `handlers`, which look at their messages themselves: relays (`relay`), and the
+state of the network. There key crosses as well, sealed with one-time pads.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from OpenSSL import SSL
 from noclone.errors import KmeError, NocloneError
 from noclone.io import tls
 from noclone.kms.keys import Assignment
-from noclone.kms.kme import BATCH_KEYS_MAX, Kme
+from noclone.kms.kme import BATCH_KEYS_MAX, Kme, PeerRefused
 from noclone.kms.pools import BlockName
 from noclone.kms.reservations import Refusal
 
@@ -148,6 +152,15 @@ class PeerLink:
             raise KmeError("the other KME answered with what are no blocks") from None
         return [block for block in both if block in set(blocks)]
 
+    async def ask(self, operation: str, **fields: Any) -> dict[str, Any]:
+        """Call one of the peer's further operations; the answer is unchecked.
+
+        Raises:
+            PeerRefused: It was heard, and refused.
+            KmeError: Nobody knows whether it was heard.
+        """
+        return await self._call(operation, **fields)
+
     async def _call(self, operation: str, **fields: Any) -> dict[str, Any]:
         frames = self._frames
         if frames is None:
@@ -166,7 +179,7 @@ class PeerLink:
         finally:
             self._answers.pop(number, None)
         if "error" in answer:
-            raise KmeError(f"the KME {self.name} refused: {str(answer['error'])[:200]}")
+            raise PeerRefused(f"the KME {self.name} refused: {str(answer['error'])[:200]}")
         return answer
 
     async def _stay_connected(self) -> None:
@@ -332,6 +345,8 @@ class PeerServer:
                 return self._blocks(peer, [BlockName.from_json(entry) for entry in blocks])
             case {"op": "ping"}:
                 return _nothing()
+            case {"op": str(operation)} if operation in self._kme.handlers:
+                return self._kme.handlers[operation](peer, message)
         raise ValueError("unknown call")
 
     async def _reserve(self, peer: str, assignments: list[Assignment]) -> dict[str, Any]:

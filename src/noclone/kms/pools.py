@@ -17,7 +17,8 @@ from sqlalchemy import Connection, bindparam, case, delete, func, insert, select
 from noclone.kms.keys import direction_of
 from noclone.kms.locks import insert_rows
 from noclone.kms.tables import OPEN, RESERVED, atom, block, key
-from noclone.records import BlockProvenance
+from noclone.records import LINK_PROFILE, Provenance
+from noclone.relayed import provenance_from_json
 
 LEFT = (block.c.left_0, block.c.left_1)
 SEEN = (block.c.seen_0, block.c.seen_1)
@@ -79,7 +80,7 @@ class Arrival:
 
     peer: str
     profile: str
-    provenance: BlockProvenance
+    provenance: Provenance
     dek: bytes = field(repr=False)
     created_s: float
     expires_s: float
@@ -106,9 +107,9 @@ class Account:
 
 
 @lru_cache(maxsize=1024)
-def provenance_of(text: str) -> BlockProvenance:
+def provenance_of(text: str) -> Provenance:
     """Read a block's provenance as the table keeps it."""
-    return BlockProvenance.from_json(json.loads(text))
+    return provenance_from_json(json.loads(text))
 
 
 def insert_block(connection: Connection, arrival: Arrival, dek: bytes, atoms: Sequence[tuple[int, int, bytes]]) -> bool:
@@ -185,6 +186,19 @@ def totals(connection: Connection, pool: Pool, now_s: float) -> tuple[int, int, 
     ).scalar_one()
     out, unit = direction_of(pool.kme, pool.peer), pool.unit_bits
     return ready[out] * unit, ready[1 - out] * unit, sum(waiting) * unit, int(reserved)
+
+
+def discard_held(connection: Connection, before_s: float) -> int:
+    """Erase relayed blocks that came before a time and are not ready; return how many."""
+    orphans = select(block.c.id).where(
+        block.c.state == "held", block.c.profile != LINK_PROFILE, block.c.created_s <= before_s
+    )
+    ids = list(connection.execute(orphans.order_by(block.c.id).with_for_update()).scalars())
+    for number in ids:
+        gone = {block.c.state: "expired", block.c.dek: None, **dict.fromkeys(LEFT, 0), **CLOSED}
+        connection.execute(delete(atom).where(atom.c.block_id == number))
+        connection.execute(update(block).where(block.c.id == number).values(gone))
+    return len(ids)
 
 
 def sweep(connection: Connection, now_s: float) -> Swept:

@@ -16,12 +16,17 @@ from noclone.errors import NocloneError
 from noclone.events import EventLog
 from noclone.io import tls
 from noclone.io.https import HttpsServer
-from noclone.kms.etsi014 import application
+from noclone.kms.etsi014 import Timer, application
 from noclone.kms.kme import Kme, KmeSettings
 from noclone.kms.peer import PeerLink, PeerServer
+from noclone.kms.policies import Policies
+from noclone.kms.relay import Relay
+from noclone.kms.relay_calls import RelaySettings
+from noclone.kms.relay_statements import Notary
 from noclone.kms.store import Store
 
 SWEEP_INTERVAL_S = 30.0
+REACH_TIMEOUT_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +46,13 @@ class KmeService:
         store: Its keys; the service does not close it.
         saes: All applications of the network, each with its KME.
         files: Certificates and authorities.
-        peers: The KMEs that it shares links with.
+        peers: The KMEs that may call it: all of the network, for keys are relayed between any two.
+        addresses: Where those listen that it calls when there is need; `connect` is for those that it always calls.
+        relay: How it relays; None: it does not.
         settings: Limits of what can be asked for.
+        policies: What pairs of applications demand of their keys.
         events: Where to say what happened.
+        timer: Hears how long each request of an application took.
     """
 
     def __init__(
@@ -53,11 +62,19 @@ class KmeService:
         files: KmeFiles,
         *,
         peers: tuple[str, ...] = (),
+        addresses: Mapping[str, tuple[str, int]] | None = None,
+        relay: RelaySettings | None = None,
         settings: KmeSettings | None = None,
+        policies: Policies | None = None,
         events: EventLog | None = None,
+        timer: Timer | None = None,
     ) -> None:
-        self.kme = Kme(store, saes, settings=settings, events=events)
+        self._timer = timer
+        self.kme = Kme(store, saes, settings=settings, policies=policies, events=events)
         self._files = files
+        self._addresses = dict(addresses or {})
+        self.notary = Notary.load(store.name, files.certificate, files.key, files.kme_ca)
+        self.relay = Relay(self.kme, self.notary, self.reach, relay) if relay else None
         self._door: HttpsServer | None = None
         self._peer_server = PeerServer(self.kme, peers)
         self._links: dict[str, PeerLink] = {}
@@ -77,7 +94,7 @@ class KmeService:
         )
         try:
             self._door = await HttpsServer.start(
-                application(self.kme),
+                application(self.kme, self._timer),
                 tls.server_context(files.certificate, files.key, files.sae_ca),
                 host=host,
                 port=etsi014_port,
@@ -97,6 +114,14 @@ class KmeService:
         self._links[peer] = link
         self.kme.add_peer(link)
         link.start()
+
+    async def reach(self, peer: str) -> PeerLink | None:
+        """Return how to call another KME, and begin to call it if nobody did yet; None if it is out of reach."""
+        if peer not in self._links:
+            if peer not in self._addresses:
+                return None
+            self.connect(peer, self._addresses[peer])
+        return self._links[peer] if await self.connected(peer, REACH_TIMEOUT_S) else None
 
     async def connected(self, peer: str, timeout_s: float = 10.0) -> bool:
         """Wait until a peer can be called; return whether it can."""
@@ -125,6 +150,8 @@ class KmeService:
                 await self._sweeper
         if self._door is not None:
             await self._door.stop()
+        if self.relay is not None:
+            await self.relay.close()
         await self.kme.close()
         for link in self._links.values():
             await link.stop()
@@ -141,5 +168,7 @@ class KmeService:
                 swept = await asyncio.wrap_future(self.kme.store.sweep())
                 if swept.blocks or swept.keys:
                     self.kme.events.add("key.expired", f"kme:{self.kme.name}", blocks=swept.blocks, keys=swept.keys)
-                for peer in self.kme.peers:
-                    await self.kme.settle(peer)
+                if self.relay is not None:
+                    await self.relay.sweep()
+                for peer in tuple(self.kme.peers):
+                    await self.kme.resume(peer)

@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from sqlalchemy import select
+
 from noclone.clock import Clock, SystemClock
 from noclone.errors import StoreError
 from noclone.kms import backup, claims, deliveries, journal, operations, pools, reservations, rotation
@@ -27,10 +29,9 @@ from noclone.kms.keys import Assignment, Reservation, StoredKey
 from noclone.kms.opening import open_tables
 from noclone.kms.operations import Claims, Desk, Handovers
 from noclone.kms.sealing import KEK_BYTES, BlockSealer, encode
+from noclone.kms.tables import meta
 from noclone.kms.workers import Session
-from noclone.records import SecretKey
-
-LINK_PROFILE = "link"  # of a fibre's own block
+from noclone.records import LINK_PROFILE, SecretKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +161,7 @@ class Store:
             (i % 2, i // 2, sealer.seal(i % 2, i // 2, data[i * unit : (i + 1) * unit]))
             for i in range(len(data) // unit)
         ]
-        profile = getattr(origin, "profile", LINK_PROFILE)
-        arrival = pools.Arrival(peer, profile, origin, dek, now_s, now_s + self.settings.lifetime_s)
+        arrival = pools.Arrival(peer, origin.profile, origin, dek, now_s, now_s + self.settings.lifetime_s)
         return self.commits.submit(lambda c: operations.deposit(c, self._desk, arrival, atoms))
 
     def held(self, peer: str) -> Future[list[pools.BlockName]]:
@@ -195,10 +195,12 @@ class Store:
         size_bits: int,
         request: str = "",
         profiles: Sequence[str] | None = None,
+        left_s: float = 0.0,
     ) -> Future[list[Reservation]]:
         """Set aside `number` keys for a master here, and read them; all or none.
 
         They are cut from blocks of these profiles alone, the first one's first; None: from any, the oldest first.
+        No block has less than `left_s` of its life left.
 
         `request` names this request in the promise that the peer is given: the same promise twice counts once.
 
@@ -206,7 +208,8 @@ class Store:
             KeysExhausted: The pool does not hold enough.
         """
         want = claims.Want(request or str(uuid.uuid4()), master, tuple(slaves), number, size_bits)
-        return self.commits.join(Claims(self._desk, peer, None if profiles is None else tuple(profiles)), want)
+        chosen = None if profiles is None else tuple(profiles)
+        return self.commits.join(Claims(self._desk, peer, chosen, left_s), want)
 
     def assign(self, peer: str, assignments: Sequence[Assignment]) -> Future[dict[str, reservations.Refusal]]:
         """Hold the promise that a peer's master was given: the keys wait here for the slaves that it names.
@@ -245,6 +248,14 @@ class Store:
     def void(self, peer: str, key_ids: Sequence[str]) -> Future[None]:
         """Void keys of a peer's masters, who never got them; later assignments of the same keys are refused."""
         return self.commits.submit(lambda c: operations.void(c, self._desk, peer, key_ids))
+
+    def alive(self) -> Future[None]:
+        """Take part in a transaction that changes nothing: the future says that the store works, or why not."""
+        return self.commits.submit(lambda c: c.execute(select(meta.c.name).limit(1)).close())
+
+    def discard_held(self, before_s: float) -> Future[int]:
+        """Erase relayed blocks that came before a time and that the peer was never known to hold; return how many."""
+        return self.commits.submit(lambda c: operations.discard_held(c, self._desk, before_s))
 
     def sweep(self) -> Future[pools.Swept]:
         """Erase what has outlived its time."""

@@ -1,7 +1,6 @@
 """How fast the light is, against a real 1 GHz source.
 
-In: total losses (fibre, receiver and detectors together) and how long to measure.  Out: plain numbers for
-`noclone bench --json`.
+In: total losses or lengths of fibre, and how long to measure.  Out: plain numbers for `noclone bench --json`.
 """
 
 from __future__ import annotations
@@ -15,41 +14,55 @@ from noclone.link.light import transmit_chunks
 from noclone.records import MAX_SLOTS, DecoyBB84
 
 CLOCK_HZ = 1e9
+PROTOCOL = DecoyBB84((0.5, 0.1, 0.002), (0.8, 0.15, 0.05), 0.9, 0.9)
+DETECTORS: dict[str, Any] = {"dead_time_ns": 30.0, "afterpulse_probability": 0.01, "afterpulse_lifetime_ns": 100.0}
 
 
 def bench_devices(loss_db: float) -> LinkDevices:
-    """Return a link whose total loss is `loss_db`: superconducting detectors, all effects switched on."""
-    protocol = DecoyBB84((0.5, 0.1, 0.002), (0.8, 0.15, 0.05), 0.9, 0.9)
+    """Return a link whose total loss is `loss_db`: superconducting detectors, active choice, all effects on."""
     receiver = Receiver(
         "active",
         efficiency=(1.0, 1.0),  # their loss is in the fibre's figure
         dark_count_hz=(100.0, 100.0),
-        dead_time_ns=30.0,
-        afterpulse_probability=0.01,
-        afterpulse_lifetime_ns=100.0,
         jitter_ps=50.0,
         gate_ps=500.0,
         misalignment=0.01,
+        **DETECTORS,
     )
-    return LinkDevices(Source(CLOCK_HZ, protocol), Fibre(0.0, 0.2, loss_db), receiver)
+    return LinkDevices(Source(CLOCK_HZ, PROTOCOL), Fibre(0.0, 0.2, loss_db), receiver)
+
+
+def fibre_devices(length_km: float) -> LinkDevices:
+    """Return a link over ordinary fibre with 1 dB of connectors and a beam splitter before four detectors."""
+    receiver = Receiver("passive", efficiency=(0.8,) * 4, dark_count_hz=(100.0,) * 4, misalignment=0.01, **DETECTORS)
+    return LinkDevices(Source(CLOCK_HZ, PROTOCOL), Fibre(length_km, 0.2, 1.0), receiver)
 
 
 def bench_link(
-    losses_db: tuple[float, ...] = (5, 10, 20, 30), seconds: float = 1.0, threads: int = 2
+    losses_db: tuple[float, ...] = (5, 10, 20, 30),
+    lengths_km: tuple[float, ...] = (0, 5, 10, 25, 50, 75, 100),
+    *,
+    seconds: float = 0.5,
+    threads: tuple[int, ...] = (2, 1),
 ) -> dict[str, Any]:
-    """Measure each loss for about `seconds`; return rates per second of wall-clock time."""
-    _measure(losses_db[0], 0.0, threads)  # compiles
-    return {
-        "clock_hz": CLOCK_HZ,
-        "threads": threads,
-        "by_loss_db": {f"{loss_db:g}": _measure(loss_db, seconds, threads) for loss_db in losses_db},
+    """Measure each link for about `seconds` with each number of threads; return rates per second of wall-clock time."""
+    links = {"by_loss_db": {f"{loss_db:g}": bench_devices(loss_db) for loss_db in losses_db}}
+    links["by_length_km"] = {f"{length_km:g}": fibre_devices(length_km) for length_km in lengths_km}
+    for devices in (bench_devices(30), fibre_devices(50)):
+        _measure(devices, 0.0, 1)  # compiles
+    by_threads = {
+        n: {name: {key: _measure(link, seconds, n) for key, link in some.items()} for name, some in links.items()}
+        for n in threads
     }
+    first, *others = threads
+    more = {f"with_{n}_threads": by_threads[n] for n in others}
+    return {"clock_hz": CLOCK_HZ, "threads": first, **by_threads[first], **more}
 
 
-def _measure(loss_db: float, seconds: float, threads: int) -> dict[str, float]:
+def _measure(devices: LinkDevices, seconds: float, threads: int) -> dict[str, float]:
     seed = rng.seed_from_int(0)
     chunks = transmit_chunks(
-        bench_devices(loss_db),
+        devices,
         alice_seed=rng.derive(seed, "bench/alice"),
         physics_seed=rng.derive(seed, "bench/physics"),
         n_slots=MAX_SLOTS,

@@ -1,9 +1,9 @@
 """Who chose what in a slot: Alice's setting, Bob's basis, Eve's draw: functions of a secret key and the slot number.
 
-In: a key and slot numbers.  Out: their choices there. Nothing is stored, so a day of a 1 GHz source costs nothing until
-somebody asks, and any slot can be asked for, in any order, at the same price.
+In: round keys of AES-256 and slot numbers.  Out: their choices there. Nothing is stored, so a day of a 1 GHz source
+costs nothing until somebody asks, and any slot can be asked for, in any order, at the same price: one block of AES.
 
-A ChaCha block serves 4 slots of Alice (word 0 intensity, 1 basis, 2 value of each four), 16 of Bob, 8 of Eve.
+Of Alice's block, bits 32-63 choose the intensity, bits 0-31 the basis, bit 64 the value; of Bob's, bits 0-31 his basis.
 """
 
 from __future__ import annotations
@@ -11,104 +11,107 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from noclone.link.chacha import LANES, ROUNDS_PHYSICS, ROUNDS_SECRET, WORDS, blocks
+from noclone.link.aes_simd import aes256
+
+BATCH = 512  # slots worked on together: a multiple of what the vectors take, and small enough to stay near the core
 
 
 @njit(cache=True, nogil=True)
-def alice_lanes(key, slots, limits, counters, x, codes):  # type: ignore[no-untyped-def]
-    """Set codes[LANES] to Alice's settings in slots[LANES].
+def setting(low, high, bright, middle, dim, key):  # type: ignore[no-untyped-def]
+    """Return the code that two random words choose; the limits are shares of 2^32."""
+    draw = np.int64(low >> np.uint64(32))
+    intensity = np.int64(draw >= bright) + np.int64(draw >= middle) + np.int64(draw >= dim)
+    basis = np.int64(np.int64(low & np.uint64(0xFFFFFFFF)) >= key)
+    return (intensity << 2) | (basis << 1) | np.int64(high & np.uint64(1))
+
+
+@njit(cache=True, nogil=True)
+def alice_batch(simd, keys, slots, limits, words, codes):  # type: ignore[no-untyped-def]
+    """Set codes[BATCH] to Alice's settings in slots[BATCH].
 
     Args:
-        limits: uint64[4], shares of 2^32: three cumulative intensity probabilities, then the key basis's.
-        counters: uint64[LANES], for work.
-        x: uint32[16, LANES], for work.
+        limits: int64[4], shares of 2^32: three cumulative intensity probabilities, then the key basis's.
+        words: uint64[2, BATCH], for work.
     """
-    for j in range(LANES):
-        counters[j] = slots[j] >> np.uint64(2)
-    blocks(key, np.uint32(0), np.uint32(0), counters, ROUNDS_SECRET, x)
-    for j in range(LANES):
-        first = (slots[j] & np.uint64(3)) << np.uint64(2)
-        brightness = np.uint64(x[first, j])
-        intensity = (brightness >= limits[0]) + (brightness >= limits[1]) + (brightness >= limits[2])
-        basis = np.uint64(x[first + np.uint64(1), j]) >= limits[3]
-        codes[j] = (intensity << 2) | (basis << 1) | (x[first + np.uint64(2), j] & np.uint32(1))
+    low, high = words[0], words[1]
+    aes256(simd, keys.ctypes.data, slots.ctypes.data, np.uint64(0), low.ctypes.data, high.ctypes.data, BATCH)
+    bright, middle, dim, key = limits[0], limits[1], limits[2], limits[3]
+    for j in range(BATCH):
+        codes[j] = setting(low[j], high[j], bright, middle, dim, key)
 
 
 @njit(cache=True, nogil=True)
-def bob_lanes(key, slots, limit, counters, x, bases):  # type: ignore[no-untyped-def]
-    """Set bases[LANES] to Bob's bases in slots[LANES]; limit is the key basis's share of 2^32."""
-    for j in range(LANES):
-        counters[j] = slots[j] >> np.uint64(4)
-    blocks(key, np.uint32(0), np.uint32(0), counters, ROUNDS_PHYSICS, x)
-    for j in range(LANES):
-        bases[j] = np.uint64(x[slots[j] & np.uint64(15), j]) >= limit
+def bob_batch(simd, keys, slots, limit, words, bases):  # type: ignore[no-untyped-def]
+    """Set bases[BATCH] to Bob's bases in slots[BATCH]; limit is the key basis's share of 2^32."""
+    low, high = words[0], words[1]
+    aes256(simd, keys.ctypes.data, slots.ctypes.data, np.uint64(0), low.ctypes.data, high.ctypes.data, BATCH)
+    for j in range(BATCH):
+        bases[j] = np.int64(np.int64(low[j] & np.uint64(0xFFFFFFFF)) >= limit)
 
 
 @njit(cache=True, nogil=True)
-def eve_lanes(key, slots, limits, codes, counters, x, outcomes):  # type: ignore[no-untyped-def]
-    """Set outcomes[LANES] to what the tap does to Alice's codes[LANES] in slots[LANES].
+def eve_batch(simd, keys, slots, limits, codes, words, outcomes):  # type: ignore[no-untyped-def]
+    """Set outcomes[BATCH] to what the tap does to Alice's codes[BATCH] in slots[BATCH].
 
     Args:
         limits: uint64[16, n], cumulative shares of 2^64 of each setting's outcomes.
     """
-    for j in range(LANES):
-        counters[j] = slots[j] >> np.uint64(3)
-    blocks(key, np.uint32(0), np.uint32(0), counters, ROUNDS_PHYSICS, x)
+    low, high = words[0], words[1]
+    aes256(simd, keys.ctypes.data, slots.ctypes.data, np.uint64(0), low.ctypes.data, high.ctypes.data, BATCH)
     last = limits.shape[1] - 1
-    for j in range(LANES):
-        first = (slots[j] & np.uint64(7)) << np.uint64(1)
-        draw = (np.uint64(x[first + np.uint64(1), j]) << np.uint64(32)) | np.uint64(x[first, j])
+    for j in range(BATCH):
         outcome = 0
-        while outcome < last and draw > limits[codes[j], outcome]:
+        while outcome < last and low[j] > limits[codes[j], outcome]:
             outcome += 1
         outcomes[j] = outcome
 
 
 @njit(cache=True, nogil=True)
-def alice_codes(key, slots, limits, out):  # type: ignore[no-untyped-def]
+def alice_codes(simd, keys, slots, limits, out):  # type: ignore[no-untyped-def]
     """Set out to Alice's settings in any number of slots."""
-    x = np.empty((WORDS, LANES), np.uint32)
-    counters = np.empty(LANES, np.uint64)
-    some = np.zeros(LANES, np.uint64)
-    codes = np.empty(LANES, np.int64)
-    for first in range(0, len(slots), LANES):
-        n = min(LANES, len(slots) - first)
+    rest = np.zeros(BATCH, np.uint64)
+    words = np.empty((2, BATCH), np.uint64)
+    low, high = words[0], words[1]
+    bright, middle, dim, key = limits[0], limits[1], limits[2], limits[3]
+    for first in range(0, len(slots), BATCH):
+        n = min(BATCH, len(slots) - first)
+        address = slots.ctypes.data + 8 * first
+        if n < BATCH:
+            for j in range(n):
+                rest[j] = slots[first + j]
+            address = rest.ctypes.data
+        aes256(simd, keys.ctypes.data, address, np.uint64(0), low.ctypes.data, high.ctypes.data, BATCH)
         for j in range(n):
-            some[j] = slots[first + j]
-        alice_lanes(key, some, limits, counters, x, codes)
-        for j in range(n):
-            out[first + j] = codes[j]
+            out[first + j] = setting(low[j], high[j], bright, middle, dim, key)
 
 
 @njit(cache=True, nogil=True)
-def write_bases(key, limit, events, n_events):  # type: ignore[no-untyped-def]
+def write_bases(simd, keys, limit, events, n_events):  # type: ignore[no-untyped-def]
     """Write Bob's basis into bit 1 of events[:n_events]."""
-    x = np.empty((WORDS, LANES), np.uint32)
-    counters = np.empty(LANES, np.uint64)
-    some = np.zeros(LANES, np.uint64)
-    bases = np.empty(LANES, np.int64)
-    for first in range(0, n_events, LANES):
-        n = min(LANES, n_events - first)
+    some = np.zeros(BATCH, np.uint64)
+    words = np.empty((2, BATCH), np.uint64)
+    bases = np.empty(BATCH, np.int64)
+    for first in range(0, n_events, BATCH):
+        n = min(BATCH, n_events - first)
         for j in range(n):
             some[j] = events[first + j] >> np.uint64(16)
-        bob_lanes(key, some, limit, counters, x, bases)
+        bob_batch(simd, keys, some, limit, words, bases)
         for j in range(n):
             events[first + j] |= np.uint64(bases[j] << 1)
 
 
 @njit(cache=True, nogil=True)
-def eve_outcomes(key, slots, limits, codes, out):  # type: ignore[no-untyped-def]
+def eve_outcomes(simd, keys, slots, limits, codes, out):  # type: ignore[no-untyped-def]
     """Set out to the tap's outcomes in any number of slots, where Alice's settings were codes."""
-    x = np.empty((WORDS, LANES), np.uint32)
-    counters = np.empty(LANES, np.uint64)
-    some = np.zeros(LANES, np.uint64)
-    some_codes = np.zeros(LANES, np.int64)
-    outcomes = np.empty(LANES, np.int64)
-    for first in range(0, len(slots), LANES):
-        n = min(LANES, len(slots) - first)
+    some = np.zeros(BATCH, np.uint64)
+    some_codes = np.zeros(BATCH, np.int64)
+    words = np.empty((2, BATCH), np.uint64)
+    outcomes = np.empty(BATCH, np.int64)
+    for first in range(0, len(slots), BATCH):
+        n = min(BATCH, len(slots) - first)
         for j in range(n):
             some[j] = slots[first + j]
             some_codes[j] = codes[first + j]
-        eve_lanes(key, some, limits, some_codes, counters, x, outcomes)
+        eve_batch(simd, keys, some, limits, some_codes, words, outcomes)
         for j in range(n):
             out[first + j] = outcomes[j]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noclone.link.devices import LinkDevices
+from noclone.link.hits import CELL_BITS, SEVERAL
 from noclone.link.optics import basis_choices, cases, dark_means
 from noclone.link.tap import SETTINGS, Tap
 
@@ -22,13 +23,15 @@ _ALL_ONES = (1 << 64) - 1
 
 @dataclass(frozen=True, slots=True)
 class ClickTable:
-    """Thresholds, one row per case; see `pulses.would_be_clicks`.
+    """Thresholds, one row per case; see `hits`.
 
     Args:
         p_max: Largest probability, over the cases, that any detector clicks.
         masks: uint8[rows, 16]: sets of detectors, one bit each.
-        limits: uint64[rows, 16]: a draw below limits[row, m], and not below those before, gives masks[row, m].
-        n_masks: How many of the 16 columns are in use.
+        limits: uint64[rows, 16]: a draw below limits[row, m], and not below those before, gives masks[row, m]; no
+            detector clicks if it is not below the last one.
+        cells: uint8[rows, 1024]: the same by the draw's first ten bits, where they suffice: the set, 0 if no detector
+            clicks, or `hits.SEVERAL`.
         dark_limits: uint64[rows, 4]: share of 2^32 of a detector's clicks that no photon caused.
         eve_limits: uint64[16, outcomes]: cumulative shares of 2^64 of the tap's outcomes.
         choices: Bob's settings per slot.
@@ -37,10 +40,15 @@ class ClickTable:
     p_max: float
     masks: NDArray[np.uint8]
     limits: NDArray[np.uint64]
-    n_masks: int
+    cells: NDArray[np.uint8]
     dark_limits: NDArray[np.uint64]
     eve_limits: NDArray[np.uint64]
     choices: int
+
+    def law(self) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint64]]:
+        """Return cells, limits, masks and dark_limits flat, for kernels, which read a little beyond the last one."""
+        dark_limits = np.append(self.dark_limits, np.zeros(16, np.uint64))
+        return self.cells.ravel(), self.limits.ravel(), self.masks.ravel(), dark_limits
 
 
 def _share_of_64_bits(probability: float) -> int:
@@ -54,6 +62,18 @@ def _mask_probabilities(click: NDArray[np.float64]) -> list[tuple[float, int]]:
         factors = [p if (mask >> d) & 1 else 1 - p for d, p in enumerate(click)]
         found.append((math.prod(factors), mask))
     return sorted(found, key=lambda entry: (-entry[0], entry[1]))
+
+
+def _cells(limits: NDArray[np.uint64], masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the table by the draw's first bits."""
+    lowest = np.arange(1 << CELL_BITS, dtype=np.uint64) << np.uint64(64 - CELL_BITS)
+    highest = lowest + np.uint64((1 << (64 - CELL_BITS)) - 1)
+    found = np.empty((len(limits), len(lowest)), np.uint8)
+    for row, (bounds, sets) in enumerate(zip(limits, masks, strict=True)):
+        sets_and_none = np.append(sets, 0)
+        columns = [np.searchsorted(bounds, draws, side="right") for draws in (lowest, highest)]
+        found[row] = np.where(columns[0] == columns[1], sets_and_none[columns[0]], SEVERAL)
+    return found
 
 
 def click_table(devices: LinkDevices, tap: Tap) -> ClickTable:
@@ -77,15 +97,15 @@ def click_table(devices: LinkDevices, tap: Tap) -> ClickTable:
         for column, (probability, mask) in enumerate(_mask_probabilities(clicks)):
             total += probability
             masks[case.row, column] = mask
-            limits[case.row, column] = _share_of_64_bits(total / p_max)
+            limits[case.row, column:] = _share_of_64_bits(total / p_max)
         for d in range(detectors):
             share = 1 - light_clicks[d] / clicks[d] if clicks[d] > 0 else 0.0
             dark_limits[case.row, d] = round(share * 2**32)
-    return ClickTable(p_max, masks, limits, (1 << detectors) - 1, dark_limits, eve_limits(tap), choices)
+    return ClickTable(p_max, masks, limits, _cells(limits, masks), dark_limits, eve_limits(tap), choices)
 
 
 def eve_limits(tap: Tap) -> NDArray[np.uint64]:
-    """Return the thresholds of `choices.eve_lanes`."""
+    """Return the thresholds of `choices.eve_batch`."""
     limits = np.zeros((SETTINGS, len(tap.outcomes)), np.uint64)
     for code, row in enumerate(tap.probabilities):
         for number in range(len(row)):

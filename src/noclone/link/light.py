@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noclone import rng
-from noclone.link.chacha import key_words
+from noclone.link.aes import aes256_keys, ars_keys
+from noclone.link.aes_simd import AES
 from noclone.link.clicktable import ClickTable, click_table
 from noclone.link.devices import LinkDevices
-from noclone.link.pulses import MAX_SEGMENT_BITS, TICKS, would_be_clicks
+from noclone.link.pulses import MAX_SEGMENT_BITS, MOST, would_be_clicks
 from noclone.link.readout import Readout
+from noclone.link.sampling import TICKS
 from noclone.link.settings import setting_limits, share_of_32_bits
 from noclone.link.tap import NO_TAP, Tap
 from noclone.records import MAX_SLOTS, U64, Detections, Origin
@@ -48,16 +50,24 @@ def segment_length(p_max: float) -> int:
 class _Pulses:
     """The first half of the light, ready to work out any segment."""
 
-    def __init__(self, devices: LinkDevices, table: ClickTable, keys: NDArray[np.uint32], segment_slots: int) -> None:
+    def __init__(self, devices: LinkDevices, table: ClickTable, keys: U64, segment_slots: int) -> None:
         p = table.p_max
         self._inverse_rate = -1 / math.log1p(-p) if 0 < p < 1 else 0.0
         self._table = table
         self._keys = keys
-        self._limits = setting_limits(devices.source.protocol)
-        self._bob_limit = np.uint64(share_of_32_bits(devices.source.protocol.p_key_bob))
+        protocol = devices.source.protocol
+        bob_limit = share_of_32_bits(protocol.p_key_bob)
+        self._choosers = (setting_limits(protocol), bob_limit, table.choices, table.eve_limits)
+        self._law = table.law()
         self._jitter_ticks = devices.jitter_periods * TICKS
         self._segment_slots = segment_slots
         self._detectors = devices.receiver.detectors
+        self._spare: deque[I64] = deque()
+
+    def take_back(self, clicks: I64) -> None:
+        """Use the memory of clicks again: fresh pages would cost as much as some steps of the work."""
+        if clicks.base is not None:
+            self._spare.append(clicks.base)
 
     def clicks(self, segment: int, n_slots: int) -> I64:
         """Return the would-be clicks of one segment."""
@@ -65,29 +75,27 @@ class _Pulses:
         if table.p_max <= 0:
             return np.zeros(0, np.int64)
         expected = n_slots * table.p_max
-        room = self._detectors * int(1.2 * expected + 8 * math.sqrt(expected)) + 1024  # untouched pages cost nothing
+        room = (
+            self._detectors * int(1.2 * expected + 8 * math.sqrt(expected)) + 2 * MOST
+        )  # untouched pages cost nothing
         while True:
-            out = np.empty(room, np.int64)
+            out = self._spare.popleft() if self._spare else np.empty(room, np.int64)
             n = would_be_clicks(
+                AES,
                 self._keys,
                 segment,
                 segment * self._segment_slots,
                 n_slots,
                 self._inverse_rate,
-                self._limits,
-                self._bob_limit,
-                table.choices,
-                table.eve_limits,
-                table.limits,
-                table.masks,
-                table.n_masks,
-                table.dark_limits,
+                self._choosers,
+                self._law,
                 self._jitter_ticks,
                 out,
             )
             if n >= 0:
                 return out[:n]
-            room *= 2
+            room = 2 * len(out)
+            self._spare.clear()
 
 
 def _in_order(pulses: _Pulses, lengths: _Lengths, threads: int) -> Iterator[I64]:
@@ -157,7 +165,8 @@ def transmit_chunks(
     if not 0 < length <= 1 << MAX_SEGMENT_BITS:
         raise ValueError(f"segment_slots must lie between 1 and 2^{MAX_SEGMENT_BITS}, and is {length}")
     keys = {part: physics_key(physics_seed, link, block, part) for part in ("light", "detectors", "bob", "eve")}
-    key_table = np.stack([key_words(key) for key in (alice_seed, keys["bob"], keys["eve"], keys["light"])])
+    secrets = [aes256_keys(key) for key in (alice_seed, keys["bob"], keys["eve"])]
+    key_table = np.stack([*secrets, ars_keys(keys["light"][:16])])
     pulses = _Pulses(devices, table, key_table, length)
     active = devices.receiver.scheme == "active"
     readout = Readout(
@@ -174,6 +183,7 @@ def transmit_chunks(
     for segment, clicks in enumerate(_in_order(pulses, lengths, threads)):
         first = segment * length
         events = readout.segment(clicks, first, min(length, n_slots - first), last=segment == len(lengths) - 1)
+        pulses.take_back(clicks)
         if len(events):
             yield events
 

@@ -2,10 +2,10 @@
 
 In: 32 secret bytes, for one block only, and the protocol.  Out: `records.Settings`.
 
-Her choices are ChaCha20 keystream (RFC 8439), so whoever does not hold the seed cannot predict any of them, and whoever
-learned some learns nothing of the others. A seed drawn from the operating system serves live links, a derived one
-seeded runs; the function is the same. Each probability is resolved to 2^-32, and intensity, basis and value use words
-of their own.
+Her choices in a slot are one block of AES-256 in counter mode (FIPS 197; the slot is the counter), so whoever does not
+hold the seed cannot predict any of them, and whoever learned some learns nothing of the others. A seed drawn from the
+operating system serves live links, a derived one seeded runs; the function is the same. Each probability is resolved to
+2^-32, and intensity, basis and value use bits of their own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from noclone.link.chacha import key_words
+from noclone.link.aes import aes256_keys
+from noclone.link.aes_simd import AES
 from noclone.link.choices import alice_codes
 from noclone.records import U8, U64, DecoyBB84
 
@@ -25,9 +26,9 @@ def share_of_32_bits(probability: float) -> int:
     return min(1 << 32, max(0, round(probability * 2**32)))
 
 
-def setting_limits(protocol: DecoyBB84) -> NDArray[np.uint64]:
-    """Return the thresholds of `choices.alice_lanes`."""
-    limits = np.full(4, 1 << 32, np.uint64)
+def setting_limits(protocol: DecoyBB84) -> NDArray[np.int64]:
+    """Return the thresholds of `choices.alice_batch`."""
+    limits = np.full(4, 1 << 32, np.int64)
     for i in range(len(protocol.intensities) - 1):
         limits[i] = share_of_32_bits(sum(protocol.probabilities[: i + 1]))
     limits[3] = share_of_32_bits(protocol.p_key_alice)
@@ -46,14 +47,16 @@ class SeededSettings:
 
     seed: bytes = field(repr=False)
     protocol: DecoyBB84
+    _keys: U64 = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.seed) != 32:
             raise ValueError("a seed has 32 bytes")
+        object.__setattr__(self, "_keys", aes256_keys(self.seed))
 
     def at(self, slots: U64) -> U8:
         """Return one code per slot: bit 0 the bit value, bit 1 the `Basis`, bits 2-3 the intensity's index."""
         slots = np.ascontiguousarray(slots, np.uint64)
         codes = np.empty(len(slots), np.uint8)
-        alice_codes(key_words(self.seed), slots, setting_limits(self.protocol), codes)
+        alice_codes(AES, self._keys, slots, setting_limits(self.protocol), codes)
         return codes

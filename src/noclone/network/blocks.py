@@ -19,11 +19,11 @@ from noclone.link.tap import Tap
 from noclone.link.theory import ExpectedCounts, expected_counts
 from noclone.network.scenario import LinkSection
 from noclone.proofs.agreement import Agreement, agree
-from noclone.records import MAX_SLOTS, Origin
+from noclone.records import MAX_SLOTS, BlockProvenance, Origin
 
 TRIAL_SLOTS = 1_000_000_000
 DETECTIONS_MARGIN = 8  # an honest block, or one under attack, may bring this many times the detections expected
-DETECTIONS_FLOOR = 1 << 20  # one chunk of an announcement, which Alice's end takes in as a whole in any case
+DETECTIONS_FLOOR = 1 << 20  # a few MB at Alice's end: not worth refusing
 NO_PROOF = "the other end gave the block up, without proof of who it is"
 
 # How an attack's name and strength become a tap on a link's devices. `redteam` lies above this layer and hands it down.
@@ -71,6 +71,7 @@ class LinkPlan:
             proof=self.agreement.proof,
             agreement=self.agreement,
             origin=origin,
+            reconciliation=self.link.distillation.reconciliation,
             detections_max=self.detections_max,
         )
 
@@ -97,7 +98,7 @@ def plan_link(link: LinkSection) -> LinkPlan:
         devices.source.protocol,
         link.epsilons(),
         link.distillation.proof,
-        efficiency=link.distillation.efficiency,
+        efficiency=link.distillation.efficiency_agreed,
         confirmation_bits=agreed_tag_bits(link.distillation.block_key_bits, link.epsilons()),
     )
     stricter = min(agreement.qber_max, link.distillation.qber_abort)
@@ -114,6 +115,7 @@ def record_distilled(log: EventLog, result: BlockResult, **more: Any) -> None:
     length = result.statistics.length
     provenance = result.key.provenance
     assert length is not None
+    assert isinstance(provenance, BlockProvenance)
     log.add(
         "block.distilled",
         f"link:{provenance.link}",

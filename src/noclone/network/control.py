@@ -11,11 +11,10 @@ import asyncio
 import contextlib
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -25,21 +24,40 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from noclone.errors import InputError, NocloneError
 from noclone.events import Event, EventLog
 from noclone.network.light_server import LightServer
+from noclone.network.plain_http import PlainServer
 
 BODY_BYTES_MAX = 4096
 EVENTS_MAX = 1000
 WAIT_MOST_S = 25.0
+FindKey = Callable[[str], Awaitable[dict[str, Any] | None]]
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 class Control:
     """What the operator can see and do."""
 
-    def __init__(self, scenario: str, lab: bool, lights: Mapping[str, LightServer], log: EventLog) -> None:
+    def __init__(
+        self,
+        scenario: str,
+        lab: bool,
+        lights: Mapping[str, LightServer],
+        log: EventLog,
+        find_key: FindKey | None = None,
+    ) -> None:
         self.scenario = scenario
         self.lab = lab
         self.lights = lights
         self.log = log
+        self._find_key = find_key
+
+    async def key(self, key_id: str) -> dict[str, Any]:
+        """Return what is known of a key, without the key."""
+        found = await self._find_key(key_id) if self._find_key is not None else None
+        if found is None:
+            raise InputError(
+                f"no KME here knows a key '{key_id[:64]}'", hint="give the key_ID as an application got it"
+            )
+        return found
 
     def state(self) -> dict[str, Any]:
         """Return what runs, and who attacks it."""
@@ -72,6 +90,9 @@ def application(control: Control, token: str, port: int) -> ASGIApp:
         found = await _events_since(control.log, since, wait_s)
         return JSONResponse([json.loads(event.to_json()) for event in found[:EVENTS_MAX]])
 
+    async def key(request: Request) -> Response:
+        return JSONResponse(await control.key(request.path_params["key_id"]))
+
     async def begin(request: Request) -> Response:
         body = await _body(request)
         name, link, strength = body.get("name"), body.get("on"), body.get("strength", 1.0)
@@ -92,6 +113,7 @@ def application(control: Control, token: str, port: int) -> ASGIApp:
     routes = [
         Route("/api/state", state),
         Route("/api/events", events),
+        Route("/api/keys/{key_id}", key),
         Route("/api/attacks", begin, methods=["POST"]),
         Route("/api/attacks/{link}", end, methods=["DELETE"]),
     ]
@@ -120,45 +142,9 @@ class _Guard:
         return origin is None or origin.removeprefix(b"http://") in self._hosts
 
 
-class ControlServer:
-    """The operator's door, open."""
-
-    def __init__(self, server: uvicorn.Server, task: asyncio.Task[None]) -> None:
-        self._server = server
-        self._task = task
-
-    @classmethod
-    async def start(cls, control: Control, token: str, host: str, port: int) -> ControlServer:
-        """Open it, on this machine alone."""
-        config = uvicorn.Config(
-            application(control, token, port),
-            host=host,
-            port=port,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            timeout_graceful_shutdown=1,
-        )
-        server = _Quiet(config)
-        task = asyncio.create_task(server.serve())
-        while not server.started:
-            if task.done():
-                raise NocloneError(f"the operator's door cannot listen on {host}:{port}", hint="is the port taken?")
-            await asyncio.sleep(0.005)
-        return cls(server, task)
-
-    async def stop(self) -> None:
-        """Close it."""
-        self._server.should_exit = True
-        await self._task
-
-
-class _Quiet(uvicorn.Server):
-    """uvicorn's server, but signals stay with the program that runs it."""
-
-    def capture_signals(self) -> Any:
-        return contextlib.nullcontext()
+async def open_control(control: Control, token: str, host: str, port: int) -> PlainServer:
+    """Open the operator's door, on this machine alone."""
+    return await PlainServer.start(application(control, token, port), host, port, what="the operator's door")
 
 
 async def _events_since(log: EventLog, since: int, wait_s: float) -> list[Event]:

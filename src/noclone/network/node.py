@@ -16,7 +16,7 @@ from OpenSSL import SSL
 from noclone import __version__
 from noclone.clock import Clock, SystemClock
 from noclone.distill.authentication import AuthenticationPool, Role
-from noclone.errors import InputError
+from noclone.errors import InputError, StoreError
 from noclone.events import EventLog
 from noclone.io import tls
 from noclone.kms.kekfile import KekFile
@@ -25,6 +25,8 @@ from noclone.kms.store import Store, StoreSettings
 from noclone.network.blocks import plan_link
 from noclone.network.ends import Addresses, AliceEnd, BobEnd, Deposit, EndServices, WantsKey
 from noclone.network.identities import KmeIdentity, load_kme
+from noclone.network.metrics import Metrics, WatchedKme
+from noclone.network.relaying import Meter, Relaying, policies_of, relay_settings
 from noclone.network.scenario import LinkSection, Scenario
 from noclone.records import Origin, SecretKey
 
@@ -57,6 +59,7 @@ class Node:
     Args:
         pki: Folder that `noclone pki` made, or the node's part of it.
         data: Folder of the node's key store.
+        metrics: Where its numbers go, if somebody watches them.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Node:
         log: EventLog,
         options: RunOptions,
         clock: Clock | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.name = name
         self.ends: dict[str, AliceEnd | BobEnd] = {}
@@ -77,9 +81,18 @@ class Node:
         self._log = log
         self._options = options
         self._clock = clock or SystemClock()
+        self._metrics = metrics
+        self._state = "it has not started yet"
         self._store = self._open_store(data)
         self._service = self._make_service()
+        self._meters = {_peer(link, name): Meter(self._clock) for link in self._links()}
+        self._relaying = Relaying(scenario, name, self._service, self._meters)
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def relaying(self) -> Relaying:
+        """What it does for keys between any two nodes."""
+        return self._relaying
 
     @property
     def service(self) -> KmeService:
@@ -97,7 +110,24 @@ class Node:
             peer = _peer(link, name)
             self._service.connect(peer, scenario.kme_address(peer))
             self.ends[link.name] = self._end(link, peer)
+        self._relaying.start()
         self._tasks = [asyncio.create_task(end.run()) for end in self.ends.values()]
+        if self._metrics is not None:
+            self._metrics.watch(name, WatchedKme(self._service, tuple(_peer(link, name) for link in self._links())))
+        self._state = ""
+
+    async def problem(self) -> str:
+        """Say what keeps this node from serving keys; nothing if all is well."""
+        if self._state:
+            return self._state
+        failed = next((task for task in self._tasks if task.done() and not task.cancelled()), None)
+        if failed is not None:
+            return f"an end of a link failed: {failed.exception()}"
+        try:
+            await asyncio.wrap_future(self._store.alive())
+        except StoreError as error:
+            return error.message
+        return ""
 
     async def wait(self) -> None:
         """Wait until an end of a link fails for good; ends do not fail for what can pass."""
@@ -105,11 +135,15 @@ class Node:
 
     async def stop(self) -> None:
         """Stop making key, finish what is under way, close the store."""
+        self._state = "it is stopping"
+        if self._metrics is not None:
+            self._metrics.forget(self.name)
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
+        await self._relaying.stop()
         try:
             await self._service.stop()
         finally:
@@ -132,12 +166,17 @@ class Node:
 
     def _make_service(self) -> KmeService:
         identity = self._identity
+        others = [node.name for node in self._scenario.nodes if node.name != self.name]
         return KmeService(
             self._store,
             {sae.id: sae.node for sae in self._scenario.saes},
             KmeFiles(identity.certificate, identity.key, identity.kme_ca, identity.sae_ca),
-            peers=tuple(_peer(link, self.name) for link in self._links()),
+            peers=tuple(others),
+            addresses={name: self._scenario.kme_address(name) for name in others},
+            relay=relay_settings(self._scenario),
+            policies=policies_of(self._scenario),
             events=self._log,
+            timer=self._metrics.timer(self.name) if self._metrics else None,
         )
 
     def _end(self, link: LinkSection, peer: str) -> AliceEnd | BobEnd:
@@ -170,6 +209,7 @@ class Node:
     def _depositor(self, peer: str) -> Deposit:
         async def deposit(secret: SecretKey) -> None:
             await self._service.kme.deposit(secret, peer)
+            self._meters[peer].add(secret.n_bits)
 
         return deposit
 

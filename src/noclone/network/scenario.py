@@ -10,30 +10,22 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from noclone.errors import ScenarioError
 from noclone.io.toml import load_toml, parse_toml
 from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
+from noclone.network.fields import Name, NonNegative, Positive, Probability, SaeId, Section
+from noclone.network.relay_sections import PolicySection, RelaySection, check_policies
 from noclone.proofs.epsilon import Epsilons
 from noclone.records import DecoyBB84
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", description="lower-case letters, digits, hyphens")]
-SaeId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._~-]{1,64}$", description="RFC 3986 unreserved characters")]
-Probability = Annotated[float, Field(ge=0, le=1)]
-NonNegative = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
+NODES_MAX, LINKS_MAX = 400, 1200
+LINK_SECTIONS = ("source", "fibre", "receiver", "distillation")
 
-FIRST_LINK_PORT = 100  # after base_port: nodes take two ports each from 0, links two each from here
-CONTROL_PORT = 99
+EFFICIENCY = {"cascade": 1.12, "ldpc": 1.3}  # that a length leaves room for: what is told on average, and bad luck
 
 T = TypeVar("T")
-
-
-class Section(BaseModel):
-    """A table of the file: unknown fields are mistakes, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class NodeSection(Section):
@@ -102,9 +94,19 @@ class DistillationSection(Section):
     qber_abort: Annotated[float, Field(gt=0, lt=0.5)] = Field(
         default=0.11, description="no block above this error rate"
     )
-    efficiency: Annotated[float, Field(ge=1, le=2)] = Field(
-        default=1.12, description="reconciliation efficiency that the agreed length leaves room for"
+    reconciliation: Literal["cascade", "ldpc"] = Field(
+        default="cascade", description="ldpc: hardly any round trips, for a long way; it tells more"
     )
+    efficiency: Annotated[float, Field(ge=1, le=2)] | None = Field(
+        default=None,
+        description="reconciliation efficiency that the agreed length leaves room for; "
+        "where not given: 1.12 for cascade, 1.3 for ldpc",
+    )
+
+    @property
+    def efficiency_agreed(self) -> float:
+        """Return the most that reconciliation may leak, over Shannon's limit."""
+        return EFFICIENCY[self.reconciliation] if self.efficiency is None else self.efficiency
 
 
 class LinkSection(Section):
@@ -163,6 +165,15 @@ class LinkSection(Section):
         return Epsilons(self.distillation.eps_secrecy, self.distillation.eps_correctness)
 
 
+class DefaultsSection(Section):
+    """What all links have alike: a link's own tables win, field by field."""
+
+    source: dict[str, Any] = Field(default_factory=dict)
+    fibre: dict[str, Any] = Field(default_factory=dict)
+    receiver: dict[str, Any] = Field(default_factory=dict)
+    distillation: dict[str, Any] = Field(default_factory=dict)
+
+
 class AttackSection(Section):
     """An attack that `noclone run` carries out by itself; only where `lab = true`."""
 
@@ -195,10 +206,22 @@ class Scenario(Section):
     lab: bool = Field(default=False, description="attacks are possible only where this is true")
     base_port: Annotated[int, Field(ge=1024, le=65000)] = 9440
     keys: KeySection = Field(default_factory=KeySection)
-    nodes: list[NodeSection] = Field(alias="node", min_length=2, max_length=48)
+    defaults: DefaultsSection = Field(default_factory=DefaultsSection)
+    nodes: list[NodeSection] = Field(alias="node", min_length=2, max_length=NODES_MAX)
     saes: list[SaeSection] = Field(alias="sae", default=[])
-    links: list[LinkSection] = Field(alias="link", min_length=1, max_length=200)
+    links: list[LinkSection] = Field(alias="link", min_length=1, max_length=LINKS_MAX)
     attacks: list[AttackSection] = Field(alias="attack", default=[])
+    relay: RelaySection = Field(default_factory=RelaySection)
+    policies: list[PolicySection] = Field(alias="policy", default=[])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_defaults(cls, data: Any) -> Any:
+        """Give each link what it does not say itself."""
+        match data:
+            case {"defaults": dict(defaults), "link": [*links]}:
+                return {**data, "link": [_with_defaults(link, defaults) for link in links]}
+        return data
 
     @model_validator(mode="after")
     def _refers_to_what_exists(self) -> Self:
@@ -214,8 +237,22 @@ class Scenario(Section):
             _known(f"attack '{attack.name}'", "on", attack.on, links)
         if self.attacks and not self.lab:
             raise ValueError("attacks exist only in a lab: set lab = true, or remove [[attack]]")
+        check_policies(
+            self.policies,
+            {sae.id: sae.node for sae in self.saes},
+            [(link.alice, link.bob) for link in self.links],
+            self.relay,
+        )
         _unique("pair of nodes", [" and ".join(sorted((link.alice, link.bob))) for link in self.links])
+        last = self.base_port + self.first_link_port + 2 * len(self.links)
+        if last > 65_536:
+            raise ValueError(f"base_port {self.base_port} leaves too few ports: the last one would be {last - 1}")
         return self
+
+    @property
+    def first_link_port(self) -> int:
+        """Where the links' ports begin after base_port: nodes take two each from 0, the operator the one before."""
+        return max(100, 2 * len(self.nodes) + 2)
 
     def link(self, name: str) -> LinkSection:
         """Return the link of that name."""
@@ -239,21 +276,34 @@ class Scenario(Section):
 
     def light_address(self, link: str) -> tuple[str, int]:
         """Return where both ends of a simulated link reach its light."""
-        return self.node(self.link(link).bob).host, self.base_port + FIRST_LINK_PORT + 2 * self._link_index(link)
+        return self.node(self.link(link).bob).host, self.base_port + self.first_link_port + 2 * self._link_index(link)
 
     def channel_address(self, link: str) -> tuple[str, int]:
         """Return where Bob reaches Alice over the public channel."""
-        return self.node(self.link(link).alice).host, self.base_port + FIRST_LINK_PORT + 2 * self._link_index(link) + 1
+        return self.node(self.link(link).alice).host, self.base_port + self.first_link_port + 2 * self._link_index(
+            link
+        ) + 1
 
     def control_address(self) -> tuple[str, int]:
         """Return where the operator reaches a served network: always on this machine."""
-        return "127.0.0.1", self.base_port + CONTROL_PORT
+        return "127.0.0.1", self.base_port + self.first_link_port - 1
 
     def _node_index(self, name: str) -> int:
         return [n.name for n in self.nodes].index(name)
 
     def _link_index(self, name: str) -> int:
         return [link.name for link in self.links].index(name)
+
+
+def _with_defaults(link: Any, defaults: dict[str, Any]) -> Any:
+    if not isinstance(link, dict):
+        return link
+    filled = dict(link)
+    for name in LINK_SECTIONS:
+        common, own = defaults.get(name), link.get(name, {})
+        if isinstance(common, dict) and isinstance(own, dict):
+            filled[name] = {**common, **own}
+    return filled
 
 
 def _unique(what: str, names: list[str]) -> set[str]:
@@ -304,9 +354,9 @@ def shipped_text(name: str) -> str:
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON Schema of scenario files."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Scenario.model_json_schema(by_alias=True),
-        "title": "noclone scenario",
-    }
+    """Return the JSON Schema of scenario files. What `[defaults]` may give is asked of no link."""
+    found = Scenario.model_json_schema(by_alias=True)
+    for section in (SourceSection, FibreSection, ReceiverSection):
+        del found["$defs"][section.__name__]["required"]
+    found["$defs"][LinkSection.__name__]["required"] = ["name", "alice", "bob"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found, "title": "noclone scenario"}

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from OpenSSL import SSL
 
 from noclone.events import EventLog
 from noclone.io import tls
+from noclone.kms.key_records import find_among
 from noclone.network.blocks import AttackResolver, plan_link
-from noclone.network.control import Control, ControlServer
+from noclone.network.control import Control, open_control
 from noclone.network.identities import LightIdentity, load_light, load_operator_token
 from noclone.network.light_server import LightServer
+from noclone.network.metrics import Metrics
 from noclone.network.node import Node, RunOptions
+from noclone.network.plain_http import PlainServer
 from noclone.network.scenario import Scenario
 from noclone.watch.monitors import LinkMonitor
 
@@ -61,7 +65,9 @@ class ServedNetwork:
         log: EventLog,
         options: RunOptions,
         resolve: AttackResolver,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._metrics = metrics
         self.scenario = scenario
         self.log = log
         self.lights: dict[str, LightServer] = {}
@@ -70,7 +76,7 @@ class ServedNetwork:
         self._data = data
         self._options = options
         self._resolve = resolve
-        self._control: ControlServer | None = None
+        self._control: PlainServer | None = None
 
     async def __aenter__(self) -> ServedNetwork:
         try:
@@ -91,11 +97,24 @@ class ServedNetwork:
             )
         LinkMonitor(self.log, {name: light.plan.expected for name, light in self.lights.items()})
         for section in scenario.nodes:
-            node = Node(scenario, section.name, pki=self._pki, data=self._data, log=self.log, options=self._options)
+            node = Node(
+                scenario,
+                section.name,
+                pki=self._pki,
+                data=self._data,
+                log=self.log,
+                options=self._options,
+                metrics=self._metrics,
+            )
             self.nodes[section.name] = node
             await node.start()
-        control = Control(scenario.name, scenario.lab, self.lights, self.log)
-        self._control = await ControlServer.start(control, load_operator_token(self._pki), *scenario.control_address())
+        control = Control(scenario.name, scenario.lab, self.lights, self.log, self._find_key)
+        self._control = await open_control(control, load_operator_token(self._pki), *scenario.control_address())
+
+    async def _find_key(self, key_id: str) -> dict[str, Any] | None:
+        services = {name: node.service for name, node in self.nodes.items()}
+        stores = {name: (service.kme.store, service.notary) for name, service in services.items()}
+        return await find_among(stores, key_id)
 
     async def wait(self) -> None:
         """Wait for ever, or until a part fails for good."""

@@ -117,7 +117,8 @@ def eve_record(
     detections: Detections, devices: LinkDevices, tap: Tap, *, alice_seed: bytes, physics_seed: bytes
 ) -> EveRecord:
     """Return what Eve wrote down in the run that gave these detections, worked out again from its seeds."""
-    from noclone.link.chacha import key_words
+    from noclone.link.aes import aes256_keys
+    from noclone.link.aes_simd import AES
     from noclone.link.choices import eve_outcomes
     from noclone.link.clicktable import eve_limits
     from noclone.link.light import physics_key
@@ -125,9 +126,9 @@ def eve_record(
 
     slots = detections.slots
     codes = SeededSettings(alice_seed, devices.source.protocol).at(slots)
-    key = key_words(physics_key(physics_seed, detections.link, detections.block, "eve"))
+    keys = aes256_keys(physics_key(physics_seed, detections.link, detections.block, "eve"))
     drawn = np.empty(len(slots), np.int64)
-    eve_outcomes(key, slots, eve_limits(tap), codes, drawn)
+    eve_outcomes(AES, keys, slots, eve_limits(tap), codes, drawn)
     return EveRecord(
         np.array([o.kind == "resend" for o in tap.outcomes])[drawn],
         np.array([int(o.basis) for o in tap.outcomes], np.uint8)[drawn],

@@ -12,8 +12,9 @@ an explicit stack, so thousands of variables need no deep recursion.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 from noclone.errors import InputError
 
@@ -56,17 +57,32 @@ class Families:
 
     def counts(self, family: int) -> dict[int, Counter[int]]:
         """Return, for each node that the family reaches, how many sets of each size there are."""
-        reached, waiting = {NONE, UNIT}, [family]
-        while waiting:
-            number = waiting.pop()
-            if number not in reached:
-                reached.add(number)
-                waiting += self._nodes[number][1:]
         counts: dict[int, Counter[int]] = {NONE: Counter(), UNIT: Counter({0: 1})}
-        for number in sorted(reached - {NONE, UNIT}):  # a node is always younger than what it points to
+        for number in self._reached(family):  # a node is always younger than what it points to
             _, low, high = self._nodes[number]
             counts[number] = counts[low] + Counter({size + 1: count for size, count in counts[high].items()})
         return counts
+
+    def cheapest(self, family: int, weights: Sequence[float]) -> tuple[float, frozenset[int]] | None:
+        """Return the set of least weight, and its weight; None if the family has no set.
+
+        Exact, in one pass: below a node, either its variable is spared, or its weight is paid.
+        """
+        costs: dict[int, float] = {NONE: math.inf, UNIT: 0.0}
+        for number in self._reached(family):  # a node is always younger than what it points to
+            variable, low, high = self._nodes[number]
+            costs[number] = min(costs[low], weights[variable] + costs[high])
+        if math.isinf(costs[family]):
+            return None
+        chosen, number = [], family
+        while number != UNIT:
+            variable, low, high = self._nodes[number]
+            if costs[number] == costs[low]:
+                number = low
+            else:
+                chosen.append(variable)
+                number = high
+        return costs[family], frozenset(chosen)
 
     def sets(self, family: int, size: int, counts: dict[int, Counter[int]]) -> Iterator[frozenset[int]]:
         """Yield the sets of one size; `counts` are the family's own and spare all dead ends."""
@@ -80,6 +96,16 @@ class Families:
                 continue
             variable, low, high = self._nodes[number]
             waiting += [(high, chosen | {variable}), (low, chosen)]
+
+    def _reached(self, family: int) -> list[int]:
+        """Return the nodes that a family consists of, oldest first."""
+        reached, waiting = {NONE, UNIT}, [family]
+        while waiting:
+            number = waiting.pop()
+            if number not in reached:
+                reached.add(number)
+                waiting += self._nodes[number][1:]
+        return sorted(reached - {NONE, UNIT})
 
     def _node(self, variable: int, low: int, high: int) -> int:
         if high == NONE:

@@ -160,16 +160,7 @@ class CutSets:
 
 def minimal_cut_sets(formula: Formula, limit: int = CUT_SETS_MAX) -> CutSets:
     """Return the minimal cut sets: all are counted, and at most `limit` are listed."""
-    atoms = list(dict.fromkeys(_atoms(formula)))  # neighbours in the formula stay neighbours in the diagram
-    variables = {atom: variable for variable, atom in enumerate(atoms)}
-    families = Families()
-
-    def family_of(part: Atom | Formula) -> int:
-        if isinstance(part, Atom):
-            return families.single(variables[part])
-        return families.at_least(part.k, [family_of(inner) for inner in part.parts])
-
-    root = family_of(formula)
+    families, root, atoms = _diagram(formula)
     counts = families.counts(root)
     by_order = dict(sorted(counts[root].items()))
     sets: list[frozenset[Atom]] = []
@@ -179,6 +170,45 @@ def minimal_cut_sets(formula: Formula, limit: int = CUT_SETS_MAX) -> CutSets:
         found = (frozenset(atoms[variable] for variable in chosen) for chosen in families.sets(root, size, counts))
         sets += sorted(found, key=sorted)
     return CutSets(next(iter(by_order), None), sum(by_order.values()), by_order, tuple(sets))
+
+
+@dataclass(frozen=True, slots=True)
+class Coalition:
+    """Who would have to be corrupted, and what that costs by the weights that were given."""
+
+    atoms: frozenset[Atom]
+    cost: float
+
+
+def cheapest_coalition(formula: Formula, weight: Callable[[Atom], float]) -> Coalition | None:
+    """Return the coalition of least weight that learns a key; None when no coalition does.
+
+    Exact: the least weight over all minimal cut sets, however many, in one pass over their decision diagram.
+
+    Args:
+        formula: When the key leaks.
+        weight: What it takes to corrupt an atom, above 0.
+    """
+    families, root, atoms = _diagram(formula)
+    weights = [weight(atom) for atom in atoms]
+    if any(not each > 0 for each in weights):
+        raise InputError("the weight of every atom must be above 0")
+    found = families.cheapest(root, weights)
+    return None if found is None else Coalition(frozenset(atoms[variable] for variable in found[1]), found[0])
+
+
+def _diagram(formula: Formula) -> tuple[Families, int, list[Atom]]:
+    """Return the minimal cut sets as a family, with the atoms that its variables stand for."""
+    atoms = list(dict.fromkeys(_atoms(formula)))  # neighbours in the formula stay neighbours in the diagram
+    variables = {atom: variable for variable, atom in enumerate(atoms)}
+    families = Families()
+
+    def family_of(part: Atom | Formula) -> int:
+        if isinstance(part, Atom):
+            return families.single(variables[part])
+        return families.at_least(part.k, [family_of(inner) for inner in part.parts])
+
+    return families, family_of(formula), atoms
 
 
 def _atoms(part: Atom | Formula) -> Iterator[Atom]:

@@ -3,6 +3,8 @@
 In: the provenance of the blocks that a key was cut from.  Out: a `Formula`, sentences, a claim.
 
     a block in transit    link:a-b OR bootstrap:a-b   (where it applies: OR fibre:a-b, seed:a-b, recording:a-b, alg:X)
+    a relayed share       any block that its pads were cut from OR node:... for each KME between the two ends
+    a relayed block       as many of its shares as give it: all of them (XOR), or k of n (Shamir)
     a key, end to end     any of its blocks OR site:master OR site:slave OR node:... for each end that is neither site
 
 The weakest block speaks for the whole key: who knows a part of a key is said to have it.
@@ -13,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from noclone.errors import InputError
-from noclone.records import BlockProvenance
-from noclone.trust.formula import Atom, Formula, any_of
+from noclone.records import BlockProvenance, Provenance
+from noclone.relayed import RelayHop, RelayProvenance, fibre_blocks
+from noclone.trust.formula import Atom, Formula, any_of, at_least
 
 PRE_SHARED_KEY = "pre-shared-key"
 SESSION = "@session"  # ends the name of an algorithm whose break matters only while the session lasts
@@ -38,8 +41,25 @@ SENTENCE_OF_A_SESSION = (
 )
 
 
-def formula_of_block(block: BlockProvenance) -> Formula:
+def formula_of_block(block: Provenance) -> Formula:
     """Return when a block leaks in transit, between its two ends."""
+    if isinstance(block, RelayProvenance):
+        return at_least(block.threshold, [formula_of_share(hops, block.target) for hops in block.shares])
+    assert isinstance(block, BlockProvenance)
+    return _formula_of_fibre(block)
+
+
+def formula_of_share(hops: Sequence[RelayHop], target: str) -> Formula:
+    """Return when one share of a relayed block leaks between the two ends.
+
+    A share is sealed with a one-time pad on each hop: it leaks with a block that a pad was cut from, and with each KME
+    on the way, which opens it and seals it anew.
+    """
+    between = [Atom("node", hop.receiver) for hop in hops if hop.receiver != target]
+    return any_of(*(_formula_of_fibre(block) for hop in hops for block in hop.blocks), *between)
+
+
+def _formula_of_fibre(block: BlockProvenance) -> Formula:
     kinds = ["link", "bootstrap"]
     if block.origin.kind == "simulated":
         kinds.append("fibre")
@@ -53,7 +73,7 @@ def formula_of_block(block: BlockProvenance) -> Formula:
     return any_of(*atoms)
 
 
-def formula_of_key(blocks: Sequence[BlockProvenance], *, master_site: str, slave_site: str) -> Formula:
+def formula_of_key(blocks: Sequence[Provenance], *, master_site: str, slave_site: str) -> Formula:
     """Return when a key leaks end to end, the two sites included.
 
     Args:
@@ -63,12 +83,17 @@ def formula_of_key(blocks: Sequence[BlockProvenance], *, master_site: str, slave
     """
     _refuse_none(blocks)
     sites = {master_site, slave_site}
-    nodes = {node for block in blocks for node in (block.alice, block.bob)} - sites
+    nodes = {node for block in blocks for node in _ends(block)} - sites
     return any_of(
         *(formula_of_block(block) for block in blocks),
         *(Atom("site", site) for site in sites),
         *(Atom("node", node) for node in nodes),
     )
+
+
+def _ends(block: Provenance) -> tuple[str, str]:
+    assert isinstance(block, BlockProvenance | RelayProvenance)
+    return block.alice, block.bob
 
 
 def explain(atom: Atom) -> str:
@@ -78,12 +103,15 @@ def explain(atom: Atom) -> str:
     return SENTENCES.get(atom.kind, "{kind}:{name} is compromised.").format(kind=atom.kind, name=atom.name)
 
 
-def claim(blocks: Sequence[BlockProvenance]) -> str:
+def claim(keys_blocks: Sequence[Provenance]) -> str:
     """Say which kind of secrecy a key may claim; what lessens it comes first.
 
-    "information-theoretic" alone needs live hardware, unseeded randomness and pre-shared keys for every block.
+    "information-theoretic" alone needs live hardware, unseeded randomness and pre-shared keys for every block. One-time
+    pads and one-time tags need no assumption, so a relay lessens nothing but the number of those who must be honest,
+    which the formula says.
     """
-    _refuse_none(blocks)
+    _refuse_none(keys_blocks)
+    blocks = fibre_blocks(keys_blocks)
     if any(block.origin.seeded for block in blocks):
         return "no secret: seeded randomness can be run again from a number that is written down"
     kinds = {block.origin.kind for block in blocks}
@@ -102,7 +130,7 @@ def claim(blocks: Sequence[BlockProvenance]) -> str:
     return secrecy
 
 
-def _refuse_none(blocks: Sequence[BlockProvenance]) -> None:
+def _refuse_none(blocks: Sequence[Provenance]) -> None:
     if not blocks:
         raise InputError(
             "a key without provenance has no trust formula: nothing is known of what it stands on",

@@ -1,0 +1,63 @@
+"""`noclone warmup`: compile every kernel once, so that no later command waits for it.
+
+Each stage does its smallest job. `noclone bench cold_start` times the same jobs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from noclone.cli.terminal import Json, say, show
+
+
+def warmup(*, as_json: Json = False) -> None:
+    """Compile all kernels now; they are kept, so this is needed once for each version and machine."""
+    seconds: dict[str, float] = {}
+    for name, job in JOBS.items():
+        say(f"compiling {name} ...")
+        start = time.perf_counter()
+        job()
+        seconds[name] = time.perf_counter() - start
+    total = sum(seconds.values())
+    show({"seconds": seconds, "total_s": total}, [f"all kernels are ready ({total:.1f} s)"], as_json=as_json)
+
+
+def _light() -> None:
+    from noclone.link.bench import bench_link
+
+    bench_link((30,), (), seconds=0.001, threads=(2,))
+
+
+def _cascade() -> None:
+    from noclone.distill.bench import bench_reconciliation
+
+    bench_reconciliation((0.02,), n_bits=1 << 18, repeats=1)
+
+
+def _amplification() -> None:
+    from noclone.distill.bench import bench_amplification
+
+    bench_amplification((1 << 14,))
+
+
+def _ldpc() -> None:
+    from noclone.distill.ldpc_bench import bench_ldpc
+
+    bench_ldpc((0.02,), n_bits=1 << 18, repeats=1)
+
+
+def _chain() -> None:
+    """Distil a block: sifting, estimation, Cascade, confirmation, amplification, authentication."""
+    from noclone.distill.chain_bench import bench_chain
+
+    bench_chain(1_000_000, qber=0.01)
+
+
+JOBS: dict[str, Callable[[], None]] = {
+    "light": _light,
+    "cascade": _cascade,
+    "ldpc": _ldpc,
+    "amplification": _amplification,
+    "chain": _chain,
+}

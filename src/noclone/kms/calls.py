@@ -1,0 +1,35 @@
+"""What a KME asks of another, whatever carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from noclone.errors import KmeError
+from noclone.kms.keys import Assignment
+from noclone.kms.pools import BlockName
+from noclone.kms.reservations import Refusal
+
+
+class PeerRefused(KmeError):
+    """Another KME heard a call, and refused it: asking again changes nothing."""
+
+
+class PeerCalls(Protocol):
+    """What a KME asks of another: over TLS (`peer.PeerLink`), or straight in tests."""
+
+    name: str
+
+    @property
+    def connected(self) -> bool: ...
+
+    async def reserve(self, assignments: Sequence[Assignment]) -> Mapping[str, Refusal]: ...
+
+    async def void(self, key_ids: Sequence[str]) -> None: ...
+
+    async def blocks(self, blocks: Sequence[BlockName]) -> Sequence[BlockName]: ...
+
+    async def ask(self, operation: str, **fields: Any) -> dict[str, Any]: ...
+
+
+Handler = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]

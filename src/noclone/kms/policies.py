@@ -1,0 +1,224 @@
+"""Policies: what a pair of applications demands of its keys, and whether a key meets it.
+
+In: a policy of the scenario, the blocks that a key was cut from.  Out: which profiles to cut keys from, in which order;
+what a key violates, if anything. Keys are chosen by profile, and every key is held against its own formula once more
+before anybody gets it: a violation is never delivered, whatever chose it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+
+from noclone.kms.keys import Refused
+from noclone.records import Provenance
+from noclone.relayed import RelayProvenance
+from noclone.trust.formula import Atom, Formula
+from noclone.trust.provenance import formula_of_key
+
+DAY_S = 24 * 3600.0
+WAIT_STEP_S = 0.1
+
+T = TypeVar("T", covariant=True)
+
+
+class Attempt(Protocol[T]):
+    """Gets keys of some profiles, from blocks that are not older than that."""
+
+    def __call__(self, profiles: tuple[str, ...] | None, max_age_s: float | None) -> Awaitable[T]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Exhaustion:
+    """What happens when no key is left: refuse at once, wait so long, or cut keys from another profile, and say so."""
+
+    kind: Literal["refuse", "wait", "fallback"] = "refuse"
+    wait_s: float = 0.0
+    profile: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What two applications demand of the keys between them, in either direction.
+
+    Args:
+        saes: The pair.
+        profile: Which blocks their keys are cut from: "link", "paths-2", "shares-2-3", ...
+        max_nodes_knowing: How many KMEs between may know a key, each by itself; None: any number.
+        simulated: Whether simulated light, recordings and seeded randomness will do.
+        lifetime_s: No key is made of blocks older than this; None: the store's own lifetime.
+        quota_bits: At most so much in any 24 hours; None: no limit.
+        rate_bps: At most so much a second, with bursts of one second or one key; None: no limit.
+        on_exhaustion: What happens when none is left.
+    """
+
+    saes: tuple[str, str]
+    profile: str
+    max_nodes_knowing: int | None = None
+    simulated: bool = True
+    lifetime_s: float | None = None
+    quota_bits: int | None = None
+    rate_bps: float | None = None
+    on_exhaustion: Exhaustion = Exhaustion()
+
+    def violation(self, blocks: Sequence[Provenance], sites: tuple[str, str], now_s: float) -> str | None:
+        """Say what a key violates, or None if nothing.
+
+        `require = "information-theoretic"` is the only requirement there is, so nothing with an algorithm in its
+        formula will do. A fallback that the policy names frees key of that profile from the rule about
+        nodes, and from no other.
+        """
+        formula = formula_of_key(blocks, master_site=sites[0], slave_site=sites[1])
+        if any(atom.kind == "alg" for atom in formula.atoms()):
+            return "it rests on an algorithm"
+        if not self.simulated and any(block.origin.kind != "hardware" or block.origin.seeded for block in blocks):
+            return "it comes from no live hardware"
+        if self.lifetime_s is not None and any(now_s - block.time_s > self.lifetime_s for block in blocks):
+            return "it is too old"
+        wanted = {self.profile} | ({self.on_exhaustion.profile} if self.on_exhaustion.kind == "fallback" else set())
+        if any(block.profile not in wanted for block in blocks):
+            return "it was made in another way than the policy says"
+        strict = [block for block in blocks if block.profile == self.profile]
+        if self.max_nodes_knowing is not None and strict:
+            knowing = nodes_knowing(formula_of_key(strict, master_site=sites[0], slave_site=sites[1]))
+            if len(knowing) > self.max_nodes_knowing:
+                return f"{len(knowing)} nodes between know it"
+        return None
+
+
+def nodes_knowing(formula: Formula) -> tuple[str, ...]:
+    """Return the KMEs between two sites that know a key, each by itself."""
+    nodes = sorted(atom.name for atom in formula.atoms() if atom.kind == "node")
+    return tuple(name for name in nodes if formula.leaks({Atom("node", name)}))
+
+
+def nodes_of(blocks: Sequence[Provenance]) -> tuple[str, ...]:
+    """Return the KMEs between that handled any part of blocks."""
+    relayed = [block for block in blocks if isinstance(block, RelayProvenance)]
+    return tuple(sorted({node for block in relayed for node in block.nodes}))
+
+
+class Allowance:
+    """How much of its quota and its rate a pair has used. Kept in memory: a restart of the KME begins anew."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._given: deque[tuple[float, int]] = deque()
+        self._bucket_bits: float | None = None
+        self._filled_s = 0.0
+
+    def take(self, n_bits: int, now_s: float) -> str | None:
+        """Use some of it; return why not, if it cannot be."""
+        policy = self._policy
+        while self._given and self._given[0][0] <= now_s - DAY_S:
+            self._given.popleft()
+        if policy.quota_bits is not None and sum(bits for _, bits in self._given) + n_bits > policy.quota_bits:
+            return "quota-exceeded"
+        if policy.rate_bps is not None:
+            burst = max(policy.rate_bps, float(n_bits))
+            if self._bucket_bits is None:
+                self._bucket_bits, self._filled_s = burst, now_s
+            self._bucket_bits = min(burst, self._bucket_bits + policy.rate_bps * (now_s - self._filled_s))
+            self._filled_s = now_s
+            if self._bucket_bits < n_bits:
+                return "rate-exceeded"
+            self._bucket_bits -= n_bits
+        if policy.quota_bits is not None:
+            self._given.append((now_s, n_bits))
+        return None
+
+
+class Policies:
+    """The policies of a network, by pair of applications."""
+
+    def __init__(self, policies: Sequence[Policy] = ()) -> None:
+        self._by_pair = {frozenset(policy.saes): policy for policy in policies}
+        self._allowances = {pair: Allowance(policy) for pair, policy in self._by_pair.items()}
+
+    def of(self, master: str, slave: str) -> Policy | None:
+        """Return the policy of a pair; None if it has none."""
+        return self._by_pair.get(frozenset((master, slave)))
+
+    def want(self, master: str, slaves: Sequence[str]) -> Want | None:
+        """Return what a request's keys shall be cut from, so that every slave's policy is met; None: from anything.
+
+        Raises:
+            Refused: 503, for the policies contradict each other.
+        """
+        found = [policy for slave in slaves if (policy := self.of(master, slave)) is not None]
+        if not found:
+            return None
+        if len({(policy.profile, policy.on_exhaustion) for policy in found}) != 1:
+            text = "the slaves of this request have policies that one key cannot meet"
+            raise Refused(503, "key data access error", "policies-differ", detail=text)
+        ages = [policy.lifetime_s for policy in found if policy.lifetime_s is not None]
+        return Want(found[0].profile, min(ages, default=None), found[0].on_exhaustion)
+
+    def spend(self, master: str, slaves: Sequence[str], n_bits: int, now_s: float) -> None:
+        """Use some of the allowance that pairs have.
+
+        Raises:
+            Refused: 503, it is used up.
+        """
+        for slave in slaves:
+            allowance = self._allowances.get(frozenset((master, slave)))
+            problem = None if allowance is None else allowance.take(n_bits, now_s)
+            if problem is not None:
+                raise Refused(503, "not enough key is available to this pair of SAEs now", problem, detail=slave)
+
+    def check(
+        self, master: str, slaves: Sequence[str], blocks: Sequence[Provenance], sites: tuple[str, str], now_s: float
+    ) -> None:
+        """Hold a key against the policies of all who get it.
+
+        Raises:
+            Refused: 503, it violates one. It must not be delivered.
+        """
+        for slave in slaves:
+            policy = self.of(master, slave)
+            problem = policy.violation(blocks, sites, now_s) if policy is not None else None
+            if problem is not None:
+                raise Refused(503, "key data access error", "policy-violated", detail=problem)
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What keys shall be cut from.
+
+    Args:
+        max_age_s: Blocks are not older; None: any.
+    """
+
+    profile: str
+    max_age_s: float | None
+    on_exhaustion: Exhaustion
+
+
+async def obtain(want: Want | None, attempt: Attempt[T], fell_back: Callable[[str], None]) -> T:
+    """Get keys as a policy wants them, and do what it says when there are none.
+
+    Args:
+        want: None: from anything.
+        attempt: Gets keys of some profiles that are not too old, or raises `Refused`.
+        fell_back: Told when key of another profile is used, so that it is never done silently.
+    """
+    if want is None:
+        return await attempt(None, None)
+    exhaustion, waited_s = want.on_exhaustion, 0.0
+    while True:
+        try:
+            return await attempt((want.profile,), want.max_age_s)
+        except Refused as refused:
+            if refused.reason != "keys-exhausted":
+                raise
+            if exhaustion.kind == "fallback":
+                break
+            if exhaustion.kind == "refuse" or waited_s >= exhaustion.wait_s:
+                raise
+        await asyncio.sleep(WAIT_STEP_S)
+        waited_s += WAIT_STEP_S
+    fell_back(exhaustion.profile)
+    return await attempt((exhaustion.profile,), want.max_age_s)

@@ -1,0 +1,213 @@
+"""AES in counter mode on the processor's own instructions: Numba intrinsics that emit LLVM IR.
+
+Out: `aes256` and `ars7`, for use inside kernels: 128 random bits for each counter, a handful of cycles each. They take
+the token `AES` first, then raw addresses.
+
+Five variants compute the same bits: AES instructions on one, two or four blocks at a time (AES-NI, VAES), ARM's, and
+`portable`, which needs none (see `aes_portable`). All run in a time that does not depend on the data. The widest is
+chosen when this module is imported; NOCLONE_SIMD=portable|128|256|512 asks for no wider one.
+
+The token is a tuple whose length says which variant and which `VERSION` of this file: it is part of every kernel's
+signature, hence of Numba's cache key. Numba does not notice edits here when it loads a cached kernel of another file:
+whoever changes what this file, `aes_portable` or `sampling_simd` emits adds one to `VERSION`.
+"""
+
+# Numba reads the arguments' names of an intrinsic, used or not.
+# ruff: noqa: ARG001
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from noclone.link import aes_portable
+from noclone.link.aes import ROUNDS_NATURE, ROUNDS_SECRET
+
+VERSION = 1
+VARIANTS = ("portable", "128", "256", "512", "arm")
+MULTIPLE = 32  # counters are worked on in groups of this many, at most
+
+_I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+_LANES = {"portable": 4, "arm": 2, "128": 2, "256": 4, "512": 8}  # words in a vector
+_VECTORS = 4  # of counters, in flight together
+
+
+def variants_here() -> tuple[str, ...]:
+    """Return the variants that this processor can run, slowest first."""
+    if os.environ.get("NUMBA_CPU_NAME") or os.environ.get(
+        "NUMBA_CPU_FEATURES"
+    ):  # Numba was told to compile for another processor
+        return ("portable",)
+    features = llvm.get_host_cpu_features()
+    if llvm.get_default_triple().startswith(("aarch64", "arm64")):
+        return ("portable", "arm") if features.get("aes") else ("portable",)
+    found = ["portable"]
+    if features.get("aes"):
+        found.append("128")
+        if features.get("vaes") and features.get("avx2"):
+            found.append("256")
+            if features.get("avx512f"):
+                found.append("512")
+    return tuple(found)
+
+
+def choose(wanted: str, here: tuple[str, ...]) -> str:
+    """Return the widest variant that is no wider than asked for; `crypto` refuses widths that there are not."""
+    if wanted == "portable":
+        return "portable"
+    return [v for v in here if not (wanted.isdigit() and v.isdigit()) or int(v) <= int(wanted)][-1]
+
+
+VARIANT = choose(os.environ.get("NOCLONE_SIMD", ""), variants_here())
+
+
+def token(variant: str) -> tuple[int, ...]:
+    """Return the token that makes a kernel use a variant."""
+    return (0,) * (len(VARIANTS) * VERSION + VARIANTS.index(variant))
+
+
+AES = token(VARIANT)
+
+
+@contextmanager
+def repeat(b: ir.IRBuilder, count: Any, step: int) -> Iterator[Any]:
+    """Emit a loop over 0, step, ... below count, which is above 0."""
+    before, body, end = b.block, b.append_basic_block("body"), b.append_basic_block("end")
+    b.branch(body)
+    b.position_at_end(body)
+    index = b.phi(_I64)
+    index.add_incoming(ir.Constant(_I64, 0), before)
+    yield index
+    following = b.add(index, ir.Constant(_I64, step))
+    index.add_incoming(following, b.block)
+    b.cbranch(b.icmp_signed("<", following, count), body, end)
+    b.position_at_end(end)
+
+
+def pointer(b: ir.IRBuilder, address: Any, index: Any, kind: Any) -> Any:
+    """Emit the place of word number `index`, as the start of a vector."""
+    return b.inttoptr(b.add(address, b.shl(index, ir.Constant(_I64, 3))), kind.as_pointer())
+
+
+def shuffle(b: ir.IRBuilder, x: Any, y: Any, lanes: list[int]) -> Any:
+    """Emit a choice of the lanes of two vectors."""
+    return b.shuffle_vector(x, y, ir.Constant(ir.VectorType(_I32, len(lanes)), [_I32(lane) for lane in lanes]))
+
+
+def splat(b: ir.IRBuilder, value: Any, lanes: int) -> Any:
+    """Emit a vector of equal lanes."""
+    nothing = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    return shuffle(b, b.insert_element(nothing, value, _I32(0)), nothing, [0] * lanes)
+
+
+def declared(b: ir.IRBuilder, name: str, kind: Any, arguments: int) -> Any:
+    """Emit the declaration of one of LLVM's functions, from vectors of a kind to the same."""
+    function = b.module.globals.get(name)
+    return function or ir.Function(b.module, ir.FunctionType(kind, [kind] * arguments), name)
+
+
+def _round_key(b: ir.IRBuilder, keys: Any, number: int, lanes: int) -> Any:
+    pair = ir.VectorType(_I64, 2)
+    key = b.load(pointer(b, keys, ir.Constant(_I64, 2 * number), pair), align=8)
+    return shuffle(b, key, key, [0, 1] * (lanes // 2))
+
+
+def _encrypt_x86(b: ir.IRBuilder, keys: Any, rounds: int, states: list[Any]) -> list[Any]:
+    kind = states[0].type
+    suffix = "" if kind.count == 2 else f".{64 * kind.count}"
+    step = declared(b, f"llvm.x86.aesni.aesenc{suffix}", kind, 2)
+    last = declared(b, f"llvm.x86.aesni.aesenclast{suffix}", kind, 2)
+    key = _round_key(b, keys, 0, kind.count)
+    states = [b.xor(state, key) for state in states]
+    for number in range(1, rounds + 1):
+        key = _round_key(b, keys, number, kind.count)
+        states = [b.call(last if number == rounds else step, [state, key]) for state in states]
+    return states
+
+
+def _encrypt_arm(b: ir.IRBuilder, keys: Any, rounds: int, states: list[Any]) -> list[Any]:
+    kind = ir.VectorType(_I8, 16)
+    step = declared(b, "llvm.aarch64.crypto.aese", kind, 2)  # adds the key first, unlike x86
+    mix = declared(b, "llvm.aarch64.crypto.aesmc", kind, 1)
+    states = [b.bitcast(state, kind) for state in states]
+    for number in range(rounds):
+        key = b.bitcast(_round_key(b, keys, number, 2), kind)
+        states = [b.call(step, [state, key]) for state in states]
+        if number < rounds - 1:
+            states = [b.call(mix, [state]) for state in states]
+    key = _round_key(b, keys, rounds, 2)
+    return [b.xor(b.bitcast(state, key.type), key) for state in states]
+
+
+def encrypt(
+    b: ir.IRBuilder, variant: str, keys: Any, rounds: int, lows: list[Any], highs: list[Any], space: Any
+) -> tuple[list[Any], list[Any]]:
+    """Emit the encryption of blocks, given and returned as vectors of their low and of their high words.
+
+    Args:
+        space: Memory for eight vectors, for the portable variant.
+    """
+    lanes = _LANES[variant]
+    if variant == "portable":
+        places = [b.gep(space, [_I32(k)]) for k in range(8)]
+        for place, value in zip(places, lows + highs, strict=True):
+            b.store(value, place, align=8)
+        function = aes_portable.encryptor(b.module)
+        b.call(function, [keys, ir.Constant(_I64, rounds), b.ptrtoint(space, _I64)])
+        loaded = [b.load(place, align=8) for place in places]
+        return loaded[:4], loaded[4:]
+    even = [lane for k in range(0, lanes, 2) for lane in (k, lanes + k)]  # one instruction each: no lane is crossed
+    odd = [lane + 1 for lane in even]
+    pairs = list(zip(lows, highs, strict=True))
+    states = [shuffle(b, low, high, even) for low, high in pairs] + [shuffle(b, low, high, odd) for low, high in pairs]
+    states = (_encrypt_arm if variant == "arm" else _encrypt_x86)(b, keys, rounds, states)
+    halves = list(zip(states[: len(lows)], states[len(lows) :], strict=True))
+    return [shuffle(b, x, y, even) for x, y in halves], [shuffle(b, x, y, odd) for x, y in halves]
+
+
+def emit_blocks(b: ir.IRBuilder, variant: str, rounds: int, args: Any) -> None:
+    """Emit the loop of `blocks`."""
+    keys, counters, high, low_out, high_out, count = args
+    kind = ir.VectorType(_I64, _LANES[variant])
+    space = b.alloca(kind, 8) if variant == "portable" else None
+    highs = [splat(b, high, kind.count)] * _VECTORS
+    with repeat(b, count, kind.count * _VECTORS) as index:
+        places = [b.add(index, ir.Constant(_I64, kind.count * k)) for k in range(_VECTORS)]
+        lows = [b.load(pointer(b, counters, place, kind), align=8) for place in places]
+        results = encrypt(b, variant, keys, rounds, lows, highs, space)
+        for out, values in zip((low_out, high_out), results, strict=True):
+            for place, value in zip(places, values, strict=True):
+                b.store(value, pointer(b, out, place, kind), align=8)
+
+
+def blocks(rounds: int) -> Any:
+    """Return an intrinsic that encrypts blocks of (counter, high), low word first.
+
+    Its arguments: `AES`; addresses of the round keys and of the counters; the word that all blocks have as their upper
+    half; addresses for the low and the high words of the results; how many, a multiple of `MULTIPLE` above 0.
+    """
+
+    def typed(
+        _context: Any, simd: Any, keys: Any, counters: Any, high: Any, low_out: Any, high_out: Any, n: Any
+    ) -> Any:
+        variant = VARIANTS[simd.count % len(VARIANTS)]
+
+        def emit(context: Any, b: ir.IRBuilder, _sig: Any, args: Any) -> Any:
+            emit_blocks(b, variant, rounds, args[1:])
+            return context.get_dummy_value()
+
+        word, at = types.uint64, types.intp
+        return types.void(simd, at, at, word, at, at, at), emit
+
+    return intrinsic(typed)
+
+
+aes256 = blocks(ROUNDS_SECRET)
+ars7 = blocks(ROUNDS_NATURE)

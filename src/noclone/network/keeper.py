@@ -1,0 +1,168 @@
+"""The relay keeper: pools of relayed key, filled ahead of demand, so that no application waits for a relay.
+
+In: which pools a node keeps, what it knows of the network.  Out: relays, one after another, until each pool is full
+again; fewer while links are short of key. Both ends of a pool keep it: each relays towards the other, so that both
+directions of the links' key are used. Where a hop fails, the next relay of a fresh block goes around it for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from noclone.clock import Clock
+from noclone.crypto.one_time_pad import pad_bytes
+from noclone.errors import NocloneError
+from noclone.events import EventLog
+from noclone.kms.relay import Relay
+from noclone.kms.relay_calls import RelayFailed
+from noclone.kms.relay_messages import CONFIRMATION_BYTES
+from noclone.kms.store import Store
+from noclone.network.link_state import LinkStates
+from noclone.network.relay_sections import RelaySection, shape_of
+from noclone.network.routing import Demand, costs, fit_routes
+
+IDLE_S = 0.25
+BACKOFF_S = (0.25, 0.5, 1.0, 2.0, 4.0)
+FAILED_S = 30.0  # a hop where a relay failed is avoided for so long
+AT_ONCE = 4  # relays that one node begins at the same time
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A pool to keep.
+
+    Args:
+        peer: The KME at the other end.
+        profile: How its blocks are relayed.
+        nodes_max: How many nodes may know a block of it, each by itself; None: any number.
+    """
+
+    peer: str
+    profile: str
+    nodes_max: int | None = None
+
+
+class Keeper:
+    """Fills the pools of one node.
+
+    Args:
+        relay: Relays a block.
+        store: Says how full a pool is.
+        states: What is known of all links.
+        goals: The pools.
+        section: Watermarks and sizes.
+        reach: Begins to call a KME, so that promises can be made with it.
+    """
+
+    def __init__(
+        self,
+        relay: Relay,
+        store: Store,
+        states: LinkStates,
+        goals: Iterable[Goal],
+        section: RelaySection,
+        reach: Callable[[str], Awaitable[object]],
+        events: EventLog,
+    ) -> None:
+        self._relay = relay
+        self._store = store
+        self._states = states
+        self._goals = tuple(goals)
+        self._section = section
+        self._reach = reach
+        self._events = events
+        self._failed: dict[tuple[str, str], float] = {}
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._problems: dict[Goal, str] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def problems(self) -> dict[Goal, str]:
+        """Why pools that want key get none now."""
+        return dict(self._problems)
+
+    def start(self) -> None:
+        """Begin to fill, until `stop`."""
+        self._tasks = [asyncio.create_task(self._keep(goal)) for goal in self._goals]
+
+    async def stop(self) -> None:
+        """Begin no more relays."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _keep(self, goal: Goal) -> None:
+        """Keep one pool between its marks, for ever."""
+        filling, failures = False, 0
+        await self._reach(goal.peer)
+        while True:
+            try:
+                level = await self._level(goal)
+                filling = level < (self._section.high_bits if filling else self._section.low_bits)
+                if not filling:
+                    await asyncio.sleep(IDLE_S)
+                    continue
+                async with self._room:
+                    await self.fill(goal)
+                failures = 0
+                self._say(goal, "")
+            except NocloneError as error:
+                self._say(goal, error.message)
+                await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+                failures += 1
+
+    async def fill(self, goal: Goal) -> None:
+        """Relay one block into a pool, by the best routes now.
+
+        Raises:
+            NocloneError: There are none, or the relay failed.
+        """
+        shape = shape_of(goal.profile)
+        assert shape is not None
+        needed, total = shape
+        now_s = self._clock.now_s()
+        self._failed = {hop: until_s for hop, until_s in self._failed.items() if until_s > now_s}
+        need_bits = 8 * pad_bytes(self._section.block_bytes + CONFIRMATION_BYTES)
+        hops_max = goal.nodes_max + 1 if goal.nodes_max is not None and needed == 1 else None
+        demand = Demand(need_bits, self._section.reserve_bits, hops_max)
+        prices = costs(self._states.links(now_s), demand, self._failed)
+        routes = await asyncio.to_thread(fit_routes, prices, self._store.name, goal.peer, total, demand)
+        try:
+            await self._relay.relay(routes, needed, self._section.block_bytes)
+        except RelayFailed as failed:
+            if failed.hop is not None:
+                self._failed[failed.hop] = self._clock.now_s() + FAILED_S
+            elif failed.reason == "timeout":  # some node on the way died with it, and nobody knows which
+                for route in routes:
+                    for hop in pairwise(route):
+                        self._failed[hop] = self._clock.now_s() + FAILED_S
+            raise
+
+    @property
+    def _clock(self) -> Clock:
+        return self._store.clock
+
+    async def _level(self, goal: Goal) -> int:
+        """Return how full a pool is, by the half that masters here use: a full other half does not help them."""
+        state = await asyncio.wrap_future(self._store.pool(goal.peer, (goal.profile,)))
+        return 2 * state.ready_out_bits + state.held_bits
+
+    def _say(self, goal: Goal, problem: str) -> None:
+        """Note why a pool gets no key; one event when it begins, and one when it is over."""
+        before = self._problems.get(goal, "")
+        if problem:
+            self._problems[goal] = problem
+        else:
+            self._problems.pop(goal, None)
+        if bool(before) != bool(problem):
+            kind = "relay.stalled" if problem else "relay.recovered"
+            self._events.add(
+                kind,
+                f"kme:{self._store.name}",
+                peer=goal.peer,
+                profile=goal.profile,
+                **({"reason": problem} if problem else {}),
+            )

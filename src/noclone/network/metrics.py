@@ -1,0 +1,159 @@
+"""What an operator watches: counters and gauges of a node, as Prometheus reads them.
+
+In: the event log, and the KMEs whose pools are looked at when somebody asks.  Out: the text of `/metrics`. Names carry
+their units. Labels are names of the scenario and words of our own, so their number is bounded; no key, no id of a key
+and no address is among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from noclone.events import Event, EventLog
+from noclone.kms.service import KmeService
+from noclone.kms.store import PoolState
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the text; nobody asks for them
+POOL_WAIT_S = 2.0
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedKme:
+    """A KME whose pools are looked at: with which peers it shares some."""
+
+    service: KmeService
+    peers: tuple[str, ...]
+
+
+class Metrics:
+    """The numbers of the nodes that run in this process.
+
+    Args:
+        log: What happens is counted from its events, from now on.
+        sites: Which KME serves each application: events name applications, dashboards want sites.
+    """
+
+    def __init__(self, log: EventLog, sites: Mapping[str, str]) -> None:
+        self._sites = dict(sites)
+        self._kmes: dict[str, WatchedKme] = {}
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"noclone_{name}", text, labels, registry=registry)
+
+        self._secret = counter("secret_key_bits", "Secret bits distilled.", "link", "end")
+        self._blocks = counter("blocks", "Blocks of detections that ended, by outcome.", "link", "end", "outcome")
+        self._delivered = counter("keys_delivered", "Keys handed to applications.", "kme")
+        self._delivered_bits = counter("key_bits_delivered", "Bits of them.", "kme")
+        self._refused = counter("requests_refused", "Requests of applications refused.", "kme", "status", "reason")
+        self._expired = counter("keys_expired", "Keys erased because nobody collected them in time.", "kme")
+        self._doors = counter("connections_refused", "Connections refused at a door.", "kme", "plane", "reason")
+        self._alarms = counter("alarms", "Alarms of the monitors.", "subject", "monitor")
+        self._qber = Gauge("noclone_qber_ratio", "Error rate of the last block.", ["link", "end"], registry=registry)
+        self._last = Gauge(
+            "noclone_last_block_timestamp_seconds", "When the last block gave key.", ["link", "end"], registry=registry
+        )
+        self.latency = Histogram(
+            "noclone_request_duration_seconds",
+            "How long requests of applications take.",
+            ["kme", "call", "status"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        registry.register(_Pools(self._kmes))
+        log.listen(self._count)
+
+    def watch(self, name: str, kme: WatchedKme) -> None:
+        """Look at this KME's pools from now on."""
+        self._kmes[name] = kme
+
+    def forget(self, name: str) -> None:
+        """Look at it no more: it is about to stop."""
+        self._kmes.pop(name, None)
+
+    def timer(self, kme: str) -> Callable[[str, int, float], None]:
+        """Return what takes the duration of each request of a KME's applications."""
+
+        def took(call: str, status: int, seconds: float) -> None:
+            self.latency.labels(kme, call, status).observe(seconds)
+
+        return took
+
+    def exposition(self) -> bytes:
+        """Return all numbers in Prometheus's text format."""
+        return generate_latest(self.registry)
+
+    def _count(self, event: Event) -> None:
+        name = event.subject.partition(":")[2]
+        data = event.data
+        match event.kind:
+            case "block.distilled":
+                end = str(data.get("end", ""))
+                self._secret.labels(name, end).inc(data["secret_bits"])
+                self._blocks.labels(name, end, "distilled").inc()
+                self._qber.labels(name, end).set(data["qber"])
+                self._last.labels(name, end).set(event.time_s)
+            case "block.aborted":
+                end = str(data.get("end", ""))
+                self._blocks.labels(name, end, data["reason"]).inc()
+                if data.get("qber") is not None:
+                    self._qber.labels(name, end).set(data["qber"])
+            case "key.delivered":
+                kme = self._sites.get(name, "unknown")
+                self._delivered.labels(kme).inc()
+                self._delivered_bits.labels(kme).inc(data["bits"])
+            case "request.refused":
+                self._refused.labels(name, data["status"], data["reason"]).inc()
+            case "key.expired":
+                self._expired.labels(name).inc(data["keys"])
+            case "tls.refused":
+                self._doors.labels(name, data["plane"], "tls").inc()
+            case "kme.refused":
+                self._doors.labels(name, "kme", "hello").inc()
+            case "alarm.raised":
+                self._alarms.labels(event.subject, data.get("monitor", "")).inc()
+
+
+class _Pools:
+    """Looks at the pools when it is asked to; a store that does not answer in time is left out of that answer."""
+
+    def __init__(self, kmes: Mapping[str, WatchedKme]) -> None:
+        self._kmes = kmes
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the gauges."""
+        stored = GaugeMetricFamily("noclone_stored_key_bits", "Key in a pool.", labels=["kme", "peer", "state"])
+        waiting = GaugeMetricFamily("noclone_reserved_keys", "Keys that wait for recipients.", labels=["kme", "peer"])
+        reach = GaugeMetricFamily("noclone_kme_connected", "Whether the other KME is in reach.", labels=["kme", "peer"])
+        for (name, peer), state in self._states().items():
+            stored.add_metric([name, peer, "ready_out"], state.ready_out_bits)
+            stored.add_metric([name, peer, "ready_in"], state.ready_in_bits)
+            stored.add_metric([name, peer, "held"], state.held_bits)
+            waiting.add_metric([name, peer], state.reserved_keys)
+        for name, kme in tuple(self._kmes.items()):
+            for peer, calls in tuple(kme.service.kme.peers.items()):
+                reach.add_metric([name, peer], float(calls.connected))
+        return [stored, waiting, reach]
+
+    def _states(self) -> dict[tuple[str, str], PoolState]:
+        asked: dict[tuple[str, str], Future[PoolState]] = {}
+        for name, kme in tuple(self._kmes.items()):
+            for peer in kme.peers:
+                asked[name, peer] = kme.service.kme.store.pool(peer)
+        wait(asked.values(), timeout=POOL_WAIT_S)
+        return {place: f.result() for place, f in asked.items() if f.done() and f.exception() is None}

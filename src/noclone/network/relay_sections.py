@@ -1,0 +1,177 @@
+"""The parts of a scenario that say how keys are relayed, and what pairs of applications demand: [relay], [[policy]].
+
+In: tables of the file.  Out: `kms.policies.Policy`s, or the reason why no path of the network can satisfy one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from noclone.kms.policies import Exhaustion, Policy
+from noclone.network.fields import NonNegative, Positive, SaeId, Section
+from noclone.network.routing import count_disjoint, fewest_between
+from noclone.records import LINK_PROFILE
+from noclone.relayed import relay_profile
+
+SHARES = re.compile(r"([1-9][0-9]?)-of-([1-9][0-9]?)")
+ON_EXHAUSTION = re.compile(r"refuse|wait:[0-9]{1,3}(\.[0-9]+)?|fallback:(link|paths-[1-9][0-9]?|shares-[1-9]-[1-9])")
+SHARES_MAX = 16
+
+
+class RelaySection(Section):
+    """How keys are relayed between nodes that no link joins."""
+
+    block_bytes: Annotated[int, Field(ge=256, le=1 << 20, multiple_of=64)] = Field(
+        default=16_384, description="key that one relay makes"
+    )
+    low_bits: Annotated[int, Field(ge=0)] = Field(
+        default=262_144, description="a pool of relayed key below this is filled up"
+    )
+    high_bits: Annotated[int, Field(ge=1)] = Field(default=524_288, description="until it holds this")
+    reserve_bits: Annotated[int, Field(ge=0)] = Field(
+        default=16_384, description="key that relays leave on every link, for the neighbours themselves"
+    )
+    timeout_s: Positive = Field(default=15.0, description="a relay that is not done after this has failed")
+    pools_max: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=64, description="pools of relayed key that one node fills ahead of demand"
+    )
+
+
+class PolicySection(Section):
+    """What two applications demand of the keys between them, in both directions."""
+
+    between: Annotated[list[SaeId], Field(min_length=2, max_length=2)]
+    require: Literal["information-theoretic", "hybrid", "post-quantum"] = "information-theoretic"
+    max_nodes_knowing: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="how many nodes on the way may know a key, each by itself"
+    )
+    disjoint_paths: Annotated[int, Field(ge=1, le=SHARES_MAX)] | None = Field(
+        default=None, description="paths that share no node; the key is the XOR of one share on each"
+    )
+    shares: Annotated[str, Field(pattern=r"^[1-9][0-9]?-of-[1-9][0-9]?$")] | None = Field(
+        default=None, description='such as "2-of-3": any two of three paths give the key, one alone says nothing'
+    )
+    simulated: bool = Field(default=True, description="whether simulated light will do")
+    lifetime_s: Positive | None = Field(default=None, description="no key is made of older blocks")
+    quota_bits: Annotated[int, Field(ge=1)] | None = Field(default=None, description="at most so much in 24 hours")
+    rate_bps: NonNegative | None = None
+    on_exhaustion: Annotated[str, Field(pattern=f"^({ON_EXHAUSTION.pattern})$")] = Field(
+        default="refuse", description='"refuse", "wait:S" (seconds), or "fallback:PROFILE", such as "fallback:paths-1"'
+    )
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """How many shares are needed, and how many there are; None where the policy does not say."""
+        if self.shares is not None:
+            needed, _, total = self.shares.partition("-of-")
+            return int(needed), int(total)
+        return None if self.disjoint_paths is None else (self.disjoint_paths, self.disjoint_paths)
+
+    def policy(self, nodes: Mapping[str, str], edges: Sequence[tuple[str, str]]) -> Policy:
+        """Return what the KMEs go by."""
+        a, b = (nodes[sae] for sae in self.between)
+        kind, _, detail = self.on_exhaustion.partition(":")
+        exhaustion = Exhaustion()
+        if kind == "wait":
+            exhaustion = Exhaustion("wait", wait_s=float(detail))
+        elif kind == "fallback":
+            exhaustion = Exhaustion("fallback", profile=detail)
+        return Policy(
+            (self.between[0], self.between[1]),
+            self._profile(a, b, edges),
+            self.max_nodes_knowing,
+            self.simulated,
+            self.lifetime_s,
+            self.quota_bits,
+            self.rate_bps,
+            exhaustion,
+        )
+
+    def _profile(self, a: str, b: str, edges: Sequence[tuple[str, str]]) -> str:
+        if self.shape is not None:
+            return relay_profile(*self.shape)
+        if {a, b} in [set(edge) for edge in edges]:
+            return LINK_PROFILE
+        return relay_profile(2, 2) if self.max_nodes_knowing == 0 else relay_profile(1, 1)
+
+
+def shape_of(profile: str) -> tuple[int, int] | None:
+    """Return how many shares a relayed profile needs and has; None for a fibre's own."""
+    kind, *numbers = profile.split("-")
+    if kind == "paths":
+        return int(numbers[0]), int(numbers[0])
+    return (int(numbers[0]), int(numbers[1])) if kind == "shares" else None
+
+
+def check_policies(
+    policies: Sequence[PolicySection],
+    nodes: Mapping[str, str],
+    edges: Sequence[tuple[str, str]],
+    relay: RelaySection,
+) -> None:
+    """Refuse what no path of the network can satisfy, with the reason.
+
+    Raises:
+        ValueError: A policy cannot be met.
+    """
+    if relay.high_bits < relay.low_bits:
+        raise ValueError("[relay]: high_bits is below low_bits")
+    seen = set()
+    for section in policies:
+        where = f"policy between {' and '.join(section.between)}"
+        if frozenset(section.between) in seen or section.between[0] == section.between[1]:
+            raise ValueError(f"{where}: each pair of applications has one policy")
+        seen.add(frozenset(section.between))
+        for sae in section.between:
+            if sae not in nodes:
+                raise ValueError(f"{where}: there is no application '{sae}'")
+        problem = _problem(section, nodes[section.between[0]], nodes[section.between[1]], edges)
+        if problem:
+            raise ValueError(f"{where}: {problem}")
+
+
+def _problem(section: PolicySection, a: str, b: str, edges: Sequence[tuple[str, str]]) -> str | None:
+    """Say why a policy between applications at two nodes cannot be met, or None."""
+    if a == b:
+        return f"both applications are at {a}; no key is made for them"
+    if section.require != "information-theoretic":
+        return f'require = "{section.require}" is not possible yet: no key is made with post-quantum algorithms so far'
+    if not section.simulated:
+        return "simulated = false cannot be met: the light of every link of a scenario is simulated"
+    if section.shares is not None and section.disjoint_paths is not None:
+        return "give either shares or disjoint_paths"
+    if section.shape is not None and not section.shape[0] <= section.shape[1] <= SHARES_MAX:
+        return f"shares = '{section.shares}': at most {SHARES_MAX} shares, and no more needed than there are"
+    policy = section.policy({section.between[0]: a, section.between[1]: b}, edges)
+    fallback = policy.on_exhaustion.profile
+    for profile in (policy.profile, *([fallback] if fallback else [])):
+        problem = _profile_problem(profile, section, a, b, edges, strict=profile == policy.profile)
+        if problem:
+            return problem
+    return None
+
+
+def _profile_problem(
+    profile: str, section: PolicySection, a: str, b: str, edges: Sequence[tuple[str, str]], *, strict: bool
+) -> str | None:
+    hops = [hop for one, other in edges for hop in ((one, other), (other, one))]
+    shape = shape_of(profile)
+    if shape is None:
+        return None if (a, b) in hops else f"no link joins {a} and {b}, so none of its keys can be had"
+    needed, total = shape
+    if needed > total:
+        return f"'{profile}' needs more shares than there are"
+    found = count_disjoint(hops, a, b)
+    if found < total:
+        return f"there are {found} paths between {a} and {b} that share no node; it takes {total}"
+    allowed = section.max_nodes_knowing
+    if needed == 1 and strict and allowed is not None:
+        fewest = fewest_between(hops, a, b) if total == 1 else None
+        if fewest is None or fewest > allowed:
+            what = "every node on every share's path" if fewest is None else f"{fewest} or more"
+            return f"{what} would know a key between {a} and {b}; at most {allowed} may: ask for more paths"
+    return None

@@ -1,0 +1,145 @@
+"""What a node does for keys between any two nodes: it tells of its links, hears of all others, and keeps its pools.
+
+In: a scenario, a node's KME.  Out: relays, as long as it runs. `goals_of` says which pools a node keeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from noclone.clock import Clock
+from noclone.kms.calls import PeerCalls
+from noclone.kms.policies import Policies
+from noclone.kms.relay_calls import RelaySettings
+from noclone.kms.relay_shares import warm_up
+from noclone.kms.service import KmeService
+from noclone.network.keeper import Goal, Keeper
+from noclone.network.link_state import LinkReport, LinkStates
+from noclone.network.relay_sections import shape_of
+from noclone.network.scenario import Scenario
+from noclone.network.spreading import OPERATION, Spreader
+from noclone.records import LINK_PROFILE
+from noclone.relayed import relay_profile
+
+MINUTE_S = 60.0
+NODES_PER_SECOND = 10  # reports that one machine can check, when it runs all nodes
+
+
+class Meter:
+    """How fast key comes: what came in the last minute."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._came: deque[tuple[float, int]] = deque()
+
+    def add(self, bits: int) -> None:
+        """Note that key came."""
+        self._came.append((self._clock.now_s(), bits))
+
+    def rate_bps(self) -> float:
+        """Return how fast it comes."""
+        since_s = self._clock.now_s() - MINUTE_S
+        while self._came and self._came[0][0] < since_s:
+            self._came.popleft()
+        return sum(bits for _, bits in self._came) / MINUTE_S
+
+
+def edges_of(scenario: Scenario) -> list[tuple[str, str]]:
+    """Return which nodes a link joins."""
+    return [(link.alice, link.bob) for link in scenario.links]
+
+
+def neighbours_of(scenario: Scenario) -> dict[str, set[str]]:
+    """Return the nodes next to each node."""
+    out: dict[str, set[str]] = {node.name: set() for node in scenario.nodes}
+    for a, b in edges_of(scenario):
+        out[a].add(b)
+        out[b].add(a)
+    return out
+
+
+def policies_of(scenario: Scenario) -> Policies:
+    """Return the policies of a scenario as the KMEs go by them."""
+    nodes = {sae.id: sae.node for sae in scenario.saes}
+    return Policies([section.policy(nodes, edges_of(scenario)) for section in scenario.policies])
+
+
+def goals_of(scenario: Scenario, name: str) -> list[Goal]:
+    """Return the pools of relayed key that a node keeps.
+
+    They are those that a policy between two applications names, and one for every other node that is no neighbour and
+    has an application without a policy with one of ours; as many as [relay] allows.
+    """
+    nodes = {sae.id: sae.node for sae in scenario.saes}
+    strictest: dict[tuple[str, str], int | None] = {}
+    for section in scenario.policies:
+        policy = section.policy(nodes, edges_of(scenario))
+        ends = {nodes[sae] for sae in policy.saes}
+        if name not in ends:
+            continue
+        (peer,) = ends - {name}
+        limits = {policy.profile: policy.max_nodes_knowing, policy.on_exhaustion.profile: None}
+        for profile, limit in limits.items():
+            if profile and profile != LINK_PROFILE:
+                known = strictest.get((peer, profile))
+                strictest[peer, profile] = limit if known is None else known if limit is None else min(known, limit)
+    named = {frozenset(section.between) for section in scenario.policies}
+    ours = [sae for sae, node in nodes.items() if node == name]
+    far = {sae: node for sae, node in nodes.items() if node not in {name, *neighbours_of(scenario)[name]}}
+    for peer in sorted({node for sae, node in far.items() for own in ours if {own, sae} not in named}):
+        strictest.setdefault((peer, relay_profile(1, 1)), None)
+    goals = [Goal(peer, profile, limit) for (peer, profile), limit in strictest.items() if shape_of(profile)]
+    return goals[: scenario.relay.pools_max]
+
+
+def relay_settings(scenario: Scenario) -> RelaySettings:
+    """Return how the KMEs of a scenario relay."""
+    return RelaySettings(timeout_s=scenario.relay.timeout_s)
+
+
+class Relaying:
+    """The part of a node that relays. Start it when the KME's doors are open."""
+
+    def __init__(self, scenario: Scenario, name: str, service: KmeService, meters: dict[str, Meter]) -> None:
+        assert service.relay is not None
+        neighbours = neighbours_of(scenario)
+        interval_s = max(1.0, len(scenario.nodes) / NODES_PER_SECOND)
+        kme = service.kme
+        self._service = service
+        self._meters = meters
+        self._neighbours = sorted(neighbours[name])
+        self.states = LinkStates(service.notary, neighbours, 5 * interval_s)
+        calls: Callable[[str], PeerCalls | None] = kme.peers.get
+        self._spreader = Spreader(self.states, self._neighbours, calls, self._describe, kme.store.clock, interval_s)
+        kme.handlers[OPERATION] = self._spreader.on_state
+        goals = goals_of(scenario, name)
+        self.keeper = Keeper(service.relay, kme.store, self.states, goals, scenario.relay, service.reach, kme.events)
+        self._start: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to tell of our links, and to fill our pools."""
+        self._spreader.start()
+        self._start = asyncio.create_task(self._warm_up())
+
+    async def stop(self) -> None:
+        """Begin nothing more."""
+        if self._start is not None:
+            self._start.cancel()
+            await asyncio.gather(self._start, return_exceptions=True)
+        await self.keeper.stop()
+        await self._spreader.stop()
+
+    async def _warm_up(self) -> None:
+        await asyncio.to_thread(warm_up)
+        self.keeper.start()
+
+    async def _describe(self) -> list[LinkReport]:
+        out = []
+        for peer in self._neighbours:
+            calls = self._service.kme.peers.get(peer)
+            pool = await asyncio.wrap_future(self._service.kme.store.pool(peer, (LINK_PROFILE,)))
+            rate_bps = self._meters[peer].rate_bps() if peer in self._meters else 0.0
+            out.append(LinkReport(peer, calls is not None and calls.connected, pool.ready_out_bits, rate_bps))
+        return out

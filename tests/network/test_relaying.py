@@ -1,0 +1,316 @@
+"""A network of KMEs over real TLS: pools of relayed key fill by themselves, and keys flow around what dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from noclone.bits import words_from_bytes
+from noclone.errors import NocloneError, ScenarioError
+from noclone.events import EventLog
+from noclone.kms.keys import Refused
+from noclone.kms.requests import KeyRequest
+from noclone.kms.sealing import load_kek
+from noclone.kms.service import KmeFiles, KmeService
+from noclone.kms.store import Store
+from noclone.network.identities import load_kme
+from noclone.network.key_lookup import look_up
+from noclone.network.pki import create_pki
+from noclone.network.relaying import Goal, Meter, Relaying, goals_of, policies_of, relay_settings
+from noclone.network.scenario import Scenario, load_scenario
+from noclone.records import BlockProvenance, Origin, SecretKey
+from noclone.relayed import provenance_from_json
+from noclone.trust.explanation import explanation, lines
+
+LINK = """
+[[link]]
+name = "{a}-{b}"
+alice = "{a}"
+bob = "{b}"
+[link.source]
+clock_hz = 1e9
+intensities = [0.40, 0.13]
+probabilities = [0.4, 0.6]
+p_key = 0.7
+[link.fibre]
+length_km = 25
+[link.receiver]
+p_key = 0.7
+efficiency = 0.5
+dark_count_hz = 10
+misalignment = 0.01
+"""
+RELAY = """
+[relay]
+block_bytes = 1024
+low_bits = 8192
+high_bits = 16384
+reserve_bits = 512
+timeout_s = 5
+"""
+RING = "ab bc cz ad de ez"
+
+
+def scenario_text(edges: str, saes: str = "az", more: str = "") -> str:
+    nodes = sorted(set(edges.replace(" ", "")))
+    text = 'name = "web"\n'
+    text += "".join(f'[[node]]\nname = "{node}"\n' for node in nodes)
+    text += "".join(f'[[sae]]\nid = "sae-{node}"\nnode = "{node}"\n' for node in saes)
+    text += "".join(LINK.format(a=edge[0], b=edge[1]) for edge in edges.split())
+    return text + RELAY + more
+
+
+def scenario_of(folder: Path, edges: str, saes: str = "az", more: str = "") -> Scenario:
+    path = folder / "web.toml"
+    path.write_text(scenario_text(edges, saes, more))
+    return load_scenario(path)
+
+
+@pytest.fixture(scope="session")
+def web_pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("web-pki")
+    create_pki(folder, kmes={node: ["127.0.0.1"] for node in "abcdez"}, saes=["sae-a", "sae-z"], links={})
+    return folder
+
+
+class Net:
+    """KMEs that are served and relay; fibres are played by depositing the same bytes at both ends."""
+
+    def __init__(self, folder: Path, pki: Path, scenario: Scenario) -> None:
+        self.folder, self.pki, self.scenario = folder, pki, scenario
+        self.services: dict[str, KmeService] = {}
+        self.relaying: dict[str, Relaying] = {}
+        self.stores: dict[str, Store] = {}
+        self.logs: dict[str, EventLog] = {}
+        self.ports: dict[str, int] = {}
+        self.numbers = 0
+
+    async def start(self, name: str) -> None:
+        scenario, identity = self.scenario, load_kme(self.pki, name)
+        others = [node.name for node in scenario.nodes if node.name != name]
+        self.stores[name] = Store.open(self.folder / f"{name}.db", name=name, kek=load_kek(identity.kek))
+        self.logs[name] = EventLog()
+        self.services[name] = KmeService(
+            self.stores[name],
+            {sae.id: sae.node for sae in scenario.saes},
+            KmeFiles(identity.certificate, identity.key, identity.kme_ca, identity.sae_ca),
+            peers=tuple(others),
+            relay=relay_settings(scenario),
+            policies=policies_of(scenario),
+            events=self.logs[name],
+        )
+        await self.services[name].start(kme_port=self.ports.get(name, 0))
+        self.ports[name] = self.services[name].kme_port
+        self.relaying[name] = Relaying(scenario, name, self.services[name], {})
+
+    async def __aenter__(self) -> Net:
+        for node in self.scenario.nodes:
+            await self.start(node.name)
+        for service in self.services.values():
+            service._addresses = {name: ("127.0.0.1", port) for name, port in self.ports.items()}
+        for name in self.services:
+            await self.join(name)
+        return self
+
+    async def join(self, name: str) -> None:
+        service = self.services[name]
+        service._addresses = {other: ("127.0.0.1", port) for other, port in self.ports.items()}
+        for link in self.scenario.links:
+            if name in (link.alice, link.bob):
+                peer = link.bob if link.alice == name else link.alice
+                service.connect(peer, ("127.0.0.1", self.ports[peer]))
+        self.relaying[name].start()
+
+    async def stop(self, name: str) -> None:
+        await self.relaying.pop(name).stop()
+        await self.services.pop(name).stop()
+        self.stores.pop(name).close()
+
+    async def __aexit__(self, *_: object) -> None:
+        for name in tuple(self.services):
+            await self.stop(name)
+
+    async def fill(self, n_bytes: int = 32_768) -> None:
+        self.numbers += 1
+        for link in self.scenario.links:
+            if link.alice not in self.services or link.bob not in self.services:
+                continue
+            record = BlockProvenance(
+                link.name, link.alice, link.bob, self.numbers, "decoy-bb84", Origin("simulated"), "lim2014",
+                "fixed-length", 1e-10, 1e-9, "pre-shared-key", 1.7e9,
+            )  # fmt: skip
+            key = SecretKey(words_from_bytes(os.urandom(n_bytes)), 8 * n_bytes, record)
+            await self.services[link.alice].kme.deposit(key, link.bob)
+            await self.services[link.bob].kme.deposit(key, link.alice)
+
+    async def keys(self, number: int, timeout_s: float = 20.0) -> list[tuple[str, bytes, dict[str, Any]]]:
+        """Get keys as two applications do; ask again, as they do, when told that there are none yet."""
+        request = KeyRequest.model_validate({"number": number})
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            try:
+                got = await self.services["a"].kme.enc_keys("sae-a", "sae-z", request)
+                break
+            except Refused as refused:
+                if refused.status != 503 or asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(0.05)
+        same = await self.services["z"].kme.dec_keys("sae-z", "sae-a", [key.key_id for key in got.keys])
+        assert [key.value for key in got.keys] == [key.value for key in same.keys]
+        entries = got.to_json()["keys"]
+        return [(key.key_id, key.value, entry["key_extension"]) for key, entry in zip(got.keys, entries, strict=True)]
+
+
+def test_pools_fill_and_a_dead_node_is_gone_around_without_repeating_a_key(tmp_path: Path, web_pki: Path) -> None:
+    async def story() -> None:
+        async with Net(tmp_path, web_pki, scenario_of(tmp_path, RING)) as net:
+            await net.fill()
+            before = [await net.keys(8) for _ in range(3)]
+            assert before[0][0][2]["noclone_relayed"] == ["paths-1"]
+            assert before[0][0][2]["noclone_nodes"] == ["b", "c"]  # the shortest way
+            await net.stop("b")
+            after = [await net.keys(8) for _ in range(12)]
+            assert after[-1][0][2]["noclone_nodes"] == ["d", "e"]
+            seen = [key for batch in (*before, *after) for key in batch]
+            assert len({key_id for key_id, *_ in seen}) == len({value for _, value, _ in seen}) == len(seen) == 120
+            await net.start("b")
+            await net.join("b")
+            key_ids.append((await net.keys(8))[0][0])
+
+    key_ids: list[str] = []
+    scenario = scenario_of(tmp_path, RING)
+    asyncio.run(story())
+    found = look_up(scenario, key_ids[0], web_pki, tmp_path)  # nobody serves it: the stores know
+    assert (found["sites"], found["master"], found["state"]) == (["a", "z"], "sae-a", "erased")
+    assert set(found["signatures"].values()) == {"hold"}
+    assert not any(isinstance(value, bytes) for value in found.values())
+    told = explanation([provenance_from_json(one) for one in found["blocks"]], master_site="a", slave_site="z")
+    assert told["minimal_cut_sets"]["order"] == 1
+    assert any("relayed over one path" in line for line in lines(told))
+    with pytest.raises(NocloneError):
+        look_up(scenario, "0" * 36, web_pki, tmp_path)
+
+
+def test_disjoint_paths_as_a_policy_says(tmp_path: Path, web_pki: Path) -> None:
+    more = """
+[[policy]]
+between = ["sae-a", "sae-z"]
+disjoint_paths = 2
+max_nodes_knowing = 0
+on_exhaustion = "wait:10"
+"""
+
+    async def story() -> None:
+        async with Net(tmp_path, web_pki, scenario_of(tmp_path, RING, more=more)) as net:
+            await net.fill()
+            found = await net.keys(4)
+            assert found[0][2]["noclone_relayed"] == ["paths-2"]
+            assert found[0][2]["noclone_nodes"] == ["b", "c", "d", "e"]
+            status = await net.services["a"].kme.status("sae-a", "sae-z")
+            assert status["stored_key_count"] > 0
+
+    asyncio.run(story())
+
+
+def test_a_link_without_key_stalls_with_its_reason_and_recovers(tmp_path: Path, web_pki: Path) -> None:
+    async def story() -> None:
+        async with Net(tmp_path, web_pki, scenario_of(tmp_path, "ab bz")) as net:
+            with pytest.raises(Refused) as refused:
+                await net.keys(1, timeout_s=3.0)
+            assert refused.value.reason in ("keys-exhausted", "peer-unreachable")
+            stalled = [event for event in net.logs["a"].since(0) if event.kind == "relay.stalled"]
+            assert "no path from a to z" in stalled[0].data["reason"]
+            await net.fill()
+            await net.keys(1)
+            assert any(event.kind == "relay.recovered" for event in net.logs["a"].since(0))
+            for name in "ab":
+                pool = net.stores[name].pool("b" if name == "a" else "a", ("link",)).result()
+                assert pool.ready_out_bits >= 512  # the reserve was left
+
+    asyncio.run(story())
+
+
+def test_everybody_knows_every_link_and_nobody_believes_a_stranger(tmp_path: Path, web_pki: Path) -> None:
+    async def story() -> None:
+        async with Net(tmp_path, web_pki, scenario_of(tmp_path, RING)) as net:
+            await net.fill()
+            for _ in range(200):
+                views = [len(one.states.links(net.stores["a"].clock.now_s())) for one in net.relaying.values()]
+                if views == [12] * 6:
+                    break
+                await asyncio.sleep(0.05)
+            assert views == [12] * 6
+            states = net.relaying["a"].states
+            truth = states._reports["b"][0]
+            now_s = net.stores["a"].clock.now_s()
+            from dataclasses import replace
+
+            for lie in (
+                replace(truth, number=truth.number + 1000, links=truth.links[:1]),
+                replace(truth, number=truth.number + 1000, origin="c"),
+                replace(truth, number=int(1000 * now_s) + 10**9),
+            ):
+                with pytest.raises(NocloneError):
+                    states.hear(lie, now_s)
+            assert not states.hear(truth, now_s)  # a replay is no news
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        ("disjoint_paths = 3", "there are 2 paths between a and z that share no node; it takes 3"),
+        ('shares = "2-of-3"', "there are 2 paths"),
+        ('shares = "3-of-2"', "no more needed than there are"),
+        ('require = "post-quantum"', "not possible yet"),
+        ("simulated = false", "the light of every link of a scenario is simulated"),
+        ("max_nodes_knowing = 1\ndisjoint_paths = 1", "2 or more would know a key between a and z; at most 1 may"),
+        ('on_exhaustion = "fallback:link"', "no link joins a and z"),
+        ('on_exhaustion = "fallback:paths-3"', "it takes 3"),
+        ('on_exhaustion = "hope"', "on_exhaustion"),
+        ('shares = "1-of-2"\ndisjoint_paths = 2', "either shares or disjoint_paths"),
+        ("colour = 1", "unknown field 'colour'"),
+    ],
+)
+def test_a_policy_that_no_path_can_meet_is_refused_at_load(tmp_path: Path, policy: str, reason: str) -> None:
+    with pytest.raises(ScenarioError) as refused:
+        scenario_of(tmp_path, RING, more=f'[[policy]]\nbetween = ["sae-a", "sae-z"]\n{policy}\n')
+    assert reason in f"{refused.value.message} {refused.value.hint}"
+
+
+def test_which_pools_a_node_keeps(tmp_path: Path) -> None:
+    more = """
+[[policy]]
+between = ["sae-a", "sae-z"]
+max_nodes_knowing = 0
+on_exhaustion = "fallback:paths-1"
+[[policy]]
+between = ["sae-a", "sae-b"]
+lifetime_s = 60
+"""
+    scenario = scenario_of(tmp_path, RING, "abcz", more)
+    assert set(goals_of(scenario, "a")) == {
+        Goal("z", "paths-2", 0),
+        Goal("z", "paths-1", None),
+        Goal("c", "paths-1", None),
+    }
+    assert goals_of(scenario, "d") == []
+    assert [goal.peer for goal in goals_of(scenario, "b")] == ["z"]
+    few = Scenario.model_validate({**scenario.model_dump(by_alias=True), "relay": {"pools_max": 1}})
+    assert len(goals_of(few, "a")) == 1
+
+
+def test_a_meter_forgets_after_a_minute() -> None:
+    from noclone.clock import ManualClock
+
+    clock = ManualClock()
+    meter = Meter(clock)
+    meter.add(6000)
+    assert meter.rate_bps() == 100
+    clock.advance(61.0)
+    assert meter.rate_bps() == 0
