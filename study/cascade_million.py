@@ -7,7 +7,8 @@ beside this script, every few blocks: it can be stopped at any time and goes on 
 
     python study/cascade_million.py FRAMES [MINUTES]
 
-It works on two cores. FRAMES is the total to reach, over all error rates together; MINUTES ends a run earlier.
+It works on two cores. FRAMES is the total to reach, over all error rates together (0 writes the record anew);
+MINUTES ends a run earlier.
 """
 
 from __future__ import annotations
@@ -64,8 +65,15 @@ def load() -> dict[str, Any]:
     """Return the counts so far."""
     if COUNTS.exists():
         found: dict[str, Any] = json.loads(COUNTS.read_text())
+        if (
+            "counts" not in found
+        ):  # once a frame was counted for each word with a wrong bit; a wrong frame has two at least
+            found["counts"] = "frames"
+            for sums in found["per_qber"].values():
+                if sums:
+                    sums["frame_errors"] = min(sums["frame_errors"], sums["bits_wrong"] // 2)
         return found
-    return {"runs": [], "per_qber": {str(qber): {} for qber in QBERS}}
+    return {"counts": "frames", "runs": [], "per_qber": {str(qber): {} for qber in QBERS}}
 
 
 def row(name: str, sums: dict[str, float]) -> str:
@@ -120,6 +128,8 @@ def main() -> None:
     started = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     command = f"`python study/cascade_million.py {' '.join(sys.argv[1:])}`"
     done = 0
+    if any(state["per_qber"].values()):
+        save(state)
     state["runs"].append("")
     with ProcessPoolExecutor(WORKERS) as pool:
         while time.monotonic() < end and sum(x.get("frames", 0) for x in state["per_qber"].values()) < wanted:

@@ -28,6 +28,8 @@ def exposed() -> set[str]:
     log.add("key.delivered", "sae:sae-a", key_id="x", bits=256)
     log.add("request.refused", "kme:a", status=503, reason="keys-exhausted", path="/")
     log.add("alarm.raised", "link:a-b", monitor="error-rate")
+    log.add("relay.made", "link:a~b", at="a", block=0, profile="paths-1", bits=8, nodes=[])
+    log.add("relay.stalled", "kme:a", peer="b", profile="paths-1", reason="no path")
     metrics.timer("a")("enc_keys", 200, 0.01)
     text = metrics.exposition().decode()
     names = {line.split("{")[0].split(" ")[0] for line in text.splitlines() if line and not line.startswith("#")}
@@ -45,7 +47,7 @@ def test_the_runbook_has_a_section_for_each_alert() -> None:
     runbook = (DEPLOY.parent / "docs" / "operations.md").read_text()
     sections = {re.sub(r"[^a-z]+", "-", title.lower()) for title in re.findall(r"^### (.+)$", runbook, re.MULTILINE)}
     wanted = set(re.findall(r"operations\.md#([a-z-]+)", (DEPLOY / "prometheus" / "alerts.yml").read_text()))
-    assert len(wanted) == 6
+    assert len(wanted) == 7
     assert wanted <= sections
     for number in re.findall(r"`(noclone_[a-z_]+)`", runbook):
         assert number in exposed() | {"noclone_leaks"}, number

@@ -5,7 +5,8 @@ import pytest
 
 from noclone.bits import count_ones, unpack
 from noclone.distill.bench import bench_amplification, bench_authentication, bench_reconciliation, binary_entropy
-from noclone.distill.cascade_bench import interval_95, random_errors
+from noclone.distill.cascade import plan
+from noclone.distill.cascade_bench import bad_frames, interval_95, random_errors
 
 
 def test_reconciliation_figures():
@@ -43,7 +44,7 @@ def test_amplification_figures():
         assert row["mbps_per_core"] > 1
         assert row["mbps_two_threads"] > 1
         assert 0 < row["mbps_per_core_fresh_seed"] < 3 * row["mbps_per_core"]  # drawing a seed takes time
-    assert figures["binary_toeplitz"]["mbps_per_core"] > 0.1
+    assert figures["binary_toeplitz_mbps_per_core"] > 0.1
 
 
 def test_authentication_is_not_seen_in_a_profile():
@@ -67,3 +68,15 @@ def test_errors_come_at_their_rate_and_everywhere(n_bits, qber):
     bits = unpack(errors, n_bits)
     pairs = int((bits[1:] & bits[:-1]).sum())  # neighbours are independent
     assert abs(pairs - n_bits * qber**2) <= 6 * (n_bits * qber**2) ** 0.5 + 1
+
+
+def test_a_frame_is_counted_once_however_many_bits_are_wrong():
+    params = plan(1 << 20, 0.02, bytes(32))
+    (group,) = params.groups
+    assert (group.lanes, group.batches) == (16, 1)
+    difference = np.zeros(1 << 14, np.uint64)
+    assert bad_frames(difference, params) == (0, 16)
+    difference[5] = difference[9000] = 1 << 3 | 1 << 19  # four bits of frame 3
+    assert bad_frames(difference, params) == (1, 16)
+    difference[70] = 1 << 4
+    assert bad_frames(difference, params) == (2, 16)

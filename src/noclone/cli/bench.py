@@ -18,7 +18,19 @@ from cyclopts import Parameter
 
 from noclone.cli.terminal import Json, announce_compilation, say
 
-Stage = Literal["link", "sifting", "reconciliation", "ldpc", "amplification", "chain", "live", "kme", "cold_start"]
+Stage = Literal[
+    "link",
+    "sifting",
+    "reconciliation",
+    "ldpc",
+    "amplification",
+    "authentication",
+    "chain",
+    "live",
+    "kme",
+    "relay",
+    "cold_start",
+]
 INTERRUPTED = 130  # as a shell reports Ctrl-C
 SCHEMA = 2
 ALIASES = {"rounds": "round_trips", "frame_error_rate_95": "frame_error_rate_ci95"}
@@ -55,11 +67,13 @@ STAGES = {
     ),
     "ldpc": Measurement("noclone.distill.ldpc_bench:bench_ldpc", quick={"qbers": (0.02,), "repeats": 1}),
     "amplification": Measurement("noclone.distill.bench:bench_amplification", quick={"sizes": (10**6, 1 << 22)}),
+    "authentication": Measurement("noclone.distill.bench:bench_authentication"),
     "chain": Measurement("noclone.distill.chain_bench:bench_chain", quick={"n_detections": 1_000_000, "qber": 0.01}),
     "live": Measurement(
         "noclone.network.live_bench:bench_live", threads=2, quick={"block_key_bits": 1 << 20, "blocks": 2}
     ),
     "kme": Measurement("noclone.kms.bench:bench_kme", threads=3, quick={"seconds": 0.5}),
+    "relay": Measurement("noclone.kms.relay_bench:bench_relay", threads=6, quick={"seconds": 1.0}),
     "cold_start": Measurement("noclone.cli.bench_cold_start:bench_cold_start", quick={"runs": 2, "stages": ("light",)}),
 }
 

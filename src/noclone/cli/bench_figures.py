@@ -97,6 +97,7 @@ CASES = {
     "by_length_km": Case("fibre, km"),
     "by_threads": Case("threads", "threads"),
     "threads": Case("threads"),
+    "delayed": Case("round trip, ms", "round_trip_ms"),
     "per_gap": Case("mean gap, slots", "mean_gap"),
 }
 
@@ -105,12 +106,20 @@ FIGURES = {
     "detections_per_s": Figure("detections", "M/s", mega),
     "events_per_s": Figure("events", "M/s", mega),
     "realtime_factor": Figure("of real time", "×"),
+    "realtime_factor_one_thread": Figure("1 thread", "×"),
     "events_per_s_one_thread": Figure("events, 1 thread", "M/s", mega),
     "events_per_s_two_threads": Figure("events, 2 threads", "M/s", mega),
     "bytes_per_event": Figure("told", "bytes an event"),
     "mbps_per_core": Figure("1 thread", "Mb/s"),
     "mbps_one_thread": Figure("1 thread", "Mb/s"),
     "mbps_two_threads": Figure("2 threads", "Mb/s"),
+    "mbps_per_core_fresh_seed": Figure("1 thread, fresh seed", "Mb/s"),
+    "binary_toeplitz_mbps_per_core": Figure("binary Toeplitz matrix, 2^20 bits", "Mb/s"),
+    "qber": Figure("QBER", "", percent),
+    "block_bits": Figure("block", "bits", binary),
+    "poly1305_gbps_per_core": Figure("Poly1305", "Gb/s"),
+    "polynomial_hash_gbps_per_core": Figure("polynomial hash", "Gb/s"),
+    "mbps": Figure("1 party a thread", "Mb/s"),
     "efficiency_f": Figure("f", "", three_decimals),
     "leak_factor": Figure("f", "", three_decimals),
     "frame_error_rate": Figure("frames lost", "share"),
@@ -131,6 +140,7 @@ FIGURES = {
     "stage_ns_per_sifted_bit": Figure("time", "ns a sifted bit"),
     "light_s": Figure("light that it stands for", "s"),
     "secret_bps_of_light": Figure("secret key a second of light", "kb/s", kilo),
+    "keys_per_s": Figure("relayed keys", "keys/s"),
     "requests_per_s": Figure("enc_keys", "requests/s"),
     "p50_ms": Figure("answer, median", "ms"),
     "p99_ms": Figure("answer, 99th percentile", "ms"),
@@ -149,7 +159,7 @@ FIGURES = {
 WITHIN = {"with_round_trip": ("round_trip_ms", "mbps", "{:g} ms away", "Mb/s")}
 
 # What documents a run and would crowd the table; JSON has it.
-HIDDEN = {"bytes_crossed_per_block", "seed_bytes"}
+HIDDEN = {"bytes_crossed_per_block", "seed_bytes", "equal", "binary_toeplitz_bits"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,8 +82,8 @@ def get_with_ids(
 @key.command(name="explain")
 def explain_key(
     key_id: str,
-    scenario: str,
     /,
+    scenario: str,
     *,
     pki: Annotated[Path | None, Parameter(help="Folder that `noclone pki` made.")] = None,
     data: Annotated[Path | None, Parameter(help="Folder of the key stores, where nobody serves the scenario.")] = None,

@@ -26,7 +26,7 @@ def warmup(*, as_json: Json = False) -> None:
 def _light() -> None:
     from noclone.link.bench import bench_link
 
-    bench_link((30,), (), seconds=0.001, threads=(2,))
+    bench_link((30,), (), seconds=0.001, threads=2)
 
 
 def _cascade() -> None:

@@ -86,10 +86,12 @@ def bad_frames(difference: Words, params: cascade.CascadeParameters) -> tuple[in
     for group in params.groups:
         total += group.frames
         here = difference[group.first_word : group.first_word + word_count(group.n_bits)]
+        frames = set()
         for word in np.flatnonzero(here):
             value = int(here[word])
-            places = {64 * int(word) + i for i in range(64) if value >> i & 1}
-            bad += len({(at // group.lanes // group.frame_bits, at % group.lanes) for at in places})
+            places = [64 * int(word) + i for i in range(64) if value >> i & 1]
+            frames |= {(at // group.lanes // group.frame_bits, at % group.lanes) for at in places}
+        bad += len(frames)
     return bad, total
 
 

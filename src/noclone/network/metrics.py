@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
 
 from prometheus_client import (
     CollectorRegistry,
@@ -31,14 +30,6 @@ POOL_WAIT_S = 2.0
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
-@dataclass(frozen=True, slots=True)
-class WatchedKme:
-    """A KME whose pools are looked at: with which peers it shares some."""
-
-    service: KmeService
-    peers: tuple[str, ...]
-
-
 class Metrics:
     """The numbers of the nodes that run in this process.
 
@@ -49,7 +40,7 @@ class Metrics:
 
     def __init__(self, log: EventLog, sites: Mapping[str, str]) -> None:
         self._sites = dict(sites)
-        self._kmes: dict[str, WatchedKme] = {}
+        self._kmes: dict[str, KmeService] = {}
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
 
@@ -63,6 +54,9 @@ class Metrics:
         self._refused = counter("requests_refused", "Requests of applications refused.", "kme", "status", "reason")
         self._expired = counter("keys_expired", "Keys erased because nobody collected them in time.", "kme")
         self._doors = counter("connections_refused", "Connections refused at a door.", "kme", "plane", "reason")
+        self._relays = counter("relay_blocks", "Blocks relayed, by what became of them here.", "kme", "outcome")
+        self._relayed = counter("relayed_key_bits", "Bits of key relayed, counted where they begin.", "kme", "profile")
+        self._stalls = counter("relay_stalls", "Times that a pool began to get no key.", "kme", "peer", "profile")
         self._alarms = counter("alarms", "Alarms of the monitors.", "subject", "monitor")
         self._qber = Gauge("noclone_qber_ratio", "Error rate of the last block.", ["link", "end"], registry=registry)
         self._last = Gauge(
@@ -78,7 +72,7 @@ class Metrics:
         registry.register(_Pools(self._kmes))
         log.listen(self._count)
 
-    def watch(self, name: str, kme: WatchedKme) -> None:
+    def watch(self, name: str, kme: KmeService) -> None:
         """Look at this KME's pools from now on."""
         self._kmes[name] = kme
 
@@ -125,6 +119,12 @@ class Metrics:
                 self._doors.labels(name, data["plane"], "tls").inc()
             case "kme.refused":
                 self._doors.labels(name, "kme", "hello").inc()
+            case "relay.made" | "relay.received" | "relay.lost" | "relay.failed" | "relay.refused":
+                self._relays.labels(data["at"], event.kind.partition(".")[2]).inc()
+                if event.kind == "relay.made":
+                    self._relayed.labels(data["at"], data["profile"]).inc(data["bits"])
+            case "relay.stalled":
+                self._stalls.labels(name, data["peer"], data["profile"]).inc()
             case "alarm.raised":
                 self._alarms.labels(event.subject, data.get("monitor", "")).inc()
 
@@ -132,7 +132,7 @@ class Metrics:
 class _Pools:
     """Looks at the pools when it is asked to; a store that does not answer in time is left out of that answer."""
 
-    def __init__(self, kmes: Mapping[str, WatchedKme]) -> None:
+    def __init__(self, kmes: Mapping[str, KmeService]) -> None:
         self._kmes = kmes
 
     def collect(self) -> Iterable[Metric]:
@@ -145,15 +145,15 @@ class _Pools:
             stored.add_metric([name, peer, "ready_in"], state.ready_in_bits)
             stored.add_metric([name, peer, "held"], state.held_bits)
             waiting.add_metric([name, peer], state.reserved_keys)
-        for name, kme in tuple(self._kmes.items()):
-            for peer, calls in tuple(kme.service.kme.peers.items()):
+        for name, service in tuple(self._kmes.items()):
+            for peer, calls in tuple(service.kme.peers.items()):
                 reach.add_metric([name, peer], float(calls.connected))
         return [stored, waiting, reach]
 
     def _states(self) -> dict[tuple[str, str], PoolState]:
         asked: dict[tuple[str, str], Future[PoolState]] = {}
-        for name, kme in tuple(self._kmes.items()):
-            for peer in kme.peers:
-                asked[name, peer] = kme.service.kme.store.pool(peer)
+        for name, service in tuple(self._kmes.items()):
+            for peer in tuple(service.kme.peers):
+                asked[name, peer] = service.kme.store.pool(peer)
         wait(asked.values(), timeout=POOL_WAIT_S)
         return {place: f.result() for place, f in asked.items() if f.done() and f.exception() is None}

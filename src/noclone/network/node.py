@@ -25,7 +25,7 @@ from noclone.kms.store import Store, StoreSettings
 from noclone.network.blocks import plan_link
 from noclone.network.ends import Addresses, AliceEnd, BobEnd, Deposit, EndServices, WantsKey
 from noclone.network.identities import KmeIdentity, load_kme
-from noclone.network.metrics import Metrics, WatchedKme
+from noclone.network.metrics import Metrics
 from noclone.network.relaying import Meter, Relaying, policies_of, relay_settings
 from noclone.network.scenario import LinkSection, Scenario
 from noclone.records import Origin, SecretKey
@@ -113,7 +113,7 @@ class Node:
         self._relaying.start()
         self._tasks = [asyncio.create_task(end.run()) for end in self.ends.values()]
         if self._metrics is not None:
-            self._metrics.watch(name, WatchedKme(self._service, tuple(_peer(link, name) for link in self._links())))
+            self._metrics.watch(name, self._service)
         self._state = ""
 
     async def problem(self) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from noclone.bits import words_from_bytes
 from noclone.clock import ManualClock
@@ -29,6 +29,7 @@ from noclone.network.identities import load_kme
 from noclone.network.pki import create_pki
 from noclone.records import BlockProvenance, Origin, SecretKey
 
+T = TypeVar("T")
 QUICK = RelaySettings(timeout_s=15.0, grace_s=0.3)
 Fault = Callable[[str, str, str, dict[str, Any]], Any]
 
@@ -48,6 +49,10 @@ def fibre_block(a: str, b: str, number: int, **fields: Any) -> BlockProvenance:
     return BlockProvenance(**{**values, **fields})
 
 
+class BrokenConnectionError(KmeError):
+    """Who was asked died before he answered."""
+
+
 class Wire:
     """Calls of one KME to another."""
 
@@ -61,15 +66,15 @@ class Wire:
     async def reserve(self, assignments: Sequence[Assignment]) -> dict[str, Refusal]:
         self._up()
         copies = [Assignment.from_json(json.loads(json.dumps(one.to_json()))) for one in assignments]
-        return await self.web.kmes[self.name].on_reserve(self.own, copies)
+        return await self._answer(self.web.kmes[self.name].on_reserve(self.own, copies))
 
     async def void(self, key_ids: Sequence[str]) -> None:
         self._up()
-        await self.web.kmes[self.name].on_void(self.own, key_ids)
+        await self._answer(self.web.kmes[self.name].on_void(self.own, key_ids))
 
     async def blocks(self, blocks: Sequence[BlockName]) -> list[BlockName]:
         self._up()
-        return await self.web.kmes[self.name].on_blocks(self.own, blocks)
+        return await self._answer(self.web.kmes[self.name].on_blocks(self.own, blocks))
 
     async def ask(self, operation: str, **fields: Any) -> dict[str, Any]:
         self._up()
@@ -81,7 +86,9 @@ class Wire:
         if after == "lost":
             raise KmeError("lost on its way")
         try:
-            answer = await self.web.kmes[self.name].handlers[operation](self.own, message)
+            answer = await self._answer(self.web.kmes[self.name].handlers[operation](self.own, message))
+        except BrokenConnectionError:
+            raise
         except (NocloneError, ValueError, KeyError, TypeError) as error:
             raise PeerRefused(getattr(error, "message", str(error))) from None
         if after == "answer lost":
@@ -91,6 +98,19 @@ class Wire:
     def _up(self) -> None:
         if not self.connected:
             raise KmeError("out of reach")
+
+    async def _answer(self, call: Coroutine[Any, Any, T]) -> T:
+        """Wait for an answer; when who was asked dies, or came back as another, the connection is broken."""
+        asked = self.web.kmes[self.name]
+        task = asyncio.create_task(call)
+        try:
+            while not (await asyncio.wait([task], timeout=0.02))[0]:
+                if not self.connected or self.web.kmes[self.name] is not asked:
+                    raise BrokenConnectionError("the connection broke")
+        except BaseException:
+            task.cancel()
+            raise
+        return task.result()
 
 
 class Web:
