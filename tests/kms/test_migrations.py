@@ -49,6 +49,22 @@ def test_a_store_of_version_2_opens_with_all_that_it_held(tmp_path: Path, versio
         assert [one.key.value, two.key.value] == [held[:32], held[64:96]]
 
 
+def test_a_store_of_version_3_keeps_its_profiles(tmp_path: Path, version_2: ModuleType) -> None:
+    ready = os.urandom(32 * 9)
+    version_2.build(tmp_path / "a.db", KEK, ready=ready)
+    database = sqlite3.connect(tmp_path / "a.db")
+    database.executescript("""
+        ALTER TABLE block ADD COLUMN profile VARCHAR NOT NULL DEFAULT 'link';
+        UPDATE block SET profile = 'paths-1';
+        UPDATE meta SET value = CAST('3' AS BLOB) WHERE name = 'version';
+    """)
+    database.close()
+    with open_store(tmp_path / "a.db") as store:
+        assert store.pool("birch", ["link"]).result().ready_out_bits == 0
+        claimed = store.claim("birch", master="sae-a", slaves=["sae-b"], number=5, size_bits=256, profiles=["paths-1"])
+        assert [r.key.value for r in claimed.result()] == [ready[i : i + 32] for i in range(0, 32 * 9, 64)]
+
+
 def test_a_migration_that_fails_leaves_the_old_store(
     tmp_path: Path, version_2: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
