@@ -27,3 +27,12 @@ def test_the_environment_says_where_to_die(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, str(WORKLOAD), str(tmp_path)], env=environment, timeout=60)
     assert done.returncode == -signal.SIGKILL
     assert (tmp_path / "alder.db").exists()
+
+
+def test_no_point_of_death_of_a_rotation_or_a_restore_loses_the_store(tmp_path: Path) -> None:
+    script = WORKLOAD.with_name("crash_upkeep.py")
+    done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    points = json.loads(done.stdout)
+    assert points["rotate"] >= 10
+    assert points["restore"] >= 6

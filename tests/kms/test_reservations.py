@@ -15,10 +15,12 @@ import pytest
 from noclone.errors import KeysExhausted
 from noclone.kms.keys import SIZE_BITS_MAX, Assignment, Refused, Reservation, Span, key_id_of
 from noclone.kms.kme import BATCH_KEYS_MAX, KmeSettings
+from noclone.kms.locks import insert_rows
 from noclone.kms.pools import BlockName
 from noclone.kms.requests import KeyRequest
-from noclone.kms.reservations import NEW_KEYS, Refusal, key_row
+from noclone.kms.reservations import Refusal, key_row
 from noclone.kms.store import Store
+from noclone.kms.tables import key
 from noclone.records import SecretKey
 
 LINK = "alder-birch"
@@ -74,8 +76,8 @@ def test_a_peer_notes_no_more_voided_ids_than_its_pool_has_atoms(tmp_path: Path,
 
 def test_atoms_whose_ids_are_in_use_are_burned_and_the_others_served(tmp_path: Path, make_key: MakeKey) -> None:
     with open_store(tmp_path, make_key(0, 320)) as store:
-        spoiled = [key_row(promise(Span(LINK, 0, i, 1)), "cedar", "slave", None, 0.0, 0.0) for i in (0, 1, 3)]
-        store.commits.run(lambda c: c.execute(NEW_KEYS, spoiled))
+        spoiled = [key_row(promise(Span(LINK, 0, i, 1)), "cedar", "slave", 0.0, 0.0) for i in (0, 1, 3)]
+        store.commits.run(lambda c: insert_rows(c, key, spoiled))
         with pytest.raises(KeysExhausted):
             claim(store, 6)
         assert [made.assignment.spans for made in claim(store, 2)] == [

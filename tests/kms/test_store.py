@@ -22,18 +22,20 @@ from noclone.kms.keys import Assignment, Refused, Span, StoredKey, direction_of,
 from noclone.kms.pools import BlockName
 from noclone.kms.sealing import Sealer, encode, load_kek
 from noclone.kms.store import Store, StoreSettings
-from noclone.records import SecretKey
+from noclone.records import BlockProvenance, SecretKey
 
 KEK = bytes(range(32))
 MakeKey = Callable[..., SecretKey]
+Place = Callable[[str], Path | str]
 
 
 def pool_of_two(
-    folder: Path, key: SecretKey, clock: ManualClock | None = None, settings: StoreSettings | None = None
+    place: Place | Path, key: SecretKey, clock: ManualClock | None = None, settings: StoreSettings | None = None
 ) -> tuple[Store, Store]:
     clock = clock or ManualClock()
-    a = Store.open(folder / "a.db", name="alder", kek=KEK, clock=clock, settings=settings)
-    b = Store.open(folder / "b.db", name="birch", kek=bytes(32), clock=clock, settings=settings)
+    where = (lambda name: place / f"{name}.db") if isinstance(place, Path) else place
+    a = Store.open(where("a"), name="alder", kek=KEK, clock=clock, settings=settings)
+    b = Store.open(where("b"), name="birch", kek=bytes(32), clock=clock, settings=settings)
     deposit(a, b, key)
     return a, b
 
@@ -61,9 +63,9 @@ def dec(b: Store, keys: list[StoredKey], recipient: str = "sae-b") -> list[bytes
 
 @pytest.mark.parametrize(("number", "size_bits"), [(1, 256), (3, 8), (2, 1000), (5, 4096), (1, 65_536)])
 def test_both_ends_get_the_same_bytes_of_the_size_asked_for(
-    tmp_path: Path, make_key: MakeKey, number: int, size_bits: int
+    place: Place, make_key: MakeKey, number: int, size_bits: int
 ) -> None:
-    a, b = pool_of_two(tmp_path, make_key(0, 32_768))
+    a, b = pool_of_two(place, make_key(0, 32_768))
     with a, b:
         keys = enc(a, b, number, size_bits)
         assert [len(key.value) * 8 for key in keys] == [size_bits] * number
@@ -71,9 +73,9 @@ def test_both_ends_get_the_same_bytes_of_the_size_asked_for(
         assert keys[0].provenance[0].link == "alder-birch"
 
 
-def test_no_byte_of_a_block_is_in_two_keys(tmp_path: Path, make_key: MakeKey) -> None:
+def test_no_byte_of_a_block_is_in_two_keys(place: Place, make_key: MakeKey) -> None:
     block = make_key(0, 2048)
-    a, b = pool_of_two(tmp_path, block)
+    a, b = pool_of_two(place, block)
     with a, b:
         from_a = enc(a, b, number=32)
         claimed = b.claim("alder", master="sae-b", slaves=["sae-a"], number=32, size_bits=256).result()
@@ -84,16 +86,79 @@ def test_no_byte_of_a_block_is_in_two_keys(tmp_path: Path, make_key: MakeKey) ->
             a.claim("birch", master="sae-a", slaves=["sae-b"], number=1, size_bits=8).result()
 
 
-def test_a_request_that_is_too_large_takes_nothing(tmp_path: Path, make_key: MakeKey) -> None:
-    a, b = pool_of_two(tmp_path, make_key(0, 640))
+def test_a_request_that_is_too_large_takes_nothing(place: Place, make_key: MakeKey) -> None:
+    a, b = pool_of_two(place, make_key(0, 640))
     with a, b:
         with pytest.raises(KeysExhausted, match=r"2560 bits of key .* 2816 were asked for"):
             a.claim("birch", master="sae-a", slaves=["sae-b"], number=11, size_bits=256).result()
         assert len(enc(a, b, number=10)) == 10
 
 
-def test_a_key_can_span_blocks_and_names_them(tmp_path: Path, make_key: MakeKey) -> None:
-    a, b = pool_of_two(tmp_path, make_key(0, 320))
+class Relayed:
+    """A provenance of another profile, in the shape that the store asks for."""
+
+    def __init__(self, block: BlockProvenance, profile: str) -> None:
+        self.link, self.block, self.profile = block.link, block.block, profile
+        self._json = block.to_json()
+
+    def to_json(self) -> dict[str, object]:
+        return self._json
+
+
+def relayed(key: SecretKey, profile: str) -> SecretKey:
+    return SecretKey(key.bits, key.n_bits, Relayed(key.provenance, profile))  # type: ignore[arg-type]
+
+
+def test_claims_choose_by_profile_in_the_order_given(place: Place, make_key: MakeKey) -> None:
+    first, second, third = make_key(0, 320), relayed(make_key(1, 640), "paths-2"), make_key(2, 320)
+    a, b = pool_of_two(place, first)
+    with a, b:
+        deposit(a, b, second)
+        deposit(a, b, third)
+
+        def blocks(number: int, profiles: list[str] | None) -> list[int]:
+            claim = a.claim("birch", master="sae-a", slaves=["sae-b"], number=number, size_bits=256, profiles=profiles)
+            return [span.block for r in claim.result() for span in r.assignment.spans]
+
+        assert blocks(2, ["paths-2"]) == [1, 1]
+        assert blocks(6, ["link", "paths-2"]) == [0] * 5 + [2]
+        assert blocks(6, ["paths-2", "link"]) == [1] * 6
+        for profiles in (["paths-2", "shares-2-3"], []):
+            with pytest.raises(KeysExhausted, match=r"of paths-2, shares-2-3|of no profile"):
+                blocks(3, profiles)
+        assert blocks(6, None) == [1] * 2 + [2] * 4
+        assert [a.pool("birch", kinds).result().ready_in_bits // 256 for kinds in (["link"], ["paths-2"], None)] == [
+            10,
+            10,
+            20,
+        ]
+
+
+def test_each_profile_has_room_of_its_own(place: Place, make_key: MakeKey) -> None:
+    a, b = pool_of_two(place, make_key(0, 320), settings=StoreSettings(capacity_bits=2560))
+    with a, b:
+        assert not a.wants_key("birch")
+        assert a.wants_key("birch", "paths-2")
+        deposit(a, b, relayed(make_key(1, 320), "paths-2"))
+        assert not a.wants_key("birch", "paths-2")
+
+
+def test_many_used_up_blocks_hide_nothing(tmp_path: Path, make_key: MakeKey) -> None:
+    """One-sided demand leaves blocks that are ready, and empty for us."""
+    a, b = pool_of_two(tmp_path, make_key(0, 64))
+    with a, b:
+        for number in range(1, 30):
+            deposit(a, b, make_key(number, 64))
+        for number in (7, 18):
+            claim = a.claim("birch", master="sae-a", slaves=["sae-b"], number=number, size_bits=256).result()
+            assert [span.block for r in claim for span in r.assignment.spans][-1] == (6 if number == 7 else 24)
+        plan = "EXPLAIN QUERY PLAN SELECT id FROM block WHERE peer = 'birch' AND open_0 = 1 AND id > 3 ORDER BY id"
+        [row] = a.commits.run(lambda c: c.exec_driver_sql(plan).all())
+        assert "block_open_0" in row[-1]
+
+
+def test_a_key_can_span_blocks_and_names_them(place: Place, make_key: MakeKey) -> None:
+    a, b = pool_of_two(place, make_key(0, 320))
     with a, b:
         deposit(a, b, make_key(1, 320))
         keys = enc(a, b, 1, 256 * 8)
@@ -101,9 +166,9 @@ def test_a_key_can_span_blocks_and_names_them(tmp_path: Path, make_key: MakeKey)
         assert dec(b, keys) == [keys[0].value]
 
 
-def test_a_block_is_of_no_use_until_both_ends_hold_it(tmp_path: Path, make_key: MakeKey) -> None:
+def test_a_block_is_of_no_use_until_both_ends_hold_it(place: Place, make_key: MakeKey) -> None:
     key = make_key(0)
-    with Store.open(tmp_path / "a.db", name="alder", kek=KEK) as a:
+    with Store.open(place("a"), name="alder", kek=KEK) as a:
         assert a.deposit(key, "birch").result()
         assert not a.deposit(key, "birch").result()
         assert a.pool("birch").result().held_bits == key.n_bits
@@ -115,8 +180,8 @@ def test_a_block_is_of_no_use_until_both_ends_hold_it(tmp_path: Path, make_key: 
         assert a.pool("birch").result().ready_out_bits == key.n_bits // 2
 
 
-def test_each_named_recipient_gets_a_copy_once_and_the_last_one_erases(tmp_path: Path, make_key: MakeKey) -> None:
-    a, b = pool_of_two(tmp_path, make_key(0))
+def test_each_named_recipient_gets_a_copy_once_and_the_last_one_erases(place: Place, make_key: MakeKey) -> None:
+    a, b = pool_of_two(place, make_key(0))
     with a, b:
         keys = enc(a, b, slaves=("sae-b", "sae-b2"))
         with pytest.raises(Refused) as stranger:
@@ -130,8 +195,8 @@ def test_each_named_recipient_gets_a_copy_once_and_the_last_one_erases(tmp_path:
         assert b.pool("alder").result().reserved_keys == 0
 
 
-def test_unknown_ids_another_master_and_a_mixed_request(tmp_path: Path, make_key: MakeKey) -> None:
-    a, b = pool_of_two(tmp_path, make_key(0))
+def test_unknown_ids_another_master_and_a_mixed_request(place: Place, make_key: MakeKey) -> None:
+    a, b = pool_of_two(place, make_key(0))
     with a, b:
         keys = enc(a, b, 2)
         for ids, master in (([str(uuid.uuid4())], "sae-a"), ([keys[0].key_id], "sae-a2")):
@@ -147,17 +212,17 @@ def test_unknown_ids_another_master_and_a_mixed_request(tmp_path: Path, make_key
         assert dec(b, keys) == [key.value for key in keys]
 
 
-def test_a_master_gets_its_keys_once(tmp_path: Path, make_key: MakeKey) -> None:
-    a, b = pool_of_two(tmp_path, make_key(0))
+def test_a_master_gets_its_keys_once(place: Place, make_key: MakeKey) -> None:
+    a, b = pool_of_two(place, make_key(0))
     with a, b:
         keys = enc(a, b)
         with pytest.raises(StoreError, match="delivered twice"):
             a.deliver_to_master([keys[0].key_id], "sae-a").result()
 
 
-def test_time_ends_atoms_and_keys(tmp_path: Path, make_key: MakeKey) -> None:
+def test_time_ends_atoms_and_keys(place: Place, make_key: MakeKey) -> None:
     clock = ManualClock()
-    a, b = pool_of_two(tmp_path, make_key(0), clock, StoreSettings(lifetime_s=100))
+    a, b = pool_of_two(place, make_key(0), clock, StoreSettings(lifetime_s=100))
     with a, b:
         keys = enc(a, b)
         clock.advance(96)
@@ -171,10 +236,10 @@ def test_time_ends_atoms_and_keys(tmp_path: Path, make_key: MakeKey) -> None:
         account = b.account("alder-birch")
         assert (account.ready_bits, account.promised_bits) == (0, 0)
         assert account.burned_bits == account.deposited_bits
-        assert count_sealed(tmp_path / "b.db", b) == 0
+        assert count_sealed(b) == 0
 
 
-def count_sealed(path: Path, store: Store) -> int:
+def count_sealed(store: Store) -> int:
     from sqlalchemy import func, select
 
     from noclone.kms.tables import atom, key
@@ -225,8 +290,8 @@ def test_a_slave_restored_from_a_backup_knows_no_block_that_came_later(tmp_path:
         assert [name.number for name in a.held("birch").result()] == [1]
 
 
-def test_the_same_promise_counts_once_and_another_one_is_refused(tmp_path: Path, make_key: MakeKey) -> None:
-    a, b = pool_of_two(tmp_path, make_key(0))
+def test_the_same_promise_counts_once_and_another_one_is_refused(place: Place, make_key: MakeKey) -> None:
+    a, b = pool_of_two(place, make_key(0))
     with a, b:
         [claimed] = a.claim("birch", master="sae-a", slaves=["sae-b"], number=1, size_bits=256).result()
         promise = claimed.assignment
@@ -250,9 +315,9 @@ def test_the_same_promise_counts_once_and_another_one_is_refused(tmp_path: Path,
     ],
 )
 def test_a_malformed_promise_is_refused_and_takes_nothing(
-    tmp_path: Path, make_key: MakeKey, change: dict[str, object]
+    place: Place, make_key: MakeKey, change: dict[str, object]
 ) -> None:
-    a, b = pool_of_two(tmp_path, make_key(0))
+    a, b = pool_of_two(place, make_key(0))
     with a, b:
         before = b.pool("alder").result()
         fields = {
@@ -268,8 +333,8 @@ def test_a_malformed_promise_is_refused_and_takes_nothing(
         assert b.pool("alder").result() == before
 
 
-def test_a_voided_key_reaches_nobody_however_late_its_promise_comes(tmp_path: Path, make_key: MakeKey) -> None:
-    a, b = pool_of_two(tmp_path, make_key(0))
+def test_a_voided_key_reaches_nobody_however_late_its_promise_comes(place: Place, make_key: MakeKey) -> None:
+    a, b = pool_of_two(place, make_key(0))
     with a, b:
         early, late = a.claim("birch", master="sae-a", slaves=["sae-b"], number=2, size_bits=256).result()
         assert b.assign("alder", [early.assignment]).result() == {}
@@ -286,16 +351,16 @@ def test_a_voided_key_reaches_nobody_however_late_its_promise_comes(tmp_path: Pa
         assert a.undelivered("birch").result() == []
 
 
-def test_a_delivered_key_cannot_be_voided_by_another_peer(tmp_path: Path, make_key: MakeKey) -> None:
-    a, b = pool_of_two(tmp_path, make_key(0))
+def test_a_delivered_key_cannot_be_voided_by_another_peer(place: Place, make_key: MakeKey) -> None:
+    a, b = pool_of_two(place, make_key(0))
     with a, b:
         keys = enc(a, b)
         b.void("cedar", [keys[0].key_id]).result()
         assert dec(b, keys) == [keys[0].value]
 
 
-def test_the_wrong_key_encryption_key_another_kme_and_another_unit_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.db"
+def test_the_wrong_key_encryption_key_another_kme_and_another_unit_are_refused(place: Place) -> None:
+    path = place("a")
     Store.open(path, name="alder", kek=KEK).close()
     with pytest.raises(StoreError, match="key-encryption key does not fit"):
         Store.open(path, name="alder", kek=bytes(32))
@@ -346,11 +411,17 @@ def test_no_key_lies_in_the_clear_in_any_file(tmp_path: Path, make_key: MakeKey)
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
 
 
-def test_key_bytes_are_in_no_repr_and_no_error(tmp_path: Path, make_key: MakeKey) -> None:
-    a, b = pool_of_two(tmp_path, make_key(0))
+def test_key_bytes_are_in_no_repr_and_no_error(place: Place, make_key: MakeKey) -> None:
+    a, b = pool_of_two(place, make_key(0))
     with a, b:
         [claimed] = a.claim("birch", master="sae-a", slaves=["sae-b"], number=1, size_bits=256).result()
-        for text in (repr(claimed), str(claimed), repr(a), repr(a._sealer), repr(a.ledger("x").load(bytes(128)))):
+        for text in (
+            repr(claimed),
+            str(claimed),
+            repr(a),
+            repr(a.session.keyring),
+            repr(a.ledger("x").load(bytes(128))),
+        ):
             assert claimed.key.value.hex() not in text
             assert repr(claimed.key.value)[2:-1] not in text
             assert "\\x00" not in text
@@ -365,12 +436,12 @@ def sealed_atom(store: Store, position: int) -> bytes:
     return bytes(store.commits.run(lambda c: c.execute(query).scalar_one()))
 
 
-def test_an_altered_atom_and_a_moved_one_do_not_open(tmp_path: Path, make_key: MakeKey) -> None:
+def test_an_altered_atom_and_a_moved_one_do_not_open(place: Place, make_key: MakeKey) -> None:
     from sqlalchemy import update
 
     from noclone.kms.tables import atom
 
-    a, b = pool_of_two(tmp_path, make_key(0))
+    a, b = pool_of_two(place, make_key(0))
     with a, b:
         first, second = (sealed_atom(b, position) for position in (0, 1))
         swap = update(atom).where(atom.c.direction == 0)
@@ -385,8 +456,8 @@ def test_an_altered_atom_and_a_moved_one_do_not_open(tmp_path: Path, make_key: M
         assert len(enc(a, b)) == 1
 
 
-def test_threads_never_get_the_same_key_and_lose_none(tmp_path: Path, make_key: MakeKey) -> None:
-    a, b = pool_of_two(tmp_path, make_key(0, 64 * 400))
+def test_threads_never_get_the_same_key_and_lose_none(place: Place, make_key: MakeKey) -> None:
+    a, b = pool_of_two(place, make_key(0, 64 * 400))
     masters: list[StoredKey] = []
     slaves: list[bytes] = []
 
@@ -431,8 +502,8 @@ def limit(store: Store, pages_more: int) -> None:
     store.commits.run(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={count + pages_more}").scalar_one())
 
 
-def test_one_failing_operation_does_not_take_the_others_down(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "a.db", name="alder", kek=KEK) as store:
+def test_one_failing_operation_does_not_take_the_others_down(place: Place) -> None:
+    with Store.open(place("a"), name="alder", kek=KEK) as store:
         gate = threading.Event()
         blocked = store.commits.submit(lambda _: gate.wait(5))
         bad = store.commits.submit(lambda c: c.exec_driver_sql("SELECT * FROM nowhere"))
@@ -520,9 +591,9 @@ def raise_hint(call: Callable[[], object]) -> None:
         raise StoreError(f"{error.message}; {error.hint}") from None
 
 
-def test_marks_and_refills_of_a_link_survive(tmp_path: Path) -> None:
+def test_marks_and_refills_of_a_link_survive(place: Place) -> None:
     secret, refill = os.urandom(640), os.urandom(256)
-    with Store.open(tmp_path / "a.db", name="alder", kek=KEK) as store:
+    with Store.open(place("a"), name="alder", kek=KEK) as store:
         ledger = store.ledger("alder-birch")
         state = ledger.load(secret)
         key = secret[:-64]  # the last pair is its name
@@ -531,7 +602,7 @@ def test_marks_and_refills_of_a_link_survive(tmp_path: Path) -> None:
         ledger.refill(6, refill, 2e-10)
         ledger.mark(6, 1, 7)
         ledger.mark(0, 2, 4)  # never backwards
-    with Store.open(tmp_path / "a.db", name="alder", kek=KEK) as store:
+    with Store.open(place("a"), name="alder", kek=KEK) as store:
         ledger = store.ledger("alder-birch")
         state = ledger.load(secret)
         wiped = bytes(3 * 64) + key[3 * 64 :]

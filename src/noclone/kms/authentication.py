@@ -17,7 +17,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from noclone.errors import StoreError
 from noclone.kms.commits import Commits
-from noclone.kms.sealing import Sealer
+from noclone.kms.keyring import Keyring
 from noclone.kms.tables import former_secret, link_state, segment
 
 INITIAL_SEGMENT = 0
@@ -80,10 +80,10 @@ class LinkLedger:
         wipe: Wipes spent pairs of the initial secret from its file; None where it has none, in tests.
     """
 
-    def __init__(self, link: str, commits: Commits, sealer: Sealer, wipe: Wipe | None = None) -> None:
+    def __init__(self, link: str, commits: Commits, keyring: Callable[[], Keyring], wipe: Wipe | None = None) -> None:
         self.link = link
         self._commits = commits
-        self._sealer = sealer
+        self._keyring = keyring
         self._wipe = wipe
 
     def load(self, initial_secret: bytes) -> AuthenticationState:
@@ -101,8 +101,7 @@ class LinkLedger:
                 hint="make a new one with `noclone pki` and carry it to both ends",
             )
         key, name = initial_secret[:-PAIR_BYTES], initial_secret[-PAIR_BYTES:]
-        fingerprint = self._sealer.fingerprint(name)
-        return self._commits.run(lambda c: self._load(c, key, fingerprint))
+        return self._commits.run(lambda c: self._load(c, key, self._keyring().fingerprint(name)))
 
     def mark(self, segment: int, used_pairs: int, block: int, ahead: Sequence[int] = ()) -> None:
         """Record that the first `used_pairs` of `segment` and those `ahead` are spent, and that `block` was tried."""
@@ -134,7 +133,7 @@ class LinkLedger:
             if row.number == INITIAL_SEGMENT:
                 segments[row.number] = (spent.wiped(key), min(spent.used, len(key) // PAIR_BYTES))
             elif row.sealed is not None:
-                segments[row.number] = (self._open(row.number, row.sealed), spent.used)
+                segments[row.number] = (self._open(row), spent.used)
         if state is None:
             return AuthenticationState(segments, -1, 0.0)
         return AuthenticationState(segments, state.last_block, state.cumulative_epsilon)
@@ -155,13 +154,13 @@ class LinkLedger:
         connection.execute(update(link_state).where(link_state.c.link == self.link).values(fingerprint=new))
 
     def _mark(self, connection: Connection, number: int, new: _Spent, block: int) -> None:
-        row = connection.execute(select(segment).where(segment.c.link == self.link, segment.c.number == number)).first()
+        here = select(segment).where(segment.c.link == self.link, segment.c.number == number)
+        row = connection.execute(here.with_for_update()).first()
         spent = new | _Spent.of(row)
-        sealed = None
+        kept = b""
         if row is not None and row.sealed is not None:
-            kept = spent.wiped(self._open(number, row.sealed))
-            sealed = self._sealer.seal(kept, "segment", self.link, number) if any(kept) else None
-        self._write(connection, number, spent, sealed)
+            kept = spent.wiped(self._open(row))
+        self._write(connection, number, spent, kept if any(kept) else None)
         connection.execute(
             update(link_state)
             .where(link_state.c.link == self.link, link_state.c.last_block < block)
@@ -173,7 +172,7 @@ class LinkLedger:
             select(segment.c.number).where(segment.c.link == self.link, segment.c.number == number)
         ).first()
         if key and known is None:
-            self._write(connection, number, _Spent(), self._sealer.seal(key, "segment", self.link, number))
+            self._write(connection, number, _Spent(), key)
         connection.execute(
             update(link_state)
             .where(link_state.c.link == self.link, link_state.c.cumulative_epsilon < cumulative_epsilon)
@@ -189,10 +188,13 @@ class LinkLedger:
             ).first()
         )
 
-    def _open(self, number: int, sealed: bytes) -> bytes:
-        return self._sealer.open(sealed, "segment", self.link, number)
+    def _open(self, row: Any) -> bytes:
+        return self._keyring().open(row.sealed, row.data_key, "segment", self.link, row.number)
 
-    def _write(self, connection: Connection, number: int, spent: _Spent, sealed: bytes | None) -> None:
+    def _write(self, connection: Connection, number: int, spent: _Spent, secret: bytes | None) -> None:
         connection.execute(delete(segment).where(segment.c.link == self.link, segment.c.number == number))
-        row = {"link": self.link, "number": number, **spent.columns(), "sealed": sealed}
+        sealed, data_key = (None, None)
+        if secret is not None:
+            sealed, data_key = self._keyring().seal(secret, "segment", self.link, number)
+        row = {"link": self.link, "number": number, **spent.columns(), "sealed": sealed, "data_key": data_key}
         connection.execute(insert(segment), [row])

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -27,60 +28,123 @@ from noclone.kms.store import Store
 from noclone.records import BlockProvenance, Origin, SecretKey
 
 SAES = {"sae-a": "alder", "sae-b": "birch"}
-REQUEST = b"GET /api/v1/keys/sae-b/enc_keys HTTP/1.1\r\nHost: localhost\r\n\r\n"
+KEYS_MAX = 128
+REQUEST = b"GET /api/v1/keys/sae-b/enc_keys?number=%d HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SETTLE_S = 0.5
 
 
-def bench_kme(*, seconds: float = 3.0, connections: int = 32, folder: Path | None = None) -> dict[str, Any]:
-    """Measure enc_keys for one 256-bit key a request.
+def bench_kme(
+    *, seconds: float = 3.0, connections: int = 32, folder: Path | None = None, n_bytes: int = 16 << 20
+) -> dict[str, Any]:
+    """Measure enc_keys for 256-bit keys, every one durable at both KMEs before it is answered.
 
     Args:
-        seconds: How long to measure.
+        seconds: How long to measure each figure.
         connections: Applications that ask at the same time, each over a connection of its own.
         folder: Where the stores lie; it should be on the disk that is to be measured.
+        n_bytes: Key that the two begin with; half of it serves the master that asks.
 
     Returns:
-        requests_per_s, p50_ms and p99_ms of the answers, and what was measured with.
+        One key a request over kept connections (requests_per_s, p50_ms, p99_ms); the same at half of that rate;
+        128 keys a request; and one key a request with a new connection for each; with what it was measured.
     """
     with tempfile.TemporaryDirectory(prefix="noclone-bench-", dir=folder) as temporary:
         place = Path(temporary)
         make_certificates(place)
-        with _two_kmes(place, n_bytes=1 << 20) as port:
+        with _two_kmes(place, n_bytes) as port:
             context = tls.client_context(place / "sae.crt", place / "sae.key", place / "kme-ca.crt")
-            times = asyncio.run(_load(context, port, connections, seconds))
-    times.sort()
+            site = _Site(context, port, seconds)
+            one = asyncio.run(site.load(connections))
+            half = asyncio.run(site.load(connections, pause_s=2 * connections / max(1.0, one["requests_per_s"])))
+            many = asyncio.run(site.load(max(1, connections // 4), number=KEYS_MAX))
+            fresh = asyncio.run(site.connect_each_time(max(1, connections // 4)))
     return {
-        "requests_per_s": round(len(times) / seconds, 1),
-        "p50_ms": round(1e3 * times[len(times) // 2], 2),
-        "p99_ms": round(1e3 * times[len(times) * 99 // 100], 2),
+        **one,
         "connections": connections,
-        "requests": len(times),
+        "half_load": half,
+        "number_128": {**many, "keys_per_s": round(KEYS_MAX * many["requests_per_s"])},
+        "new_connections": fresh,
         "durable": "SQLite, WAL, synchronous=FULL, at both KMEs",
     }
 
 
-async def _load(context: SSL.Context, port: int, connections: int, seconds: float) -> list[float]:
-    streams = [await tls.connect_streams(context, "127.0.0.1", port, name="localhost") for _ in range(connections)]
-    started = time.perf_counter()
-    begin, end = started + SETTLE_S, started + SETTLE_S + seconds
-    times: list[float] = []
+@dataclass(frozen=True)
+class _Site:
+    """Applications beside a KME, who ask for keys as fast as they get them."""
 
-    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while (sent := time.perf_counter()) < end:
-            writer.write(REQUEST)
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-            body = await reader.readexactly(length)
-            if not head.startswith(b"HTTP/1.1 200"):
-                raise RuntimeError(f"the KME answered {json.loads(body)['message']}")
-            answered = time.perf_counter()
-            if begin <= answered < end:
-                times.append(answered - sent)
+    context: SSL.Context
+    port: int
+    seconds: float
 
-    await asyncio.gather(*(ask(reader, writer) for reader, writer, _ in streams))
-    for _, writer, _ in streams:
-        writer.close()
-    return times
+    async def load(self, connections: int, *, number: int = 1, pause_s: float = 0.0) -> dict[str, Any]:
+        """Ask over connections that stay; with a pause, each asks once in that time, if it has its answer by then."""
+        streams = [await self._connect() for _ in range(connections)]
+        times = _Times(self.seconds)
+
+        async def ask(index: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(pause_s * index / connections)
+            while (sent := time.perf_counter()) < times.end:
+                await _request(reader, writer, number)
+                times.add(sent)
+                await asyncio.sleep(max(0.0, sent + pause_s - time.perf_counter()))
+
+        await asyncio.gather(*(ask(index, reader, writer) for index, (reader, writer) in enumerate(streams)))
+        for _, writer in streams:
+            writer.close()
+        return times.summary()
+
+    async def connect_each_time(self, at_once: int) -> dict[str, Any]:
+        """Ask for one key over a new connection each time."""
+        times = _Times(self.seconds)
+
+        async def ask() -> None:
+            while (sent := time.perf_counter()) < times.end:
+                reader, writer = await self._connect()
+                await _request(reader, writer, 1)
+                writer.close()
+                times.add(sent)
+
+        await asyncio.gather(*(ask() for _ in range(at_once)))
+        return times.summary()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer, _ = await tls.connect_streams(self.context, "127.0.0.1", self.port, name="localhost")
+        return reader, writer
+
+
+class _Times:
+    """How long answers took that came within the time of measuring."""
+
+    def __init__(self, seconds: float) -> None:
+        self.begin = time.perf_counter() + SETTLE_S
+        self.end = self.begin + seconds
+        self._seconds = seconds
+        self._times: list[float] = []
+
+    def add(self, sent: float) -> None:
+        """Note the answer that has just come to what was sent then."""
+        answered = time.perf_counter()
+        if self.begin <= answered < self.end:
+            self._times.append(answered - sent)
+
+    def summary(self) -> dict[str, Any]:
+        """Return rate and quantiles."""
+        times = sorted(self._times) or [0.0]
+        return {
+            "requests_per_s": round(len(self._times) / self._seconds, 1),
+            "p50_ms": round(1e3 * times[len(times) // 2], 2),
+            "p99_ms": round(1e3 * times[len(times) * 99 // 100], 2),
+            "requests": len(self._times),
+        }
+
+
+async def _request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+    writer.write(REQUEST % number)
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+    body = await reader.readexactly(length)
+    if not head.startswith(b"HTTP/1.1 200"):
+        raise RuntimeError(f"the KME answered {json.loads(body)['message']}")
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 In: operations (functions on a connection).  Out: their results, each only after the commit that made it durable.
 An operation decides first and writes afterwards: one that refuses (a NocloneError, but no StoreError) has written
 nothing, and the others in its transaction go on. If anything else goes wrong the whole transaction is rolled back and
-each operation is tried in one of its own, so that one bad operation cannot take the others down.
+each operation is tried in one of its own, so that one bad operation cannot take the others down. What other workers on
+the same database caused is tried again; all operations bear being done twice, for a commit whose answer was lost.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from noclone.errors import NocloneError, StoreError
 from noclone.kms import failpoints
-from noclone.kms.tables import store_error
+from noclone.kms.database import is_database_error, store_error
+from noclone.kms.workers import Session
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -29,6 +32,8 @@ T_co = TypeVar("T_co", covariant=True)
 Operation = Callable[[Connection], T]
 
 BATCH_MAX = 256
+RETRY_S = (0.0, 0.02, 0.2, 1.0)
+PASSING = ("40001", "40P01", "23505")  # SQLSTATE: serialization, deadlock, somebody else was first
 
 
 class Group(Protocol[Item_contra, T_co]):
@@ -45,14 +50,18 @@ Queued = tuple[Operation[Any] | tuple[Group[Any, Any], Any], Future[Any]]
 
 
 class Commits:
-    """Run operations on one connection in one thread."""
+    """Run operations on one connection in one thread.
+
+    `session`, once it is set, has the first and the last word in every transaction.
+    """
 
     def __init__(self, connection: Connection) -> None:
+        self.session: Session | None = None
+        self.transactions = 0
         self._connection = connection
         self._queue: queue.SimpleQueue[Queued | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
-        self.transactions = 0
         self._thread = threading.Thread(target=self._work, name="key-store", daemon=True)
         self._thread.start()
 
@@ -102,47 +111,80 @@ class Commits:
                 except queue.Empty:
                     break
             open_for_work = item is not None
-            if batch and not self._commit(batch):
-                for single in batch:
-                    self._commit([single], last_try=True)
+            if batch:
+                self._do(batch)
 
-    def _commit(self, batch: list[Queued], *, last_try: bool = False) -> bool:
-        """Run a batch in one transaction; return whether every operation has its answer."""
-        outcomes: list[tuple[Future[Any], Any]] = []
-        groups: dict[Group[Any, Any], list[tuple[Any, Future[Any]]]] = {}
+    def _do(self, batch: list[Queued]) -> None:
+        """Do a batch in one transaction, or each of it in one of its own."""
+        error = self._commit(batch)
+        if error is not None and len(batch) > 1:
+            for single in batch:
+                self._do([single])
+        elif error is not None:
+            for pause_s in RETRY_S:
+                if error is None or not _may_pass(error):
+                    break
+                time.sleep(pause_s)
+                error = self._commit(batch)
+            if error is not None:
+                batch[0][1].set_exception(_as_refusal(error))
+
+    def _commit(self, batch: list[Queued]) -> Exception | None:
+        """Run a batch in one transaction; return what went wrong, or None: every operation has its answer."""
+        session, connection = self.session, self._connection
         try:
-            with self._connection.begin():
-                for work, future in batch:
-                    if isinstance(work, tuple):
-                        groups.setdefault(work[0], []).append((work[1], future))
-                        continue
-                    try:
-                        outcomes.append((future, work(self._connection)))
-                    except StoreError:
-                        raise  # it may come in the middle of writing
-                    except NocloneError as refusal:
-                        outcomes.append((future, refusal))
-                for group, members in groups.items():
-                    answers = group(self._connection, [item for item, _ in members])
-                    outcomes += [(future, answer) for (_, future), answer in zip(members, answers, strict=True)]
+            if session is not None:
+                session.enter(connection)
+            with connection.begin():
+                if session is not None:
+                    session.begun(connection)
+                outcomes = self._run(batch)
+                if session is not None:
+                    session.ending(connection)
                 failpoints.reach("before the commit")
             failpoints.reach("after the commit")
         except Exception as error:
-            if last_try or len(batch) == 1:
-                for _, future in batch:
-                    future.set_exception(self._as_refusal(error))
-                return True
-            return False
+            if session is not None:
+                session.undone()
+            return error
+        if session is not None:
+            session.done()
         self.transactions += 1
         for future, answer in outcomes:
             if isinstance(answer, NocloneError):
                 future.set_exception(answer)
             else:
                 future.set_result(answer)
-        return True
+        return None
 
-    @staticmethod
-    def _as_refusal(error: Exception) -> Exception:
-        if isinstance(error, SQLAlchemyError | sqlite3.Error):
-            return store_error("the key store could not do what it must; nothing was changed", error)
-        return error
+    def _run(self, batch: list[Queued]) -> list[tuple[Future[Any], Any]]:
+        """Run operations and groups; return their answers and refusals."""
+        outcomes: list[tuple[Future[Any], Any]] = []
+        groups: dict[Group[Any, Any], list[tuple[Any, Future[Any]]]] = {}
+        for work, future in batch:
+            if isinstance(work, tuple):
+                groups.setdefault(work[0], []).append((work[1], future))
+                continue
+            try:
+                outcomes.append((future, work(self._connection)))
+            except StoreError:
+                raise  # it may come in the middle of writing
+            except NocloneError as refusal:
+                outcomes.append((future, refusal))
+        for group, members in groups.items():
+            answers = group(self._connection, [item for item, _ in members])
+            outcomes += [(future, answer) for (_, future), answer in zip(members, answers, strict=True)]
+        return outcomes
+
+
+def _may_pass(error: Exception) -> bool:
+    """Say whether it may go better next time."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in PASSING
+    return is_database_error(error) and not isinstance(error, SQLAlchemyError | sqlite3.Error)  # no connection
+
+
+def _as_refusal(error: Exception) -> Exception:
+    if is_database_error(error):
+        return store_error("the key store could not do what it must; nothing was changed", error)
+    return error

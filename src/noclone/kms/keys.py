@@ -8,8 +8,8 @@ masters never choose the same atom, and a KME assigns positions of its own direc
 from __future__ import annotations
 
 import hashlib
-import uuid
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from noclone.errors import KmeError
@@ -151,8 +151,16 @@ def key_id_of(first: Span, direction: int) -> str:
 
     A UUID of version 8 (RFC 9562, section 5.8), for its bits come from a hash of our own choice.
     """
-    digest = hashlib.sha256(encode("noclone-key-1", first.link, first.block, direction, first.first)).digest()
-    number = int.from_bytes(digest[:16], "big")
+    hashed = _hash_of_block(first.link, first.block, direction).copy()
+    hashed.update(encode(first.first))
+    number = int.from_bytes(hashed.digest()[:16], "big")
     number = number & ~(0xF << 76) | 0x8 << 76  # version
     number = number & ~(0x3 << 62) | 0x2 << 62  # variant
-    return str(uuid.UUID(int=number))
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+@lru_cache(maxsize=1024)
+def _hash_of_block(link: str, block: int, direction: int) -> Any:
+    """Return the hash of what all keys of a block and direction have in common."""
+    return hashlib.sha256(encode("noclone-key-1", link, block, direction))

@@ -8,19 +8,41 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
 
 from noclone.kms.keys import direction_of
-from noclone.kms.tables import atom, block, key
-from noclone.records import Provenance
+from noclone.kms.locks import insert_rows
+from noclone.kms.tables import OPEN, RESERVED, atom, block, key
+from noclone.records import LINK_PROFILE, Provenance
 from noclone.relayed import provenance_from_json
 
 LEFT = (block.c.left_0, block.c.left_1)
 SEEN = (block.c.seen_0, block.c.seen_1)
+CLOSED = dict.fromkeys(OPEN, 0)
+MAKE_READY = (
+    update(block)
+    .where(block.c.id == bindparam("block"), block.c.state == "held")
+    .values(
+        {
+            block.c.state: "ready",
+            **{is_open: case((left > 0, 1), else_=0) for is_open, left in zip(OPEN, LEFT, strict=True)},
+        }
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Which pool, seen from which end; None: key of all profiles."""
+
+    kme: str
+    peer: str
+    unit_bits: int
+    profiles: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +72,16 @@ class BlockName:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A block at the door."""
+    """A block at the door.
+
+    Args:
+        dek: Its data key, not sealed yet: that is done under the KEK of the moment at which it is let in.
+    """
 
     peer: str
     profile: str
     provenance: Provenance
-    salt: bytes
+    dek: bytes = field(repr=False)
     created_s: float
     expires_s: float
 
@@ -86,8 +112,8 @@ def provenance_of(text: str) -> Provenance:
     return provenance_from_json(json.loads(text))
 
 
-def insert_block(connection: Connection, arrival: Arrival, atoms: list[dict[str, Any]]) -> bool:
-    """Take a block in; return False if it was here before."""
+def insert_block(connection: Connection, arrival: Arrival, dek: bytes, atoms: Sequence[tuple[int, int, bytes]]) -> bool:
+    """Take a block in, its data key sealed and its atoms too; return False if it was here before."""
     origin = arrival.provenance
     known = select(block.c.id).where(block.c.link == origin.link, block.c.number == origin.block)
     if connection.execute(known).first() is not None:
@@ -103,14 +129,15 @@ def insert_block(connection: Connection, arrival: Arrival, atoms: list[dict[str,
         "left_1": len(atoms) // 2,
         "seen_0": 0,
         "seen_1": 0,
-        "salt": arrival.salt,
+        "dek": dek if atoms else None,
         "provenance": json.dumps(origin.to_json()),
         "created_s": arrival.created_s,
         "expires_s": arrival.expires_s,
     }
     block_id = connection.execute(insert(block).returning(block.c.id), [values]).scalar_one()
     if atoms:
-        connection.execute(insert(atom), [{**row, "block_id": block_id} for row in atoms])
+        rows = [{"block_id": block_id, "direction": way, "position": at, "sealed": sealed} for way, at, sealed in atoms]
+        insert_rows(connection, atom, rows)
     return True
 
 
@@ -136,31 +163,42 @@ def acknowledge(connection: Connection, peer: str, blocks: Sequence[BlockName]) 
                 block.c.atoms == name.atoms,
             )
         ).first()
-        if row is None or row.state == "expired":
+        if row is None or row.state in ("expired", "void"):
             continue
         if row.state == "held":
-            connection.execute(update(block).where(block.c.id == row.id).values(state="ready"))
+            connection.execute(MAKE_READY, {"block": row.id})
         ours.append(name)
     return ours
 
 
-def totals(
-    connection: Connection, kme: str, peer: str, unit_bits: int, now_s: float, profiles: Sequence[str] | None = None
-) -> tuple[int, int, int, int]:
+def totals(connection: Connection, pool: Pool, now_s: float) -> tuple[int, int, int, int]:
     """Return ready bits of both directions, held bits, and the number of reserved keys, these of all profiles."""
     query = select(block.c.state, func.sum(block.c.left_0), func.sum(block.c.left_1)).where(
-        block.c.peer == peer, block.c.state.in_(("held", "ready")), block.c.expires_s > now_s
+        block.c.peer == pool.peer, block.c.state.in_(("held", "ready")), block.c.expires_s > now_s
     )
-    if profiles is not None:
-        query = query.where(block.c.profile.in_(profiles))
+    if pool.profiles is not None:
+        query = query.where(block.c.profile.in_(pool.profiles))
     rows = connection.execute(query.group_by(block.c.state))
     left = {state: (int(left_0), int(left_1)) for state, left_0, left_1 in rows}
     ready, waiting = left.get("ready", (0, 0)), left.get("held", (0, 0))
     reserved = connection.execute(
-        select(func.count()).select_from(key).where(key.c.state == "reserved", key.c.peer == peer)
+        select(func.count()).select_from(key).where(RESERVED, key.c.peer == pool.peer)
     ).scalar_one()
-    out = direction_of(kme, peer)
-    return ready[out] * unit_bits, ready[1 - out] * unit_bits, sum(waiting) * unit_bits, int(reserved)
+    out, unit = direction_of(pool.kme, pool.peer), pool.unit_bits
+    return ready[out] * unit, ready[1 - out] * unit, sum(waiting) * unit, int(reserved)
+
+
+def discard_held(connection: Connection, before_s: float) -> int:
+    """Erase relayed blocks that came before a time and are not ready; return how many."""
+    orphans = select(block.c.id).where(
+        block.c.state == "held", block.c.profile != LINK_PROFILE, block.c.created_s <= before_s
+    )
+    ids = list(connection.execute(orphans.order_by(block.c.id).with_for_update()).scalars())
+    for number in ids:
+        gone = {block.c.state: "expired", block.c.dek: None, **dict.fromkeys(LEFT, 0), **CLOSED}
+        connection.execute(delete(atom).where(atom.c.block_id == number))
+        connection.execute(update(block).where(block.c.id == number).values(gone))
+    return len(ids)
 
 
 def sweep(connection: Connection, now_s: float) -> Swept:
@@ -168,16 +206,18 @@ def sweep(connection: Connection, now_s: float) -> Swept:
     old = [
         row.id
         for row in connection.execute(
-            select(block.c.id).where(block.c.state.in_(("held", "ready")), block.c.expires_s <= now_s)
+            select(block.c.id)
+            .where(block.c.state.in_(("held", "ready")), block.c.expires_s <= now_s)
+            .order_by(block.c.id)
+            .with_for_update(skip_locked=True)  # who is at work on it leaves it to the next sweep
         )
     ]
     for block_id in old:
         connection.execute(delete(atom).where(atom.c.block_id == block_id))
-        connection.execute(update(block).where(block.c.id == block_id).values(state="expired", left_0=0, left_1=0))
+        gone = {block.c.state: "expired", block.c.dek: None, **dict.fromkeys(LEFT, 0), **CLOSED}
+        connection.execute(update(block).where(block.c.id == block_id).values(gone))
     ended = connection.execute(
-        update(key)
-        .where(key.c.state == "reserved", key.c.expires_s <= now_s)
-        .values(state="expired", sealed=None, ended_s=now_s)
+        update(key).where(RESERVED, key.c.expires_s <= now_s).values(state="expired", sealed=None, ended_s=now_s)
     )
     return Swept(len(old), ended.rowcount)
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, select
 
 from noclone.kms.pools import provenance_of
 from noclone.kms.store import Store
-from noclone.kms.tables import atom, block
-from noclone.records import LINK_PROFILE, Provenance
+from noclone.kms.tables import block
+from noclone.records import Provenance
 
 
 def find_block(store: Store, link: str, number: int) -> Future[Provenance | None]:
@@ -33,14 +33,4 @@ def discard_held(store: Store, before_s: float) -> Future[int]:
     takes a block that is ready at both ends.
     """
 
-    def discard(connection: Connection) -> int:
-        orphans = select(block.c.id).where(
-            block.c.state == "held", block.c.profile != LINK_PROFILE, block.c.created_s <= before_s
-        )
-        ids = list(connection.execute(orphans).scalars())
-        for number in ids:
-            connection.execute(delete(atom).where(atom.c.block_id == number))
-            connection.execute(update(block).where(block.c.id == number).values(state="expired", left_0=0, left_1=0))
-        return len(ids)
-
-    return store.commits.submit(discard)
+    return store.discard_held(before_s)

@@ -12,23 +12,25 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, case, delete, select, update
 
+from noclone.kms.keyring import Keyring
 from noclone.kms.keys import Assignment, Span, direction_of, key_id_of
-from noclone.kms.pools import LEFT, SEEN
-from noclone.kms.sealing import Sealer
-from noclone.kms.tables import atom, block, delivery, key, voided
+from noclone.kms.locks import Among, insert_rows, is_shared, lock
+from noclone.kms.pools import LEFT, SEEN, Pool
+from noclone.kms.sealing import BlockSealer
+from noclone.kms.tables import OPEN, atom, block, delivery, key, voided
 
-IDS_AT_ONCE = 4096  # SQLite takes 32,766 values in a statement
 GAP = 64  # reading this many atoms that nobody wants costs less than another statement
 
 ONE_BLOCK = tuple(
-    select(block.c.id, block.c.state, block.c.salt, block.c.atoms, seen.label("seen")).where(
-        block.c.peer == bindparam("peer"), block.c.link == bindparam("link"), block.c.number == bindparam("number")
-    )
+    select(block.c.id, block.c.state, block.c.dek, block.c.atoms, seen.label("seen"))
+    .where(block.c.peer == bindparam("peer"), block.c.link == bindparam("link"), block.c.number == bindparam("number"))
+    .with_for_update()  # nobody takes its atoms until we have decided
     for seen in SEEN
 )
 IN_RUN = (
@@ -40,33 +42,16 @@ IN_RUN = (
 SOME_ATOMS = select(atom.c.position, atom.c.sealed).where(*IN_RUN)
 REMOVE_ATOMS = delete(atom).where(*IN_RUN)
 COUNT_DOWN = tuple(
-    update(block).where(block.c.id == bindparam("block")).values({left: left - bindparam("count")}) for left in LEFT
-)
-SEE = tuple(
-    update(block).where(block.c.id == bindparam("block"), seen < bindparam("top")).values({seen: bindparam("top")})
-    for seen in SEEN
-)
-SPEND = (
     update(block)
-    .where(block.c.id == bindparam("block"), block.c.state == "ready", block.c.left_0 + block.c.left_1 == 0)
-    .values(state="spent")
+    .where(block.c.id == bindparam("block"))
+    .values({left: left - bindparam("count"), seen: case((seen < bindparam("top"), bindparam("top")), else_=seen)})
+    .returning(block.c.state, *LEFT)
+    for left, seen in zip(LEFT, SEEN, strict=True)
 )
-KNOWN_KEYS = select(key.c.key_id, key.c.request, key.c.peer, key.c.state).where(
-    key.c.key_id.in_(bindparam("ids", expanding=True))
-)
-KNOWN_VOIDED = select(voided.c.key_id).where(
-    voided.c.peer == bindparam("peer"), voided.c.key_id.in_(bindparam("ids", expanding=True))
-)
-NEW_KEYS, NEW_DELIVERIES, NEW_VOIDED = insert(key), insert(delivery), insert(voided)
-
-
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """Which pool, seen from which end."""
-
-    kme: str
-    peer: str
-    unit_bits: int
+CLOSE = tuple(update(block).where(block.c.id == bindparam("block")).values({is_open: 0}) for is_open in OPEN)
+SPEND = update(block).where(block.c.id == bindparam("block")).values(state="spent", dek=None)
+KNOWN_KEYS = select(key.c.key_id, key.c.request, key.c.peer, key.c.state).where(Among(key.c.key_id))
+KNOWN_VOIDED = select(voided.c.key_id).where(voided.c.peer == bindparam("peer"), Among(voided.c.key_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +71,22 @@ def remove(connection: Connection, block_id: int, direction: int, positions: Seq
     """Delete atoms, in rising order of position, and keep the block's counters true."""
     for low, high in _runs(positions):
         connection.execute(REMOVE_ATOMS, {"block": block_id, "way": direction, "low": low, "high": high})
-    connection.execute(COUNT_DOWN[direction], {"block": block_id, "count": len(positions)})
-    connection.execute(SEE[direction], {"block": block_id, "top": positions[-1] + 1})
-    connection.execute(SPEND, {"block": block_id})
+    counted = {"block": block_id, "count": len(positions), "top": positions[-1] + 1}
+    state, *left = connection.execute(COUNT_DOWN[direction], counted).one()
+    if not left[direction]:
+        connection.execute(CLOSE[direction], {"block": block_id})
+    if state == "ready" and not any(left):
+        connection.execute(SPEND, {"block": block_id})
 
 
 def known_keys(connection: Connection, key_ids: Sequence[str]) -> dict[str, Any]:
     """Return id, request, peer and state of those keys that have a row here."""
-    return {row.key_id: row for ids in _parts(key_ids) for row in connection.execute(KNOWN_KEYS, {"ids": ids})}
+    return {row.key_id: row for row in connection.execute(KNOWN_KEYS, {"ids": key_ids})} if key_ids else {}
 
 
-def _known_voided(connection: Connection, peer: str, key_ids: Sequence[str]) -> set[str]:
-    found = (connection.execute(KNOWN_VOIDED, {"peer": peer, "ids": ids}).scalars() for ids in _parts(key_ids))
-    return {key_id for some in found for key_id in some}
-
-
-def _parts(key_ids: Sequence[str]) -> list[Sequence[str]]:
-    return [key_ids[i : i + IDS_AT_ONCE] for i in range(0, len(key_ids), IDS_AT_ONCE)]
+def known_voided(connection: Connection, peer: str, key_ids: Sequence[str]) -> set[str]:
+    """Return the ids that a peer took back before their promise came."""
+    return set(connection.execute(KNOWN_VOIDED, {"peer": peer, "ids": key_ids}).scalars())
 
 
 def _runs(positions: Iterable[int]) -> list[tuple[int, int]]:
@@ -116,9 +100,8 @@ def _runs(positions: Iterable[int]) -> list[tuple[int, int]]:
     return runs
 
 
-def key_row(
-    promise: Assignment, peer: str, role: str, sealed: bytes | None, created_s: float, expires_s: float
-) -> dict[str, Any]:
+def key_row(promise: Assignment, peer: str, role: str, created_s: float, expires_s: float) -> dict[str, Any]:
+    """Return the row of a reserved key, without its bytes."""
     return {
         "key_id": promise.key_id,
         "peer": peer,
@@ -126,13 +109,24 @@ def key_row(
         "master": promise.master,
         "request": promise.request,
         "size_bits": promise.size_bits,
-        "ranges": json.dumps([span.to_json() for span in promise.spans]),
+        "ranges": f"[{', '.join(map(_range, promise.spans))}]",
         "state": "reserved",
-        "sealed": sealed,
+        "sealed": None,
+        "data_key": None,
+        "worker": None,
         "created_s": created_s,
         "expires_s": expires_s,
         "ended_s": None,
     }
+
+
+def _range(span: Span) -> str:
+    return f"[{_quoted(span.link)}, {span.block}, {span.first}, {span.count}]"
+
+
+@lru_cache(maxsize=1024)
+def _quoted(link: str) -> str:
+    return json.dumps(link)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +140,7 @@ class _Block:
     id: int
     seen: int
     usable: bool
-    salt: bytes
+    dek: bytes
     positions: int
     atoms: dict[int, bytes] = field(default_factory=dict)
 
@@ -154,8 +148,10 @@ class _Block:
 class _Blocks:
     """The blocks of one pool and direction, each looked up once, when somebody asks for it."""
 
-    def __init__(self, connection: Connection, pool: Pool, direction: int) -> None:
+    def __init__(self, connection: Connection, keyring: Keyring, pool: Pool, direction: int) -> None:
         self._connection = connection
+        self._keyring = keyring
+        self._openers: dict[int, BlockSealer] = {}
         self._pool = pool
         self._direction = direction
         self._found: dict[tuple[str, int], _Block] = {}
@@ -172,7 +168,14 @@ class _Blocks:
         if row is None:
             return _Block(0, 0, False, b"", 0)
         positions = (row.atoms + 1 - self._direction) // 2
-        return _Block(row.id, row.seen, row.state not in ("held", "expired"), row.salt, positions)
+        return _Block(row.id, row.seen, row.state not in ("held", "expired"), row.dek, positions)
+
+    def opener(self, span: Span) -> BlockSealer:
+        """Return what opens the atoms of the block that a span lies in."""
+        here, pool = self.at(span), self._pool
+        if here.id not in self._openers:
+            self._openers[here.id] = self._keyring.block(here.dek, pool.kme, pool.peer, span.link, span.block)
+        return self._openers[here.id]
 
     def fetch(self, promises: Sequence[Assignment]) -> None:
         """Read the atoms that promises want. Their spans lie within their blocks, so this reads no more than there is.
@@ -203,36 +206,39 @@ def _united(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def assign(
     connection: Connection,
-    sealer: Sealer,
+    keyring: Keyring,
     pool: Pool,
     promises: Sequence[Assignment],
     now_s: float,
     expires_s: float,
 ) -> dict[str, Refusal]:
     """Take in what a peer promised its masters; return the refused ones. The same promise twice counts once."""
+    lock(connection, "voided", pool.kme, pool.peer, alone=False)
     direction = direction_of(pool.peer, pool.kme)
     refused: dict[str, Refusal] = {}
-    blocks = _Blocks(connection, pool, direction)
+    blocks = _Blocks(connection, keyring, pool, direction)
     fresh = _fresh(connection, pool, promises, direction, blocks, refused)
     blocks.fetch(fresh)
     values: dict[str, bytes] = {}
     gone: dict[int, list[int]] = defaultdict(list)
+    unfit: list[tuple[Assignment, Refusal]] = []
     for promise in fresh:
         problem = _unfit(promise, blocks)
         if problem is not None:
-            refused[promise.key_id] = problem
+            unfit.append((promise, problem))
             continue
         parts = []
         for span in promise.spans:
             here = blocks.at(span)
-            opener = sealer.block(here.salt, pool.kme, pool.peer, span.link, span.block)
+            opener = blocks.opener(span)
             for position in range(span.first, span.first + span.count):
                 parts.append(opener.open(direction, position, here.atoms.pop(position)))
                 gone[here.id].append(position)
         values[promise.key_id] = b"".join(parts)[: promise.size_bits // 8]
+    refused.update(_still_unfit(connection, pool, unfit))
     for block_id, positions in gone.items():
         remove(connection, block_id, direction, sorted(positions))
-    _insert_promises(connection, sealer, pool, [p for p in fresh if p.key_id in values], values, (now_s, expires_s))
+    _insert_promises(connection, keyring, pool, [p for p in fresh if p.key_id in values], values, (now_s, expires_s))
     return refused
 
 
@@ -250,12 +256,12 @@ def _fresh(
     """
     ids = [promise.key_id for promise in promises]
     known = known_keys(connection, ids)
-    taken_back = _known_voided(connection, pool.peer, ids)
+    taken_back = known_voided(connection, pool.peer, ids)
     fresh: dict[str, Assignment] = {}
     for promise in promises:
         row = known.get(promise.key_id)
         if row is not None:
-            taken = (row.request, row.peer) != (promise.request, pool.peer) or row.state == "void"
+            taken = _differs(row, promise, pool)
         else:
             taken = promise.key_id in taken_back
         if taken:
@@ -269,6 +275,11 @@ def _fresh(
         else:
             fresh[promise.key_id] = promise
     return list(fresh.values())
+
+
+def _differs(row: Any, promise: Assignment, pool: Pool) -> bool:
+    """Say whether a key that is here is not what is promised."""
+    return (row.request, row.peer) != (promise.request, pool.peer) or row.state == "void"
 
 
 def _malformed(promise: Assignment, direction: int, unit_bits: int) -> bool:
@@ -311,9 +322,19 @@ def _unfit(promise: Assignment, blocks: _Blocks) -> Refusal | None:
     return None
 
 
+def _still_unfit(connection: Connection, pool: Pool, unfit: Sequence[tuple[Assignment, Refusal]]) -> dict[str, Refusal]:
+    """Return the promises that cannot be kept, without those that another worker took in while we waited for it."""
+    kept = known_keys(connection, [promise.key_id for promise, _ in unfit]) if is_shared(connection) else {}
+    return {
+        promise.key_id: refusal
+        for promise, refusal in unfit
+        if promise.key_id not in kept or _differs(kept[promise.key_id], promise, pool)
+    }
+
+
 def _insert_promises(
     connection: Connection,
-    sealer: Sealer,
+    keyring: Keyring,
     pool: Pool,
     promises: Sequence[Assignment],
     values: Mapping[str, bytes],
@@ -323,77 +344,12 @@ def _insert_promises(
         return
     rows = []
     for promise in promises:
-        sealed = sealer.seal(values[promise.key_id], "key", promise.key_id, pool.peer, "slave")
-        rows.append(key_row(promise, pool.peer, "slave", sealed, *life))
-    connection.execute(NEW_KEYS, rows)
+        sealed, number = keyring.seal(values[promise.key_id], "key", promise.key_id, pool.peer, "slave")
+        rows.append({**key_row(promise, pool.peer, "slave", *life), "sealed": sealed, "data_key": number})
+    insert_rows(connection, key, rows)
     waiting = [
         {"key_id": promise.key_id, "recipient": slave, "delivered_s": None}
         for promise in promises
         for slave in promise.slaves
     ]
-    connection.execute(NEW_DELIVERIES, waiting)
-
-
-def give_up(
-    connection: Connection,
-    kme: str,
-    key_ids: Sequence[str],
-    refused: Sequence[tuple[Assignment, Refusal]],
-    now_s: float,
-) -> None:
-    """Void reserved keys of our masters. Burn what the peer has seen before; ask again about what it does not hold."""
-    connection.execute(
-        update(key)
-        .where(key.c.key_id.in_(key_ids), key.c.role == "master", key.c.state == "reserved")
-        .values(state="void", ended_s=now_s)
-    )
-    for promise, refusal in refused:
-        for span in promise.spans:
-            row = connection.execute(select(block).where(block.c.link == span.link, block.c.number == span.block)).one()
-            if refusal.reason == "already-assigned":
-                _burn_below(connection, row.id, direction_of(kme, row.peer), refusal.seen)
-            elif refusal.reason == "unknown-block" and row.state == "ready":
-                connection.execute(update(block).where(block.c.id == row.id).values(state="held"))
-
-
-def _burn_below(connection: Connection, block_id: int, direction: int, seen: int) -> None:
-    """Delete atoms that the peer saw promised before us: this store is older than what it once said."""
-    place = {"block": block_id, "way": direction, "low": 0, "high": seen}
-    positions = sorted(connection.execute(SOME_ATOMS, place).scalars())
-    if positions:
-        remove(connection, block_id, direction, positions)
-
-
-def undelivered(connection: Connection, peer: str) -> list[tuple[str, str]]:
-    """Return key id and request of what was reserved for masters here and never given to them."""
-    found = select(key.c.key_id, key.c.request).where(
-        key.c.peer == peer, key.c.role == "master", key.c.state == "reserved"
-    )
-    return [(row.key_id, row.request) for row in connection.execute(found)]
-
-
-def void(connection: Connection, peer: str, key_ids: Sequence[str], now_s: float) -> None:
-    """Void keys that a peer's masters never got. What is not here yet is noted, and its promise refused later.
-
-    A peer speaks of its own masters' keys only: an id of another pool, or of the other direction, changes nothing for
-    those whom it belongs to. A key begins at an atom, so no more ids are noted than the pool has had atoms.
-    """
-    known = known_keys(connection, key_ids)
-    for ids in _parts(key_ids):
-        connection.execute(
-            update(key)
-            .where(key.c.key_id.in_(ids), key.c.peer == peer, key.c.role == "slave", key.c.state == "reserved")
-            .values(state="void", sealed=None, ended_s=now_s)
-        )
-    noted = _known_voided(connection, peer, key_ids)
-    fresh = [key_id for key_id in dict.fromkeys(key_ids) if key_id not in known and key_id not in noted]
-    rows = [{"peer": peer, "key_id": key_id, "created_s": now_s} for key_id in fresh[: _room(connection, peer)]]
-    if rows:
-        connection.execute(NEW_VOIDED, rows)
-
-
-def _room(connection: Connection, peer: str) -> int:
-    """Return how many more ids a peer may have noted."""
-    atoms = connection.execute(select(func.coalesce(func.sum(block.c.atoms), 0)).where(block.c.peer == peer))
-    noted = connection.execute(select(func.count()).select_from(voided).where(voided.c.peer == peer))
-    return max(0, int(atoms.scalar_one()) - int(noted.scalar_one()))
+    insert_rows(connection, delivery, waiting)

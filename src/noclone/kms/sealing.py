@@ -1,7 +1,7 @@
-"""Encryption at rest: every secret of the store, sealed under a key-encryption key (KEK) that is not in the store.
+"""Encryption at rest: secrets sealed as what they are, and the files of key-encryption keys (KEK) that lie elsewhere.
 
 In: secret bytes and what they are (purpose, id, pool, role).  Out: sealed bytes that open only as the same thing.
-AES-256-GCM (NIST SP 800-38D). Nothing is sealed under the KEK itself: each context gets its own key by keyed BLAKE2b
+AES-256-GCM (NIST SP 800-38D). Nothing is sealed under a given key itself: each context gets its own by keyed BLAKE2b
 (RFC 7693, a PRF), so that no AES key comes near the 2^32 invocations that SP 800-38D, section 8.3, allows with random
 nonces.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -20,7 +21,7 @@ from noclone.errors import StoreError
 
 KEK_BYTES = 32
 NONCE_BYTES = 12
-SALT_BYTES = 16
+WORD_MAX = 32
 
 
 def load_kek(path: Path) -> bytes:
@@ -54,11 +55,15 @@ def load_kek(path: Path) -> bytes:
 
 def encode(*parts: str | int | bytes) -> bytes:
     """Join the parts so that no two different lists give the same bytes: each with its length in front."""
-    out = bytearray()
-    for part in parts:
-        data = part if isinstance(part, bytes) else str(part).encode()
-        out += len(data).to_bytes(4, "big") + data
-    return bytes(out)
+    return b"".join([_word(part) if type(part) is str and len(part) < WORD_MAX else _framed(part) for part in parts])
+
+
+def _framed(part: str | int | bytes) -> bytes:
+    data = part if isinstance(part, bytes) else str(part).encode()
+    return len(data).to_bytes(4, "big") + data
+
+
+_word = lru_cache(maxsize=1024)(_framed)  # purposes, roles, peers and links come again and again; ids do not
 
 
 class Sealer:
@@ -67,22 +72,23 @@ class Sealer:
     def __init__(self, kek: bytes, store_id: str) -> None:
         if len(kek) != KEK_BYTES:
             raise StoreError(f"a key-encryption key has {KEK_BYTES} bytes, this one {len(kek)}")
-        self._kek = bytes(kek)
-        self._store_id = store_id
+        self._hash = hashlib.blake2b(encode("noclone-seal-1", store_id), key=kek, digest_size=32)
 
-    def _subkey(self, context: bytes) -> bytes:
-        bound = encode("noclone-seal-1", self._store_id, context)
-        return hashlib.blake2b(bound, key=self._kek, digest_size=32).digest()
+    def subkey(self, context: bytes) -> bytes:
+        """Return the key of one context: a PRF of this one."""
+        hashed = self._hash.copy()
+        hashed.update(encode(context))
+        return hashed.digest()
 
     def fingerprint(self, secret: bytes) -> str:
         """Return a number that tells secrets apart and says nothing about them without the KEK."""
-        return hashlib.blake2b(secret, key=self._subkey(b"fingerprint"), digest_size=16).hexdigest()
+        return hashlib.blake2b(secret, key=self.subkey(b"fingerprint"), digest_size=16).hexdigest()
 
     def seal(self, secret: bytes, *context: str | int) -> bytes:
         """Seal bytes as what `context` says they are."""
         bound = encode(*context)
         nonce = os.urandom(NONCE_BYTES)
-        return nonce + AESGCM(self._subkey(bound)).encrypt(nonce, secret, bound)
+        return nonce + AESGCM(self.subkey(bound)).encrypt(nonce, secret, bound)
 
     def open(self, sealed: bytes, *context: str | int) -> bytes:
         """Open what `seal` made.
@@ -92,17 +98,12 @@ class Sealer:
         """
         bound = encode(*context)
         try:
-            return AESGCM(self._subkey(bound)).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)
+            return AESGCM(self.subkey(bound)).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)
         except (InvalidTag, ValueError):
             raise StoreError(
                 f"a stored secret ({context[0]}) does not open: it was altered, or sealed under another key",
                 hint="do not use this store; restore it, or delete it at both ends and distil anew",
             ) from None
-
-    def block(self, salt: bytes, *context: str | int) -> BlockSealer:
-        """Return what seals the atoms of one block. `salt` is random and fresh for each deposit."""
-        assert len(salt) == SALT_BYTES
-        return BlockSealer(self._subkey(encode("block", salt, *context)), encode(*context))
 
 
 class BlockSealer:

@@ -7,27 +7,31 @@ get it). What changes in a call is durable when the call returns. Thread-safe; t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import select
 
 from noclone.clock import Clock, SystemClock
-from noclone.errors import NocloneError, StoreError
-from noclone.kms import claims, deliveries, pools, reservations
+from noclone.errors import StoreError
+from noclone.kms import backup, claims, deliveries, journal, operations, pools, reservations, rotation
 from noclone.kms.authentication import LinkLedger, Wipe
 from noclone.kms.commits import Commits
+from noclone.kms.database import open_engine
+from noclone.kms.kekfile import KekFile
 from noclone.kms.keys import Assignment, Reservation, StoredKey
-from noclone.kms.sealing import Sealer
-from noclone.kms.tables import VERSION, block, meta, open_engine
+from noclone.kms.opening import open_tables
+from noclone.kms.operations import Claims, Desk, Handovers
+from noclone.kms.sealing import KEK_BYTES, BlockSealer, encode
+from noclone.kms.tables import meta
+from noclone.kms.workers import Session
 from noclone.records import LINK_PROFILE, SecretKey
-
-CHECK_TEXT = b"noclone key store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class StoreSettings:
     Args:
         unit_bits: Size of an atom: the default key size.
         lifetime_s: Key that is not collected after this is erased; each end counts from its own deposit or promise.
-        capacity_bits: A pool above this asks for no more key.
+        capacity_bits: Key of one profile above this asks a pool for no more.
     """
 
     unit_bits: int = 256
@@ -71,12 +75,13 @@ class PoolState:
 class Store:
     """One KME's keys. Open it with `Store.open`."""
 
-    def __init__(self, name: str, commits: Commits, sealer: Sealer, settings: StoreSettings, clock: Clock) -> None:
+    def __init__(self, name: str, commits: Commits, session: Session, settings: StoreSettings) -> None:
         self.name = name
         self.settings = settings
-        self.clock = clock
+        self.clock = session.clock
         self.commits = commits
-        self._sealer = sealer
+        self.session = session
+        self._desk = Desk(name, settings.unit_bits, settings.lifetime_s, session)
         self._dispose: Callable[[], None] = lambda: None
 
     @classmethod
@@ -85,7 +90,7 @@ class Store:
         path: Path | str,
         *,
         name: str,
-        kek: bytes,
+        kek: bytes | KekFile,
         settings: StoreSettings | None = None,
         clock: Clock | None = None,
         creator: Callable[[], Any] | None = None,
@@ -94,8 +99,8 @@ class Store:
 
         Args:
             path: A file, or a database URL.
-            name: Of the KME. A store belongs to one.
-            kek: The key-encryption key; see `sealing.load_kek`.
+            name: Of the KME. A store belongs to one; empty: open the one that is there, for its upkeep.
+            kek: The key-encryption key, or its file, which is read again after a rotation.
             settings: Sizes and lifetimes; the size of an atom cannot change once the store is made.
             clock: Tests hand in one that they move.
             creator: Makes the database connection, for tests that cut the power.
@@ -103,19 +108,22 @@ class Store:
         Raises:
             StoreError: It cannot be opened, it is another KME's, or the key-encryption key does not fit.
         """
-        settings = settings or StoreSettings()
+        settings, clock = settings or StoreSettings(), clock or SystemClock()
+        keks = kek if isinstance(kek, KekFile) else lambda: (kek,)
         engine, connection = open_engine(path, creator)
         commits = Commits(connection)
         try:
-            store_id = commits.run(lambda c: _identify(c, name, settings.unit_bits))
-            sealer = Sealer(kek, store_id)
-            commits.run(lambda c: _check_kek(c, sealer))
+            opened = commits.run(lambda c: open_tables(c, name, settings.unit_bits, keks, clock.now_s()))
+            commits.session = Session(opened.store_id, opened.keyring, clock)
+            commits.run(lambda _: None)  # from here on this process is one of the store's workers
+            if isinstance(kek, KekFile):
+                kek.settle(opened.keyring.kek)
         except BaseException:
             commits.close()
             connection.close()
             engine.dispose()
             raise
-        store = cls(name, commits, sealer, settings, clock or SystemClock())
+        store = cls(opened.name, commits, commits.session, replace(settings, unit_bits=opened.unit_bits))
 
         def dispose() -> None:
             connection.close()
@@ -126,6 +134,8 @@ class Store:
 
     def close(self) -> None:
         """Finish what is under way and close the database."""
+        with contextlib.suppress(StoreError):  # a worker that cannot say farewell is found to be gone
+            self.commits.run(self.session.leave)
         self.commits.close()
         self._dispose()
 
@@ -140,22 +150,19 @@ class Store:
     def deposit(self, secret: SecretKey, peer: str) -> Future[bool]:
         """Take in a block of secret key shared with the KME `peer`; the future says False if it was here before.
 
+        It is filed under its provenance's profile, which is what `claim` chooses by.
+
         It cannot be used until `acknowledge` says that the peer holds it too.
         """
         data, unit = secret.to_bytes(), self.settings.unit_bits // 8
-        salt, now_s = os.urandom(16), self.clock.now_s()
-        origin = secret.provenance
-        sealer = self._sealer.block(salt, self.name, peer, origin.link, origin.block)
+        now_s, dek, origin = self.clock.now_s(), os.urandom(KEK_BYTES), secret.provenance
+        sealer = BlockSealer(dek, encode(self.name, peer, origin.link, origin.block))
         atoms = [
-            {
-                "direction": i % 2,
-                "position": i // 2,
-                "sealed": sealer.seal(i % 2, i // 2, data[i * unit : (i + 1) * unit]),
-            }
+            (i % 2, i // 2, sealer.seal(i % 2, i // 2, data[i * unit : (i + 1) * unit]))
             for i in range(len(data) // unit)
         ]
-        arrival = pools.Arrival(peer, origin.profile, origin, salt, now_s, now_s + self.settings.lifetime_s)
-        return self.commits.submit(lambda c: pools.insert_block(c, arrival, atoms))
+        arrival = pools.Arrival(peer, origin.profile, origin, dek, now_s, now_s + self.settings.lifetime_s)
+        return self.commits.submit(lambda c: operations.deposit(c, self._desk, arrival, atoms))
 
     def held(self, peer: str) -> Future[list[pools.BlockName]]:
         """Return the blocks that we hold and do not know the peer to hold."""
@@ -167,8 +174,9 @@ class Store:
 
     def pool(self, peer: str, profiles: Sequence[str] | None = None) -> Future[PoolState]:
         """Look at the pool that is shared with a peer: all of it, or the key of some profiles."""
-        name, unit, now_s = self.name, self.settings.unit_bits, self.clock.now_s()
-        return self.commits.submit(lambda c: PoolState(*pools.totals(c, name, peer, unit, now_s, profiles)))
+        part = self._desk.pool(peer, None if profiles is None else tuple(profiles))
+        now_s = self.clock.now_s()
+        return self.commits.submit(lambda c: PoolState(*pools.totals(c, part, now_s)))
 
     def wants_key(self, peer: str, profile: str = LINK_PROFILE) -> bool:
         """Say whether the pool has room for another block of a profile."""
@@ -193,26 +201,26 @@ class Store:
 
         They are cut from blocks of these profiles alone, the first one's first; None: from any, the oldest first.
         No block has less than `left_s` of its life left.
+
         `request` names this request in the promise that the peer is given: the same promise twice counts once.
 
         Raises (in the future):
             KeysExhausted: The pool does not hold enough.
         """
         want = claims.Want(request or str(uuid.uuid4()), master, tuple(slaves), number, size_bits)
-        return self.commits.join(_Claims(self, peer, None if profiles is None else tuple(profiles), left_s), want)
+        chosen = None if profiles is None else tuple(profiles)
+        return self.commits.join(Claims(self._desk, peer, chosen, left_s), want)
 
     def assign(self, peer: str, assignments: Sequence[Assignment]) -> Future[dict[str, reservations.Refusal]]:
         """Hold the promise that a peer's master was given: the keys wait here for the slaves that it names.
 
         The future returns the refused ones: material that is not here, or was promised before.
         """
-        now_s, pool = self.clock.now_s(), reservations.Pool(self.name, peer, self.settings.unit_bits)
-        expires_s = now_s + self.settings.lifetime_s
-        return self.commits.submit(lambda c: reservations.assign(c, self._sealer, pool, assignments, now_s, expires_s))
+        return self.commits.submit(lambda c: operations.assign(c, self._desk, peer, assignments))
 
     def deliver_to_master(self, key_ids: Sequence[str], master: str) -> Future[None]:
         """Note that the master gets these keys; after this they are given out."""
-        return self.commits.join(_Handovers(self), deliveries.Handover(master, tuple(key_ids)))
+        return self.commits.join(Handovers(self._desk), deliveries.Handover(master, tuple(key_ids)))
 
     def collect(self, recipient: str, master: str, key_ids: Sequence[str]) -> Future[list[StoredKey]]:
         """Hand keys to a slave that was promised them, once.
@@ -220,105 +228,91 @@ class Store:
         Raises (in the future):
             Refused: 401 if it was not named for each, 400 if one is not here (any more).
         """
-        now_s = self.clock.now_s()
-        return self.commits.submit(lambda c: deliveries.collect(c, self._sealer, recipient, master, key_ids, now_s))
+        found = self.commits.submit(lambda c: operations.collect(c, self._desk, recipient, master, key_ids))
+        return cast("Future[list[StoredKey]]", found)  # a refusal becomes the future's exception
 
     def give_up(
         self, key_ids: Sequence[str], refusals: Iterable[tuple[Assignment, reservations.Refusal]] = ()
     ) -> Future[None]:
         """Void keys of our masters that nobody has got, and burn what the peer says that it saw promised before."""
-        now_s, refused = self.clock.now_s(), list(refusals)
-        return self.commits.submit(lambda c: reservations.give_up(c, self.name, key_ids, refused, now_s))
+        refused = list(refusals)
+        return self.commits.submit(lambda c: operations.give_up(c, self._desk, key_ids, refused))
 
     def undelivered(self, peer: str) -> Future[list[tuple[str, str]]]:
-        """Return key id and request of what masters here were promised and never got: after a crash, to be voided."""
-        return self.commits.submit(lambda c: reservations.undelivered(c, peer))
+        """Return key id and request of what masters here were promised and never got: after a crash, to be voided.
+
+        Of requests that this worker claimed, and of workers that are no more, which can deliver nothing from now on.
+        """
+        return self.commits.submit(lambda c: operations.undelivered(c, self._desk, peer))
 
     def void(self, peer: str, key_ids: Sequence[str]) -> Future[None]:
         """Void keys of a peer's masters, who never got them; later assignments of the same keys are refused."""
-        now_s = self.clock.now_s()
-        return self.commits.submit(lambda c: reservations.void(c, peer, key_ids, now_s))
+        return self.commits.submit(lambda c: operations.void(c, self._desk, peer, key_ids))
 
     def alive(self) -> Future[None]:
         """Take part in a transaction that changes nothing: the future says that the store works, or why not."""
         return self.commits.submit(lambda c: c.execute(select(meta.c.name).limit(1)).close())
 
+    def discard_held(self, before_s: float) -> Future[int]:
+        """Erase relayed blocks that came before a time and that the peer was never known to hold; return how many."""
+        return self.commits.submit(lambda c: operations.discard_held(c, self._desk, before_s))
+
     def sweep(self) -> Future[pools.Swept]:
         """Erase what has outlived its time."""
-        now_s = self.clock.now_s()
-        return self.commits.submit(lambda c: pools.sweep(c, now_s))
+        return self.commits.submit(lambda c: operations.sweep(c, self._desk))
 
     def account(self, link: str) -> pools.Account:
         """Return where every bit that was deposited on a link is now."""
         unit = self.settings.unit_bits
         return self.commits.run(lambda c: pools.account(c, link, unit))
 
+    def rotate_kek(self, value: bytes) -> int:
+        """Seal everything under another key-encryption key, in one transaction; return its generation.
+
+        Before the transaction is durable the old one opens the store, and afterwards the new one; never both, never
+        neither. `kekfile.KekFile` keeps them; see `rotation.rotate`.
+        """
+        return self.commits.run(lambda c: rotation.rotate(c, self._desk, value))
+
+    def back_up(self, path: Path) -> int:
+        """Write who had which key, without a byte of key, to a new file; return how many rows. See `backup`."""
+        return self.commits.run(lambda c: backup.write_backup(c, self._desk, path))
+
+    @classmethod
+    def restore(cls, path: Path | str, source: Path, *, kek: bytes | KekFile, clock: Clock | None = None) -> Store:
+        """Make a store from a backup, where there is none yet, and open it: it has nothing to deliver.
+
+        Raises:
+            StoreError: There is one, the backup is damaged, or the key-encryption key does not fit.
+        """
+        clock = clock or SystemClock()
+        keks = kek if isinstance(kek, KekFile) else lambda: (kek,)
+        engine, connection = open_engine(path)
+        commits = Commits(connection)
+        try:
+            head = commits.run(lambda c: backup.restore_backup(c, source, keks, clock.now_s()))
+        finally:
+            commits.close()
+            connection.close()
+            engine.dispose()
+        store = cls.open(path, name="", kek=kek, clock=clock)
+        try:
+            store.commits.run(lambda _: store.session.journal.note("restored", taken_s=head["taken_s"]))
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def verify_audit(self) -> journal.Verdict:
+        """Check the chains of the audit log."""
+        return self.commits.run(lambda c: journal.verify(c, self.session.keyring.chain_key()))
+
+    def audit_lines(self) -> list[journal.Line]:
+        """Return the entries of the audit log in the order of time."""
+        return self.commits.run(lambda c: list(journal.lines(c)))
+
     # Authentication
 
     def ledger(self, link: str, wipe: Wipe | None = None) -> LinkLedger:
         """Return what keeps a link's authentication marks and refills durable; see there for `wipe`."""
-        return LinkLedger(link, self.commits, self._sealer, wipe)
-
-
-@dataclass(frozen=True)
-class _Claims:
-    """Claims on one pool, done together."""
-
-    store: Store
-    peer: str
-    profiles: tuple[str, ...] | None
-    left_s: float
-
-    def __call__(
-        self, connection: Connection, items: Sequence[claims.Want]
-    ) -> Sequence[list[Reservation] | NocloneError]:
-        store, now_s = self.store, self.store.clock.now_s()
-        pool = reservations.Pool(store.name, self.peer, store.settings.unit_bits)
-        expires_s = now_s + store.settings.lifetime_s
-        choice = claims.Choice(self.profiles, now_s + max(self.left_s, claims.EXPIRY_MARGIN_S))
-        return claims.claim(connection, store._sealer, pool, items, now_s, expires_s, choice)
-
-
-@dataclass(frozen=True)
-class _Handovers:
-    """Deliveries to masters, done together."""
-
-    store: Store
-
-    def __call__(self, connection: Connection, items: Sequence[deliveries.Handover]) -> Sequence[NocloneError | None]:
-        return deliveries.deliver_to_masters(connection, items, self.store.clock.now_s())
-
-
-def _identify(connection: Connection, name: str, unit_bits: int) -> str:
-    """Return the store's own id; make it if the store is new."""
-    known: dict[str, str] = {
-        row.name: row.value.decode() for row in connection.execute(select(meta)) if row.name != "check"
-    }
-    ours = {"version": VERSION, "kme": name, "unit_bits": str(unit_bits)}
-    if not known:
-        known = {**ours, "id": str(uuid.uuid4())}
-        rows = [{"name": field, "value": value.encode()} for field, value in known.items()]
-        connection.execute(insert(meta), rows)
-    for field, value in ours.items():
-        if known.get(field) != value:
-            raise StoreError(
-                f"this key store was made for {field} = {known.get(field)}, not {value}",
-                hint="give each KME a store of its own; the key size cannot change in an existing store",
-            )
-    return known["id"]
-
-
-def _check_kek(connection: Connection, sealer: Sealer) -> None:
-    sealed = connection.execute(select(meta.c.value).where(meta.c.name == "check")).scalar()
-    if sealed is None:
-        if connection.execute(select(func.count()).select_from(block)).scalar():
-            raise StoreError("this key store lost its check value", hint="the file is damaged; distil anew")
-        connection.execute(insert(meta), [{"name": "check", "value": sealer.seal(CHECK_TEXT, "check")}])
-        return
-    try:
-        sealer.open(sealed, "check")
-    except StoreError:
-        raise StoreError(
-            "the key-encryption key does not fit this key store",
-            hint="bring the key-encryption key that the store was made with; without it the stored keys are lost",
-        ) from None
+        return LinkLedger(link, self.commits, lambda: self.session.keyring, wipe)

@@ -1,8 +1,4 @@
-"""The tables of the key store, and how its database is opened.
-
-In: a path or a database URL.  Out: one SQLAlchemy connection, set to what the delivery rules need.
-SQLite runs in WAL with `synchronous=FULL`: with NORMAL every `kill -9` test passes and a power cut still brings
-delivered keys back. `locking_mode=EXCLUSIVE` keeps a second process out of the store.
+"""The tables of the key store. `opening` makes them, `migrations` brings older ones here.
 
 The life of key material: `atom` (ready) -> `key` (reserved, one `delivery` for each recipient) -> erased, expired or
 void. Rows of `block` and `key` stay, without key bytes, as the record of what was; terminal states never go back.
@@ -10,17 +6,10 @@ void. Rows of `block` and `key` stay, without key bytes, as the record of what w
 
 from __future__ import annotations
 
-import os
-import sqlite3
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Column,
-    Connection,
-    Engine,
     Float,
     Index,
     Integer,
@@ -29,15 +18,11 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
-    create_engine,
     event,
+    literal_column,
 )
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import StaticPool
 
-from noclone.errors import StoreError
-
-VERSION = "3"
+VERSION = 4
 
 metadata = MetaData()
 
@@ -51,18 +36,28 @@ block = Table(
     Column("profile", String, nullable=False, server_default="link"),  # what policies choose key by
     Column("link", String, nullable=False),
     Column("number", BigInteger, nullable=False),
-    Column("state", String, nullable=False),  # held (by us), ready (by both), spent, expired
+    Column("state", String, nullable=False),  # held (by us), ready (by both), spent, expired, void
     Column("atoms", Integer, nullable=False),
     Column("left_0", Integer, nullable=False),  # atoms of direction 0 that are still here
     Column("left_1", Integer, nullable=False),
+    Column("open_0", Integer, nullable=False, server_default="0"),  # 1: ready, with atoms of direction 0 left
+    Column("open_1", Integer, nullable=False, server_default="0"),
     Column("seen_0", Integer, nullable=False),  # one above the highest position ever reserved, by direction
     Column("seen_1", Integer, nullable=False),
-    Column("salt", LargeBinary, nullable=False),
+    Column("dek", LargeBinary),  # what its atoms are sealed under, itself under the KEK; null: no atom is left
     Column("provenance", String, nullable=False),
     Column("created_s", Float, nullable=False),
     Column("expires_s", Float, nullable=False),
     UniqueConstraint("link", "number"),
     Index("block_by_state", "peer", "state", "id"),
+)
+
+# A claim looks at blocks that have something for it, oldest first, and at no others: however many there are.
+OPEN = (block.c.open_0, block.c.open_1)
+OPEN_INDEXES = tuple(
+    Index(f"block_{name}_{way}", *columns, block.c.id, sqlite_where=is_open == 1, postgresql_where=is_open == 1)
+    for way, is_open in enumerate(OPEN)
+    for name, columns in (("open", (block.c.peer,)), ("open_by_profile", (block.c.peer, block.c.profile)))
 )
 
 atom = Table(
@@ -87,11 +82,18 @@ key = Table(
     Column("ranges", String, nullable=False),  # JSON: [[link, block, first position, count], ...]
     Column("state", String, nullable=False),  # reserved, erased, expired, void
     Column("sealed", LargeBinary),
+    Column("data_key", Integer),  # which data key sealed it
+    Column("worker", Integer),  # for masters: whose request it is in
     Column("created_s", Float, nullable=False),
     Column("expires_s", Float, nullable=False),
     Column("ended_s", Float),
-    Index("key_by_state", "state", "expires_s"),
     sqlite_with_rowid=False,
+)
+
+# Keys that wait for somebody are few; those that ended are many, and nobody looks for them by their state.
+RESERVED = key.c.state == literal_column("'reserved'")  # a literal, or SQLite does not see that the index fits
+KEY_RESERVED = Index(
+    "key_reserved", key.c.peer, key.c.role, key.c.expires_s, sqlite_where=RESERVED, postgresql_where=RESERVED
 )
 
 delivery = Table(
@@ -117,7 +119,7 @@ link_state = Table(
     metadata,
     Column("link", String, primary_key=True),
     Column("fingerprint", String, nullable=False),  # which initial secret the marks of segment 0 speak about
-    Column("last_block", Integer, nullable=False),
+    Column("last_block", BigInteger, nullable=False),
     Column("cumulative_epsilon", Float, nullable=False),
 )
 
@@ -129,6 +131,7 @@ segment = Table(
     Column("used_pairs", Integer, nullable=False),
     Column("ahead", String, nullable=False),  # spent pairs beyond the first unspent one: JSON
     Column("sealed", LargeBinary),  # null for the initial secret, which has its own file
+    Column("data_key", Integer),
 )
 
 former_secret = Table(
@@ -140,74 +143,54 @@ former_secret = Table(
     Column("ahead", String, nullable=False),
 )
 
+kek = Table(  # which key-encryption keys this store has had; the last one is in use
+    "kek",
+    metadata,
+    Column("generation", Integer, primary_key=True, autoincrement=False),
+    Column("fingerprint", String, nullable=False),
+    Column("since_s", Float, nullable=False),
+    Column("retired_s", Float),
+)
 
-def open_engine(path: Path | str, creator: Callable[[], Any] | None = None) -> tuple[Engine, Connection]:
-    """Open the database, make its tables if there are none, and return a connection to it.
+data_key = Table(  # what everything but atoms is sealed under, each itself under the KEK
+    "data_key",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("purpose", String, nullable=False),  # secrets, fingerprints, audit
+    Column("sealed", LargeBinary, nullable=False),
+)
 
-    Args:
-        path: A file, or a database URL.
-        creator: Makes the database connection instead, for tests that cut the power.
+worker = Table(  # who has worked on this store; one at a time on SQLite
+    "worker",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("state", String, nullable=False),  # working, ended, fenced
+    Column("started_s", Float, nullable=False),
+)
 
-    Raises:
-        StoreError: It cannot be opened, is in use, or is no key store.
-    """
-    url = path if isinstance(path, str) and "://" in path else f"sqlite:///{path}"
-    if url.startswith("sqlite") and creator is None:
-        _make_private(Path(url.removeprefix("sqlite:///")))
-    arguments: dict[str, Any] = {"poolclass": StaticPool}
-    if creator is not None:
-        arguments["creator"] = creator
-    elif url.startswith("sqlite"):
-        arguments["connect_args"] = {"check_same_thread": False, "timeout": 1.0}
-    engine = create_engine(url, **arguments)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _set_up_sqlite)
-        event.listen(engine, "begin", _begin_immediate)
-    try:
-        with engine.begin() as connection:
-            metadata.create_all(connection)
-        return engine, engine.connect()
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        engine.dispose()
-        raise store_error("the key store cannot be opened", error) from None
+audit = Table(  # one chain for each worker; each link is one transaction
+    "audit",
+    metadata,
+    Column("worker", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("time_s", Float, nullable=False),
+    Column("entries", String, nullable=False),  # JSON
+    Column("digest", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
 
-
-def store_error(what: str, error: Exception) -> StoreError:
-    """Say in one line, without any bound value, what the database refused."""
-    cause = str(getattr(error, "orig", None) or error).splitlines()[0]
-    hint = "look at the disk and at the folder's permissions"
-    if "locked" in cause:
-        hint = "another process has this store open; one KME, one store"
-    elif "not a database" in cause or "malformed" in cause:
-        hint = "the file is damaged or is no key store; keys in it are lost, distil anew"
-    elif "full" in cause:
-        hint = "the disk is full; free some space: nothing was changed"
-    return StoreError(f"{what}: {cause}", hint=hint)
-
-
-def _make_private(path: Path) -> None:
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    except OSError as error:
-        raise StoreError(f"the key store {path} cannot be opened ({error.strerror})") from None
-
-
-def _set_up_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # transactions begin where we say so
-    for pragma in (
-        "locking_mode=EXCLUSIVE",
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "secure_delete=ON",
-        "trusted_schema=OFF",
-        "temp_store=MEMORY",
-    ):
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA {pragma}")
-        cursor.fetchall()
-        cursor.close()
-
-
-def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+APPEND_ONLY = {
+    "sqlite": tuple(
+        f"CREATE TRIGGER audit_no_{what} BEFORE {what} ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END"
+        for what in ("update", "delete")
+    ),
+    "postgresql": (
+        "CREATE OR REPLACE FUNCTION audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'audit is append-only'; END $$",
+        "CREATE TRIGGER audit_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit "
+        "EXECUTE FUNCTION audit_is_append_only()",
+    ),
+}
+for _dialect, _statements in APPEND_ONLY.items():
+    for _statement in _statements:
+        event.listen(audit, "after_create", DDL(_statement).execute_if(dialect=_dialect))  # type: ignore[no-untyped-call]

@@ -19,7 +19,7 @@ from noclone.distill.authentication import AuthenticationPool, Role
 from noclone.errors import InputError, StoreError
 from noclone.events import EventLog
 from noclone.io import tls
-from noclone.kms.sealing import load_kek
+from noclone.kms.kekfile import KekFile
 from noclone.kms.service import KmeFiles, KmeService
 from noclone.kms.store import Store, StoreSettings
 from noclone.network.blocks import plan_link
@@ -159,7 +159,7 @@ class Node:
         return Store.open(
             data / f"{self.name}.db",
             name=self.name,
-            kek=load_kek(self._identity.kek),
+            kek=KekFile(self._identity.kek),
             settings=StoreSettings(unit_bits=keys.key_size_bits, lifetime_s=3600 * keys.lifetime_hours),
             clock=self._clock,
         )
