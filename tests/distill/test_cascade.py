@@ -142,7 +142,7 @@ def test_whatever_the_estimate_both_ends_agree_or_stop(n_bits, qber, estimate, s
         assert run.alice.leak_bits == run.bob.leak_bits <= n_bits
         # What is left has even parity in every block of every pass: an even number of errors, which confirmation meets.
         assert count_ones(run.bob.words ^ alice) % 2 == 0
-    assert reason == "leak-above-agreed"
+    assert reason in ("leak-above-agreed", "reconciliation-failed")  # the key told away; far more errors than planned
 
 
 def test_a_hopeless_key_ends_with_a_bounded_leak():

@@ -279,6 +279,7 @@ def test_no_power_cut_brings_a_key_back_or_loses_a_promise(history: dict[str, Re
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_no_power_cut_of_thousands_does(history: dict[str, Record], tmp_path: Path) -> None:
     for seed in range(10):
         assert (
