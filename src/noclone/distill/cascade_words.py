@@ -15,25 +15,15 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from noclone.distill.bit_kernels import VARIANTS, variants_here
 from noclone.errors import InputError
 
 VERSION = 1  # whoever changes what this file emits adds one: Numba does not notice edits here in other files' caches
-VARIANTS = ("portable", "bmi2")
-_SLOW_PEXT = {"bdver4", "znver1", "znver2"}
-
-
-def variants_here() -> tuple[str, ...]:
-    """Return the variants that this processor can run well, slowest first."""
-    if os.environ.get("NUMBA_CPU_NAME") or os.environ.get("NUMBA_CPU_FEATURES"):
-        return ("portable",)  # Numba was told to compile for another processor
-    fast = llvm.get_host_cpu_features().get("bmi2") and llvm.get_host_cpu_name() not in _SLOW_PEXT
-    return VARIANTS if fast else ("portable",)
 
 
 def _choose() -> str:
