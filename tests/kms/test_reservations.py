@@ -100,7 +100,7 @@ def test_a_huge_span_is_refused_before_it_is_expanded(tmp_path: Path, make_key: 
         finally:
             tracemalloc.stop()
         assert answer == {huge.key_id: Refusal("malformed" if block == 0 else "unknown-block")}
-        assert peak < 4 << 20  # one expanded span has 2^24 numbers of 28 bytes or more
+        assert peak < 64 << 20  # one expanded span has 2^24 numbers of 28 bytes or more; imports weigh a few MB
         assert store.pool("alder").result() == before
 
 
