@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from noclone.link.devices import LinkDevices
 from noclone.link.hits import CELL_BITS, SEVERAL
-from noclone.link.optics import basis_choices, cases, dark_means
+from noclone.link.optics import Case, basis_choices, cases, dark_means
 from noclone.link.tap import SETTINGS, Tap
 
 RAREST = 1e-15  # proposals per slot, at least; all but some are then rejected, so the law stays exact
@@ -82,7 +82,7 @@ def click_table(devices: LinkDevices, tap: Tap) -> ClickTable:
     detectors = devices.receiver.detectors
     dark = dark_means(devices)
     possible = [case for case in cases(devices, tap) if case.probability > 0]
-    p_max = max(-math.expm1(-float(np.sum(case.means + dark))) for case in possible)
+    p_max = max(_any_click(case, dark) for case in possible)
     if p_max > 0:
         p_max = max(p_max, RAREST)
 
@@ -91,10 +91,16 @@ def click_table(devices: LinkDevices, tap: Tap) -> ClickTable:
     limits = np.zeros((rows, 16), np.uint64)
     dark_limits = np.zeros((rows, 4), np.uint64)
     for case in possible if p_max > 0 else []:
-        light_clicks = -np.expm1(-case.means)
-        clicks = -np.expm1(-(case.means + dark))
+        if case.law is None:
+            light_clicks = -np.expm1(-case.means)
+            clicks = -np.expm1(-(case.means + dark))
+            together = _mask_probabilities(clicks)
+        else:
+            light_clicks = case.law.click()
+            clicks = 1 - (1 - light_clicks) * np.exp(-case.law.dark)
+            together = case.law.masks()
         total = 0.0
-        for column, (probability, mask) in enumerate(_mask_probabilities(clicks)):
+        for column, (probability, mask) in enumerate(together):
             total += probability
             masks[case.row, column] = mask
             limits[case.row, column:] = _share_of_64_bits(total / p_max)
@@ -102,6 +108,13 @@ def click_table(devices: LinkDevices, tap: Tap) -> ClickTable:
             share = 1 - light_clicks[d] / clicks[d] if clicks[d] > 0 else 0.0
             dark_limits[case.row, d] = round(share * 2**32)
     return ClickTable(p_max, masks, limits, _cells(limits, masks), dark_limits, eve_limits(tap), choices)
+
+
+def _any_click(case: Case, dark: NDArray[np.float64]) -> float:
+    """Return the probability that any detector clicks."""
+    if case.law is None:
+        return -math.expm1(-float(np.sum(case.means + dark)))
+    return 1 - float(case.law.light[0]) * math.exp(-float(np.sum(case.law.dark)))
 
 
 def eve_limits(tap: Tap) -> NDArray[np.uint64]:

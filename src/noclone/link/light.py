@@ -22,6 +22,7 @@ from noclone.link.aes import aes256_keys, ars_keys
 from noclone.link.aes_simd import AES
 from noclone.link.clicktable import ClickTable, click_table
 from noclone.link.devices import LinkDevices
+from noclone.link.late import Late
 from noclone.link.pulses import MAX_SEGMENT_BITS, MOST, would_be_clicks
 from noclone.link.readout import Readout
 from noclone.link.sampling import TICKS
@@ -180,12 +181,13 @@ def transmit_chunks(
         afterpulse_lifetime_periods=devices.afterpulse_lifetime_periods,
     )
     lengths = _Lengths(n_slots, length)
+    late = Late.of(devices, tap, alice_seed, keys["eve"])
     for segment, clicks in enumerate(_in_order(pulses, lengths, threads)):
         first = segment * length
         events = readout.segment(clicks, first, min(length, n_slots - first), last=segment == len(lengths) - 1)
         pulses.take_back(clicks)
         if len(events):
-            yield events
+            yield events if late is None else late.move(events)
 
 
 def transmit(
