@@ -129,7 +129,7 @@ def _law(devices: LinkDevices, outcome: Outcome, means: F64, bob_basis: int) -> 
         light = independent(_linear_clicks(devices, outcome, bob_basis))
         return Law(light, np.zeros_like(dark) if outcome.blind else dark, outcome.shift)
     if outcome.kind == "deaden":
-        return _deadened(devices, outcome, means, bob_basis)
+        return _deadened(devices, outcome, outcome.gain * means, bob_basis)
     if outcome.photons:
         receiver = devices.receiver
         given = np.array(shares(devices, outcome.basis, outcome.value, bob_basis)) * np.array(receiver.efficiency)
