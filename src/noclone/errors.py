@@ -70,6 +70,7 @@ class Aborted(NocloneError):
             "authentication-key-exhausted",
             "peer-aborted",
             "peer-misbehaved",
+            "alarm",
         }
     )
 

@@ -40,6 +40,7 @@ COMMANDS = (
     (KEYS, "protect", "file", "Send or receive a file under a one-time pad."),
     (KEYS, "kms", "kms", "Keep a key store: another key-encryption key, backups, the audit log."),
     (LAB, "attack", "attack", "Attack a link of a served network, where the scenario is a lab."),
+    (LAB, "redteam", "redteam", "Try every attack of the catalogue, undefended and defended."),
     (LAB, "audit", "audit", "Say what is secure, against whom, on which assumptions."),
     (LAB, "audit", "report", "Write the audit as one HTML file."),
     (SETUP, "topology", "import", "Turn a GraphML map of a network into a scenario."),

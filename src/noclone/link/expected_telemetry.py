@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import NormalDist
 
 import numpy as np
@@ -75,7 +76,7 @@ def _arrivals(devices: LinkDevices, dark_share: float) -> tuple[float, ...]:
         return math.fsum(_NORMAL.cdf((high + k) / sigma) - _NORMAL.cdf((low + k) / sigma) for k in slots)
 
     edges = [-0.5 + i / ARRIVAL_BINS for i in range(ARRIVAL_BINS + 1)]
-    bins = [(max(low, -half), min(high, half)) for low, high in zip(edges, edges[1:], strict=False)]
+    bins = [(max(low, -half), min(high, half)) for low, high in pairwise(edges)]
     light = [photons(low, high) if high > low else 0.0 for low, high in bins]
     dark = [max(high - low, 0.0) / (2 * half) for low, high in bins]
     total = math.fsum(light) or 1.0

@@ -1,8 +1,8 @@
 """What real devices do beyond their data sheet, and the meters and rules that guard against it.
 
-In: numbers with units, from the scenario.  Out: two frozen records that `optics` and `telemetry` read. With the defaults
-nothing happens: the light is that of the ideal devices, bit for bit. A flaw alone changes nothing either; it takes light
-that no honest Alice sends (`tap.Outcome`) to bring it out.
+In: numbers with units, from the scenario.  Out: two frozen records that `optics` and `telemetry` read. With the
+defaults nothing happens: the light is that of the ideal devices, bit for bit. A flaw alone changes nothing either; it
+takes light that no honest Alice sends (`tap.Outcome`) to bring it out.
 """
 
 from __future__ import annotations
@@ -68,14 +68,13 @@ class Guards:
     """The meters and rules of a link; each is there or is not.
 
     Args:
-        photocurrent: Bob reads the current through his detectors (Yuan, Dynes, Shields, Nature Photonics 4, 800 (2010)).
-        dark_slots: Share of the time in which Bob's shutter is closed and he counts what his detectors do by themselves.
-        arrivals: Bob keeps a histogram of arrival times.
-        output_meter: Alice measures the mean brightness of what leaves her.
-        input_meter: Alice measures what enters her lab (a watchdog detector).
-        setting_meter: Alice measures how much a pulse's brightness depends on the pulses before it.
-        all_alive: A click counts only while all of Bob's detectors can click.
-        four_state: Bob swaps his detectors at random, so which of them clicked does not tell his bit.
+        photocurrent: Bob reads the current through his detectors (Yuan, Dynes, Shields, Nature Photonics 4, 800
+        (2010)). dark_slots: Share of the time in which Bob's shutter is closed and he counts what his detectors do by
+        themselves. arrivals: Bob keeps a histogram of arrival times. output_meter: Alice measures the mean brightness
+        of what leaves her. input_meter: Alice measures what enters her lab (a watchdog detector). setting_meter:
+        Alice measures how much a pulse's brightness depends on the pulses before it. all_alive: A click counts only
+        while all of Bob's detectors can click. four_state: Bob swaps his detectors at random, so which of them
+        clicked does not tell his bit.
     """
 
     photocurrent: bool = False

@@ -87,7 +87,7 @@ def independent(clicks: Sequence[float] | F64) -> F64:
 
 
 def photon_by_photon(photons: int, shares: F64) -> F64:
-    """Return the law of exactly so many photons, each of which goes to detector d with probability shares[d], or is lost.
+    """Return the law of exactly so many photons: each goes to detector d with probability shares[d], or is lost.
 
     A photon-number state through linear optics and loss: each photon for itself.
     """

@@ -94,6 +94,8 @@ class Tap:
             raise ValueError(f"a probe has zero or more photons a slot, not {self.probe_photons!r}")
 
 
+Carriage = Callable[[str, bytes], list[bytes]]
+
 NO_TAP = Tap((PASS,), ((1.0,),) * SETTINGS)
 
 
@@ -119,14 +121,17 @@ class Learned:
 
 @dataclass(frozen=True, slots=True)
 class Eavesdropper:
-    """Whoever sits on a link: what becomes of the pulses, of the devices, and what is kept.
+    """Whoever sits on a link: what becomes of pulses, devices and messages, and what is kept.
 
     Args:
         tap: What becomes of each pulse.
         devices: The link as it is now, where it was changed: nobody at the two ends knows.
         learned: What the record of one block is worth.
+        carriage: Makes what becomes of each message of a conversation on the public channel: from the sender's role and
+            the message, what arrives instead. None: all arrive as they were sent.
     """
 
     tap: Tap
     devices: LinkDevices
     learned: Callable[[Overheard], Learned] = field(repr=False)
+    carriage: Callable[[], Carriage] | None = field(default=None, repr=False)

@@ -89,7 +89,13 @@ class Tally:
 
 
 def measure(
-    tally: Tally, planned: LinkDevices, devices: LinkDevices, tap: Tap | None, n_slots: int, physics_seed: bytes, name: str
+    tally: Tally,
+    planned: LinkDevices,
+    devices: LinkDevices,
+    tap: Tap | None,
+    n_slots: int,
+    physics_seed: bytes,
+    name: str,
 ) -> Telemetry:
     """Return what the meters read.
 

@@ -234,7 +234,7 @@ def _click_probability(devices: LinkDevices, all_cases: list[Case], *, dark: boo
 
 
 def _none_outside(devices: LinkDevices, case: Case, alive: F64) -> F64:
-    """Return, for each set of detectors, the probability that none outside it clicks in the gate by its slot's light."""
+    """Return, for each set of detectors, the probability that none outside it clicks in its slot's gate."""
     if case.law is None:
         return _no_click_outside(alive * _gated_clicks(devices, case.means, 0, dark=True))
     nothing = np.zeros_like(case.means)

@@ -1,9 +1,9 @@
 """After-gate attack: faked states that come when a gated detector is below breakdown, and still answers bright light.
 
-In: devices whose detectors answer bright light, and the share of slots.  Out: a tap; see `faked_states`. No blinding is needed:
-between gates an avalanche diode is in linear mode by itself (Wiechers, Lydersen, Wittmann, Elser, Skaar, Marquardt, Makarov,
-Leuchs, New J. Phys. 13, 013043 (2011); for energy-time systems arXiv:2603.07538). What helps is to count only clicks at
-the gate's centre; a histogram of arrival times shows it.
+In: devices whose detectors answer bright light, and the share of slots.  Out: a tap; see `faked_states`. No blinding
+is needed: between gates an avalanche diode is in linear mode by itself (Wiechers, Lydersen, Wittmann, Elser, Skaar,
+Marquardt, Makarov, Leuchs, New J. Phys. 13, 013043 (2011); for energy-time systems arXiv:2603.07538). What helps is
+to count only clicks at the gate's centre; a histogram of arrival times shows it.
 """
 
 from __future__ import annotations

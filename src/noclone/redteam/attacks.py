@@ -10,17 +10,24 @@ from noclone.redteam import (
     beam_splitting,
     blinding,
     dead_time,
+    delay,
     fibre_cut,
-    intensity_leak,
+    intensity_correlation,
     intercept_resend,
     jamming,
     laser_damage,
     laser_seeding,
     photon_number_splitting,
+    reordering,
+    replay,
+    suppression,
+    tampering,
     time_shift,
     trojan_horse,
+    truncation,
 )
 from noclone.redteam.light import LightAttack
+from noclone.redteam.messages import MessageAttack
 
 LIGHT_ATTACKS: dict[str, LightAttack] = {
     module.ATTACK.name: module.ATTACK
@@ -35,22 +42,29 @@ LIGHT_ATTACKS: dict[str, LightAttack] = {
         dead_time,
         laser_seeding,
         laser_damage,
-        intensity_leak,
+        intensity_correlation,
         fibre_cut,
         jamming,
     )
 }
 
 
+MESSAGE_ATTACKS: dict[str, MessageAttack] = {
+    module.ATTACK.name: module.ATTACK for module in (tampering, replay, reordering, truncation, delay, suppression)
+}
+
+
 def resolve(name: str, strength: float, devices: LinkDevices) -> Eavesdropper:
-    """Return who carries out an attack.
+    """Return who carries out an attack on a link.
 
     Raises:
-        InputError: There is no such attack on light, or the strength is impossible.
+        InputError: There is no such attack on light or messages, or the strength is impossible.
     """
-    attack = LIGHT_ATTACKS.get(name)
+    attack = LIGHT_ATTACKS.get(name) or MESSAGE_ATTACKS.get(name)
     if attack is None:
-        raise InputError(f"there is no attack '{name}' on light", hint=f"there is: {', '.join(LIGHT_ATTACKS)}")
+        raise InputError(
+            f"there is no attack '{name}' on a link", hint=f"there is: {', '.join([*LIGHT_ATTACKS, *MESSAGE_ATTACKS])}"
+        )
     if not 0 <= strength <= 1:
         raise InputError(f"an attack's strength lies between 0 and 1, not {strength}")
     return attack.eavesdropper(devices, strength)

@@ -1,9 +1,9 @@
 """Beam splitting: Eve replaces the fibre by one without loss, and keeps the light that used to be lost.
 
-In: the share of pulses.  Out: nothing is changed that anybody could see; Eve's memory. Of a coherent pulse of mean mu and a
-channel of transmittance T she holds mu (1 - T) photons, independent of what Bob gets: with at least one she knows the
-bit after the bases are announced, so 1 - exp(-mu (1 - T)) of all sifted bits (Bennett et al. 1992; Dušek, Haderka, Hendrych,
-Opt. Commun. 169, 103 (1999)). Decoy proofs take it off: those are pulses of several photons.
+In: the share of pulses.  Out: nothing is changed that anybody could see; Eve's memory. Of a coherent pulse of mean mu
+and a channel of transmittance T she holds mu (1 - T) photons, independent of what Bob gets: with at least one she
+knows the bit after the bases are announced, so 1 - exp(-mu (1 - T)) of all sifted bits (Bennett et al. 1992; Dušek,
+Haderka, Hendrych, Opt. Commun. 169, 103 (1999)). Decoy proofs take it off: those are pulses of several photons.
 """
 
 from __future__ import annotations
@@ -39,6 +39,4 @@ def known_share(devices: LinkDevices, share: float) -> float:
     return share * math.fsum(known) / math.fsum(gains)
 
 
-ATTACK = LightAttack(
-    "beam-splitting", record=kept_light, bits=known_share, naive="every detection a single photon"
-)
+ATTACK = LightAttack("beam-splitting", record=kept_light, bits=known_share, naive="every detection a single photon")

@@ -1,9 +1,10 @@
 """Detector blinding: bright light keeps Bob's detectors in linear mode, and faked states make them say what Eve read.
 
-In: devices that bright light blinds, and the share of slots in which it does.  Out: a tap; see `faked_states`. Eve has every
-bit, the error rate stays (Lydersen et al. 2010; Gerhardt et al., Nature Communications 2, 349 (2011): a whole link). What
-helps: the current through the detectors, and that dark counts vanish; measurement-device-independent protocols do
-without trust in detectors. What is left is pulsed blinding between two looks at a meter.
+In: devices that bright light blinds, and the share of slots in which it does.  Out: a tap; see `faked_states`. Eve
+has every bit, the error rate stays (Lydersen et al. 2010; Gerhardt et al., Nature Communications 2, 349 (2011): a
+whole link). What helps: the current through the detectors, and that dark counts vanish;
+measurement-device-independent protocols do without trust in detectors. What is left is pulsed blinding between two
+looks at a meter.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def blinding(devices: LinkDevices, share: float) -> Tap:
 
 
 ATTACK = LightAttack(
-    "detector-blinding",
+    "blinding",
     record=dictated,
     bits=lambda _devices, strength: strength,
     tap=blinding,

@@ -1,11 +1,11 @@
 """Dead time: a flash just before the pulse makes some of Bob's detectors blind to it, and Eve knows which.
 
-In: devices whose detectors are dead each for itself (`flaws.dead_each`), and the share of slots.  Out: a tap. A flash of mean F
-detected photons, in one of the four states, makes the detector of its state dead with 1 - exp(-F), in its own basis only;
-in the other basis each with 1 - exp(-F / 2). Of what Bob then detects in the flash's basis Eve expects the other value:
-wrong with exp(-F) / (1 + exp(-F)); in the other basis she knows nothing (Weier, Krauss, Rau, Fürst, Nauerth, Weinfurter,
-New J. Phys. 13, 073024 (2011)). Her fibre makes up for the loss. Clicks of the flash fall outside the gate. What helps: no
-click counts unless all detectors are alive.
+In: devices whose detectors are dead each for itself (`flaws.dead_each`), and the share of slots.  Out: a tap. A flash
+of mean F detected photons, in one of the four states, makes the detector of its state dead with 1 - exp(-F), in its
+own basis only; in the other basis each with 1 - exp(-F / 2). Of what Bob then detects in the flash's basis Eve
+expects the other value: wrong with exp(-F) / (1 + exp(-F)); in the other basis she knows nothing (Weier, Krauss, Rau,
+Fürst, Nauerth, Weinfurter, New J. Phys. 13, 073024 (2011)). Her fibre makes up for the loss. Clicks of the flash fall
+outside the gate. What helps: no click counts unless all detectors are alive.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def flashes(devices: LinkDevices, share: float) -> Tap:
         for basis in Basis
         for value in (0, 1)
     ]
-    return tap_of([{one: share / 4 for one in flash}] * SETTINGS)
+    return tap_of([dict.fromkeys(flash, share / 4)] * SETTINGS)
 
 
 def alive(devices: LinkDevices, *, same_basis: bool) -> float:

@@ -1,11 +1,11 @@
 """Faked states: Eve measures as Bob would, and sends bright pulses that make his detector click when he does the same.
 
 In: devices whose detectors answer bright light (`flaws.linear_never_uw`).  Out: rows of a tap, for `blinding` and
-`after_gate`. In linear mode a detector clicks if the power is above a threshold. Bob's basis is Eve's: all of the power
-is on one detector, which clicks; it is the other one: both get half, and none clicks. So Bob's bits are Eve's and no error
-shows (Lydersen, Wiechers, Wittmann, Elser, Skaar, Makarov, Nature Photonics 4, 686 (2010)). She reads n photons of a pulse,
-resends with a probability in proportion to n, and sets the power where a detector clicks now and then, which keeps
-Bob's gain at every intensity.
+`after_gate`. In linear mode a detector clicks if the power is above a threshold. Bob's basis is Eve's: all of the
+power is on one detector, which clicks; it is the other one: both get half, and none clicks. So Bob's bits are Eve's
+and no error shows (Lydersen, Wiechers, Wittmann, Elser, Skaar, Makarov, Nature Photonics 4, 686 (2010)). She reads n
+photons of a pulse, resends with a probability in proportion to n, and sets the power where a detector clicks now and
+then, which keeps Bob's gain at every intensity.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def faked(devices: LinkDevices, share: float, pulse: Outcome) -> Tap:
     mean = devices.source.protocol.intensities[0]
     # Half of the sifted pulses were measured in Bob's basis; the dark counts that a blind detector lacks come on top.
     dark = 0.0 if not pulse.blind else sum(devices.receiver.dark_count_hz) / devices.source.clock_hz
-    per_photon = min(1.0, 2 * (honest_gain(devices, mean) + dark) / (CLICK * mean * (1 - devices.receiver.misalignment)))
+    per_photon = min(
+        1.0, 2 * (honest_gain(devices, mean) + dark) / (CLICK * mean * (1 - devices.receiver.misalignment))
+    )
     # A little light goes to the wrong detector, far below its threshold, and is missing on the right one.
     pulse = replace(pulse, power_uw=power / max(1 - devices.receiver.misalignment, 0.5))
     rows = []

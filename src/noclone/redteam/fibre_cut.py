@@ -1,7 +1,7 @@
 """Fibre cut: no light arrives, or as much less as was bent out of the fibre.
 
-In: how much of the light is taken.  Out: a tap that stops pulses. Eve learns nothing; there is no key until somebody mends
-the fibre, and what stays is what was stored and what goes another way.
+In: how much of the light is taken.  Out: a tap that stops pulses. Eve learns nothing; there is no key until somebody
+mends the fibre, and what stays is what was stored and what goes another way.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ def jam(devices: LinkDevices, share: float) -> Tap:
     """Return the tap that puts stray light in place of a share of the pulses."""
     mean = devices.source.protocol.intensities[0]
     stray = [Outcome("resend", mean, basis, value) for basis in Basis for value in (0, 1)]
-    return tap_of([{one: share / 4 for one in stray}] * SETTINGS)
+    return tap_of([dict.fromkeys(stray, share / 4)] * SETTINGS)
 
 
 ATTACK = LightAttack(

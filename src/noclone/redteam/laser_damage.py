@@ -1,8 +1,9 @@
 """Laser damage: bright light burns Alice's attenuator, which then lets more light out for good.
 
-In: devices whose attenuator can be damaged (`flaws.damage_db`), and how far.  Out: as in `laser_seeding`, but lasting.
-(Makarov, Bourgoin, Chaiwongkhot et al., Phys. Rev. A 94, 030302 (2016); Huang et al., Phys. Rev. Applied 13, 034017 (2020):
-attenuators lost several dB.) What helps is a power meter at the output, and a fuse that breaks before they do.
+In: devices whose attenuator can be damaged (`flaws.damage_db`), and how far.  Out: as in `laser_seeding`, but
+lasting. (Makarov, Bourgoin, Chaiwongkhot et al., Phys. Rev. A 94, 030302 (2016); Huang et al., Phys. Rev. Applied 13,
+034017 (2020): attenuators lost several dB.) What helps is a power meter at the output, and a fuse that breaks before
+they do.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Laser seeding: light sent into Alice's laser makes it brighter than she knows, and Eve keeps the surplus.
 
-In: devices whose laser can be seeded (`flaws.seed_gain`), and how strongly it is.  Out: a brighter source, a fibre with as
-much more loss, and beam splitting. Bob counts what he always counted; the bounds are worked out with a mean photon
-number that is too small (Huang, Navarrete, Sun, Chaiwongkhot, Curty, Makarov, Phys. Rev. Applied 12, 064043 (2019)).
-What helps is a power meter at Alice's output, and isolators before the laser.
+In: devices whose laser can be seeded (`flaws.seed_gain`), and how strongly it is.  Out: a brighter source, a fibre
+with as much more loss, and beam splitting. Bob counts what he always counted; the bounds are worked out with a mean
+photon number that is too small (Huang, Navarrete, Sun, Chaiwongkhot, Curty, Makarov, Phys. Rev. Applied 12, 064043
+(2019)). What helps is a power meter at Alice's output, and isolators before the laser.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """An attack on light, tried: what Eve learns, what is seen, and whether a key comes out that is not secret.
 
-In: an attack, defended or not, a strength, a seed.  Out: `LightOutcome`. The link is a small one of its own. Undefended it has
-the flaw that the attack needs, no meter, and the proof that the attack breaks; defended it has the same flaw and what
-stands against it. The key's length comes from the same code as on a real link.
+In: an attack, defended or not, a strength, a seed.  Out: `LightOutcome`. The link is a small one of its own.
+Undefended it has the flaw that the attack needs, no meter, and the proof that the attack breaks; defended it has the
+same flaw and what stands against it. The key's length comes from the same code as on a real link.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from noclone import rng
+from noclone.distill.job import agreed_tag_bits
 from noclone.distill.side import KEY_BITS_MIN
 from noclone.errors import Aborted
 from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
@@ -44,7 +45,12 @@ LINK = "trial"
 def trial_devices(flaws: Flaws, guards: Guards, gate: float = 1.0) -> LinkDevices:
     """Return the devices of the trial's link: 12 dB of fibre, detectors of 25 %, a clock of 1 GHz."""
     receiver = Receiver(
-        "active", (0.25, 0.25), (100.0, 100.0), misalignment=0.01, jitter_ps=60.0, gate_ps=0.0 if gate == 1 else 1000 * gate
+        "active",
+        (0.25, 0.25),
+        (100.0, 100.0),
+        misalignment=0.01,
+        jitter_ps=60.0,
+        gate_ps=0.0 if gate == 1 else 1000 * gate,
     )
     return LinkDevices(Source(1e9, PROTOCOL), Fibre(LOSS_KM, 0.2), receiver, flaws, guards)
 
@@ -64,7 +70,8 @@ def plan(devices: LinkDevices, key_bits: int = KEY_BITS) -> Plan:
     trial = expected_counts(devices, 1_000_000_000)
     n_slots = math.ceil(key_bits / (sum(trial.n_key) / 1e9))
     expected = expected_counts(devices, n_slots)
-    agreement = agree(expected, PROTOCOL, EPSILONS, PROOF, efficiency=EFFICIENCY)
+    tag_bits = agreed_tag_bits(key_bits, EPSILONS)
+    agreement = agree(expected, PROTOCOL, EPSILONS, PROOF, efficiency=EFFICIENCY, confirmation_bits=tag_bits)
     return Plan(devices, n_slots, agreement, watched(devices, expected, agreement.length_bits))
 
 
@@ -109,9 +116,7 @@ def counts_of(view: Overheard) -> Counts:
     def table(where: np.ndarray) -> tuple[int, ...]:
         return tuple(int(n) for n in np.bincount(intensity[where], minlength=levels)[:levels])
 
-    key, test = (
-        (basis == which) & (view.detections.bases == which) for which in (Basis.KEY, Basis.TEST)
-    )
+    key, test = ((basis == which) & (view.detections.bases == which) for which in (Basis.KEY, Basis.TEST))
     return Counts(view.detections.n_slots, table(key), table(test), table(test & wrong), table(key & wrong))
 
 
@@ -150,7 +155,9 @@ class LightOutcome:
         return max(0.0, self.key_bits - self.secret_bits)
 
 
-def try_light(attack: LightAttack, *, defended: bool, strength: float = 1.0, seed: bytes, blocks: int = 2) -> LightOutcome:
+def try_light(
+    attack: LightAttack, *, defended: bool, strength: float = 1.0, seed: bytes, blocks: int = 2
+) -> LightOutcome:
     """Run an attack for some blocks, or until it is noticed."""
     guards, gate = (attack.guards, attack.gate) if defended else (Guards(), 1.0)
     one = plan(trial_devices(attack.flaws, guards, gate))

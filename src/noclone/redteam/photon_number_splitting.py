@@ -1,11 +1,12 @@
 """Photon-number splitting: Eve counts the photons of a pulse, keeps one of several, and stops lonely ones.
 
-In: devices and the share of pulses.  Out: a tap. She measures the photon number without touching the polarisation, which
-physics allows, and owns a fibre without loss. From a pulse of n >= 2 photons she keeps one, sends n - 1, and measures
-hers when the bases are announced: she knows that bit. A pulse of one photon passes now and then, so that the brightest
-intensity is detected as often as before. No error betrays her; the fraction of bits that she knows is at most
-(1 - exp(-mu) (1 + mu)) / Q_mu (Brassard, Lütkenhaus, Mor, Sanders, PRL 85, 1330 (2000); Lütkenhaus, Jahma, New J. Phys. 4,
-44 (2002)). Decoys find her: she cannot tell a signal's single photon from a decoy's (Hwang 2003; Lo, Ma, Chen 2005).
+In: devices and the share of pulses.  Out: a tap. She measures the photon number without touching the polarisation,
+which physics allows, and owns a fibre without loss. From a pulse of n >= 2 photons she keeps one, sends n - 1, and
+measures hers when the bases are announced: she knows that bit. A pulse of one photon passes now and then, so that the
+brightest intensity is detected as often as before. No error betrays her; the fraction of bits that she knows is at
+most (1 - exp(-mu) (1 + mu)) / Q_mu (Brassard, Lütkenhaus, Mor, Sanders, PRL 85, 1330 (2000); Lütkenhaus, Jahma, New
+J. Phys. 4, 44 (2002)). Decoys find her: she cannot tell a signal's single photon from a decoy's (Hwang 2003; Lo, Ma,
+Chen 2005).
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Time shift: light that comes a little early or late finds one of Bob's detectors better than the other.
 
-In: devices with an efficiency mismatch, and the share of pulses that Eve shifts, early or late as her coin says.  Out: a
-tap. When a shifted pulse is detected the better detector is the likelier one: right with 1 / (1 + r), so she knows
-1 - h(r / (1 + r)) of each such bit, without any error (Qi, Fung, Lo, Ma, Quantum Inf. Comput. 7, 73 (2007); seen on a
-commercial system: Zhao, Fung, Qi, Chen, Lo, Phys. Rev. A 78, 042333 (2008)). Her fibre makes up for the loss. What
-helps: a histogram of arrival times, detectors that Bob swaps at random, or a proof that charges the mismatch (Fung,
-Tamaki, Qi, Lo, Ma, Quantum Inf. Comput. 9, 131 (2009)).
+In: devices with an efficiency mismatch, and the share of pulses that Eve shifts, early or late as her coin says.
+Out: a tap. When a shifted pulse is detected the better detector is the likelier one: right with 1 / (1 + r), so she
+knows 1 - h(r / (1 + r)) of each such bit, without any error (Qi, Fung, Lo, Ma, Quantum Inf. Comput. 7, 73 (2007);
+seen on a commercial system: Zhao, Fung, Qi, Chen, Lo, Phys. Rev. A 78, 042333 (2008)). Her fibre makes up for the
+loss. What helps: a histogram of arrival times, detectors that Bob swaps at random, or a proof that charges the
+mismatch (Fung, Tamaki, Qi, Lo, Ma, Quantum Inf. Comput. 9, 131 (2009)).
 """
 
 from __future__ import annotations

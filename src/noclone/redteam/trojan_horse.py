@@ -1,11 +1,11 @@
 """Trojan horse: Eve shines light into Alice's lab and reads her modulators in what comes back.
 
-In: devices with their `probe_loss_db`, and how bright the probe is.  Out: a probe on the tap, and Eve's memory. At most
-N = 10^20 photons a second enter before the fibre melts, so mu_out = (N / f) 10^(-loss / 10) a slot come back, coherent, with
-Alice's phase on them (Lucamarini, Choi, Ward, Dynes, Yuan, Shields, Phys. Rev. X 5, 031030 (2015), Eqs. (2)-(7)). Once the
-basis is known two coherent states of opposite phase are left, which she tells apart with an error of
-(1 - sqrt(1 - exp(-4 mu_out))) / 2 (Helstrom 1976). Nothing changes at Bob. What helps is isolation, a watchdog detector, and
-a proof that charges what the states give away: `mixed_error`.
+In: devices with their `probe_loss_db`, and how bright the probe is.  Out: a probe on the tap, and Eve's memory. At
+most N = 10^20 photons a second enter before the fibre melts, so mu_out = (N / f) 10^(-loss / 10) a slot come back,
+coherent, with Alice's phase on them (Lucamarini, Choi, Ward, Dynes, Yuan, Shields, Phys. Rev. X 5, 031030 (2015),
+Eqs. (2)-(7)). Once the basis is known two coherent states of opposite phase are left, which she tells apart with an
+error of (1 - sqrt(1 - exp(-4 mu_out))) / 2 (Helstrom 1976). Nothing changes at Bob. What helps is isolation, a
+watchdog detector, and a proof that charges what the states give away: `mixed_error`.
 """
 
 from __future__ import annotations
@@ -52,9 +52,7 @@ def mixed_error(error: float, mean_photons: float, single_yield: float) -> float
         return 0.5
     return min(
         0.5,
-        error
-        + 4 * d * (1 - d) * (1 - 2 * error)
-        + 4 * (1 - 2 * d) * math.sqrt(d * (1 - d) * error * (1 - error)),
+        error + 4 * d * (1 - d) * (1 - 2 * error) + 4 * (1 - 2 * d) * math.sqrt(d * (1 - d) * error * (1 - error)),
     )
 
 

@@ -1,8 +1,9 @@
 """The monitors of one link: counts and readings of a block -> alarms.
 
-In: what the devices really reported (`records.Counts`, `link.telemetry`), and what their models expect.  Out: `Alarm`s. Each
-monitor states its false-alarm probability per block, `alpha`. What a model cannot promise (its gains are good to a per
-cent) is allowed for first. Two kinds of test: a tail, for what one block shows; a drift, for what only many do.
+In: what the devices really reported (`records.Counts`, `link.telemetry`), and what their models expect.  Out:
+`Alarm`s. Each monitor states its false-alarm probability per block, `alpha`. What a model cannot promise (its gains
+are good to a per cent) is allowed for first. Two kinds of test: a tail, for what one block shows; a drift, for what
+only many do.
 """
 
 from __future__ import annotations
@@ -103,7 +104,9 @@ class Watch:
     known: Watched
     _drifts: dict[str, Drift] = field(default_factory=dict)
 
-    def look(self, counts: Counts | None, telemetry: Telemetry | None = None, refused: bool | None = None) -> list[Alarm]:
+    def look(
+        self, counts: Counts | None, telemetry: Telemetry | None = None, refused: bool | None = None
+    ) -> list[Alarm]:
         """Return the alarms of a block.
 
         Args:
@@ -149,10 +152,22 @@ class Watch:
         for d, clicks in enumerate(seen.clicks if total else ()):
             share = expected.clicks[d] / total
             yield from self._share(
-                f"detector-{d}", clicks, sum(seen.clicks), share, GAIN_ACCURACY, tests, f"of all clicks, at detector {d}"
+                f"detector-{d}",
+                clicks,
+                sum(seen.clicks),
+                share,
+                GAIN_ACCURACY,
+                tests,
+                f"of all clicks, at detector {d}",
             )
         yield from self._share(
-            "double-clicks", seen.multiple, seen.n_slots, expected.multiple, MULTIPLE_ACCURACY, 2, "in several detectors"
+            "double-clicks",
+            seen.multiple,
+            seen.n_slots,
+            expected.multiple,
+            MULTIPLE_ACCURACY,
+            2,
+            "in several detectors",
         )
         for i, n in enumerate(seen.arrivals or ()):
             yield from self._share(

@@ -1,7 +1,8 @@
 """Monitors at work: events of a running network -> alarms, as events with their evidence.
 
 In: the counts of each block and what the devices reported, from the events; what each link should report.  Out:
-`alarm.raised` events. The tests themselves: `meters`, `demand`. An alarm's response is the scenario's: `network.responses`.
+`alarm.raised` events. The tests themselves: `meters`, `demand`. An alarm's response is the scenario's:
+`network.responses`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The tests that monitors stand on, each with the false-alarm probability that it states.
 
-In: counts, readings, what a model expects.  Out: p-values, and a statistic that adds up what single blocks only hint at.
-A p-value is exact where a binomial or Poisson law is, so alarms come as often as stated, or less often where counts are
-small. Detectors with dead time fluctuate less than independent trials, which makes alarms rarer still.
+In: counts, readings, what a model expects.  Out: p-values, and a statistic that adds up what single blocks only hint
+at. A p-value is exact where a binomial or Poisson law is, so alarms come as often as stated, or less often where
+counts are small. Detectors with dead time fluctuate less than independent trials, which makes alarms rarer still.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def binomial_tail(successes: int, trials: int, probability: float) -> float:
         ratios = np.log((n - m - steps) / (m + steps + 1)) + math.log(p / (1 - p))
     else:
         ratios = np.log((m - steps) / (n - m + steps + 1)) + math.log((1 - p) / p)
-    first = math.lgamma(n + 1) - math.lgamma(m + 1) - math.lgamma(n - m + 1) + m * math.log(p) + (n - m) * math.log1p(-p)
+    first = (
+        math.lgamma(n + 1) - math.lgamma(m + 1) - math.lgamma(n - m + 1) + m * math.log(p) + (n - m) * math.log1p(-p)
+    )
     total = 1.0 + float(np.exp(np.cumsum(ratios)).sum())
     # Near the middle of a law of many trials the logarithms of factorials lose digits; nothing is decided there.
     return min(1.0, math.exp(max(first, -745.0)) * total)

@@ -1,10 +1,11 @@
 """Intensity correlations: the pulses around one tell Eve its intensity, and decoys are decoys no more.
 
-In: devices whose intensity depends on earlier settings, and how much of that Eve uses.  Out: a tap. How often she knows
-an intensity is the device's `setting_leak`. Knowing it she splits photon numbers as in `photon_number_splitting`, but
-keeps the gain of each intensity by itself, so nothing that is counted changes, and the decoy bounds, which rest on
-yields that do not depend on the intensity, are wrong (Yoshino et al., npj Quantum Inf. 4, 8 (2018); Zapatero, Navarrete,
-Tamaki, Curty, Quantum 5, 602 (2021), arXiv:2105.11165). What helps is to measure the correlation and to discard blocks.
+In: devices whose intensity depends on earlier settings, and how much of that Eve uses.  Out: a tap. How often she
+knows an intensity is the device's `setting_leak`. Knowing it she splits photon numbers as in
+`photon_number_splitting`, but keeps the gain of each intensity by itself, so nothing that is counted changes, and the
+decoy bounds, which rest on yields that do not depend on the intensity, are wrong (Yoshino et al., npj Quantum Inf. 4,
+8 (2018); Zapatero, Navarrete, Tamaki, Curty, Quantum 5, 602 (2021), arXiv:2105.11165). What helps is to measure the
+correlation and to discard blocks.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def known_share(devices: LinkDevices, strength: float) -> float:
 
 
 ATTACK = LightAttack(
-    "intensity-correlations",
+    "intensity-correlation",
     record=kept_one,
     bits=known_share,
     tap=splitting_by_setting,
