@@ -126,7 +126,7 @@ class Stage:
             return future
 
         kme.pad = pad  # type: ignore[method-assign]
-        kme.store.collect = collected  # type: ignore[method-assign]
+        kme.store.collect = collected  # type: ignore[method-assign,assignment]
 
     async def fill(self, n_bytes: int = 8192) -> None:
         """Deposit a block of fresh key on each fibre."""

@@ -15,7 +15,8 @@ from noclone import rng
 from noclone.link.light import transmit
 from noclone.link.settings import SeededSettings
 from noclone.records import Basis
-from noclone.redteam.message_trial import LINK, ORIGIN, quiet_plan
+from noclone.redteam.light_trial import LINK
+from noclone.redteam.message_trial import ORIGIN, quiet_plan
 from noclone.redteam.rows import Row
 
 GUESSES = 4096
