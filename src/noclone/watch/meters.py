@@ -189,7 +189,9 @@ class Watch:
         )
         for name, value, planned, what in readings:
             if value is not None:
-                yield from self._reading(name, value, planned, what)
+                # A current is made of avalanches, whose number fluctuates as they are counted.
+                clicks = sum(expected.clicks) * seen.n_slots if name == "photocurrent" else math.inf
+                yield from self._reading(name, value, planned, what, 1 / clicks if clicks else 0.0)
         if seen.setting_deviation is not None and seen.setting_deviation > METER_ACCURACY:
             yield from self._reading(
                 "setting-correlation",
@@ -222,9 +224,14 @@ class Watch:
             message = f"{seen} of {trials} {what}, {share * trials:.1f} are expected"
             yield Alarm(name, seen / trials, share, p_value, self.known.alpha, message)
 
-    def _reading(self, name: str, value: float, planned: float, what: str) -> Iterator[Alarm]:
+    def _reading(self, name: str, value: float, planned: float, what: str, variance: float = 0.0) -> Iterator[Alarm]:
+        """Yield an alarm where a meter reads something else.
+
+        Args:
+            variance: Relative, of what is measured; the meter's own noise comes on top.
+        """
         nearest = allowed(value, planned, METER_ACCURACY)
-        p_value = normal_tail((value - nearest) / (METER_NOISE * planned))
+        p_value = normal_tail((value - nearest) / (math.sqrt(METER_NOISE**2 + variance) * planned))
         if p_value < self.known.alpha / 2:
             yield Alarm(name, value, planned, p_value, self.known.alpha, f"{value:.4g} {what}; {planned:.4g} planned")
 
