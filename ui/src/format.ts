@@ -26,6 +26,7 @@ export function clock(seconds: number): string {
 }
 
 export function span(seconds: number): string {
+  if (seconds < 9.5) return `${Math.max(seconds, 0).toPrecision(2)} s`;
   if (seconds < 90) return `${Math.round(seconds)} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   if (seconds < 129600) return `${Math.round(seconds / 3600)} h`;

@@ -79,6 +79,8 @@ def layout(scenario: Scenario) -> dict[str, tuple[float, float]]:
     """Return where each node stands in the schematic, between 0 and 1 both ways: springs, from a circle."""
     import networkx
 
+    if len(scenario.nodes) == 2:
+        return {node.name: (float(i), 0.5) for i, node in enumerate(scenario.nodes)}
     graph = networkx.Graph()
     graph.add_nodes_from(node.name for node in scenario.nodes)
     graph.add_edges_from((link.alice, link.bob) for link in scenario.links)

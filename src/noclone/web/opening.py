@@ -53,6 +53,7 @@ class OpenWindow:
     async def close(self) -> None:
         """Close it."""
         self._stop_listening()
+        self._window.stop()
         for task in self._tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -71,6 +71,8 @@ class Window:
         self._hosts = hosts
         self._sessions: dict[str, None] = {}
         self._viewers = 0
+        self._stopped = False
+        self._told: tuple[tuple[int, int], bytes] = ((-1, -1), b"")
         self._news = asyncio.Event()
         self._boot = secrets.token_hex(4)  # numbers of another start mean nothing here
 
@@ -78,6 +80,11 @@ class Window:
         """Tell the streams that something has changed."""
         waiting, self._news = self._news, asyncio.Event()
         waiting.set()
+
+    def stop(self) -> None:
+        """End all streams: whoever looks is told by the connection's end."""
+        self._stopped = True
+        self.wake()
 
     def application(self) -> ASGIApp:
         """Return the web application."""
@@ -164,11 +171,10 @@ class Window:
             if since is None:
                 since = board.number
                 yield self._message("snapshot", since, board.snapshot())
-            while True:
+            while not self._stopped:
                 if board.number > since:
-                    changes = board.changes(since)
-                    since = board.number
-                    yield self._message("changes", since, changes)
+                    message, since = self._changes(since), board.number
+                    yield message
                     await asyncio.sleep(INTERVAL_S)
                     continue
                 try:
@@ -178,6 +184,13 @@ class Window:
                     yield self._message("heartbeat", since, {})
         finally:
             self._viewers -= 1
+
+    def _changes(self, since: int) -> bytes:
+        """Return what is new after a number; viewers who keep pace share the work."""
+        what = (since, self.board.number)
+        if self._told[0] != what:
+            self._told = what, self._message("changes", self.board.number, self.board.changes(since))
+        return self._told[1]
 
     def _message(self, kind: str, number: int, data: dict[str, Any]) -> bytes:
         text = json.dumps(data, separators=(",", ":"), allow_nan=False)
