@@ -77,9 +77,10 @@ class ServedNetwork:
         self._data = data
         self._options = options
         self._resolve = resolve
-        self._control: PlainServer | None = None
-        self._wires: dict[str, Wire] = {}
+        self.control: Control | None = None
         self.watching: Watching | None = None
+        self._door: PlainServer | None = None
+        self._wires: dict[str, Wire] = {}
 
     async def __aenter__(self) -> ServedNetwork:
         try:
@@ -115,8 +116,8 @@ class ServedNetwork:
             )
             self.nodes[section.name] = node
             await node.start()
-        control = Control(scenario.name, scenario.lab, self.lights, self.log, self._find_key, self._wires)
-        self._control = await open_control(control, load_operator_token(self._pki), *scenario.control_address())
+        self.control = Control(scenario.name, scenario.lab, self.lights, self.log, self._find_key, self._wires)
+        self._door = await open_control(self.control, load_operator_token(self._pki), *scenario.control_address())
 
     def _stop_link(self, link: str) -> None:
         """Make no more blocks of a link: an alarm asked for that."""
@@ -135,14 +136,19 @@ class ServedNetwork:
         stores = {name: (service.kme.store, service.notary) for name, service in services.items()}
         return await find_among(stores, key_id)
 
+    @property
+    def speed(self) -> float:
+        """How much faster than the real links it runs."""
+        return self._options.speed
+
     async def wait(self) -> None:
         """Wait for ever, or until a part fails for good."""
         await asyncio.gather(*(node.wait() for node in self.nodes.values()))
 
     async def stop(self) -> None:
         """Stop everything, in order."""
-        if self._control is not None:
-            await self._control.stop()
+        if self._door is not None:
+            await self._door.stop()
         for node in self.nodes.values():
             await node.stop()
         for wire in self._wires.values():
