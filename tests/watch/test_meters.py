@@ -101,7 +101,8 @@ def test_a_detector_that_warms_up_is_seen() -> None:
     for number in range(3):
         block = block_of(one, attack, 1.0, rng.seed_from_int(32), number)
         seen |= {alarm.monitor for alarm in state.look(block.counts, block.telemetry)}
-    assert {"dark-counts", "detector-1"} <= seen
+    assert "dark-counts" in seen
+    assert any(name.startswith("arrival-") for name in seen)  # and what it adds falls anywhere in the slot
 
 
 def test_a_link_that_gives_no_key_is_seen_after_two_blocks() -> None:
