@@ -117,10 +117,8 @@ def test_a_link_that_gives_no_key_is_seen_after_two_blocks() -> None:
 def test_a_changed_conversation_is_an_alarm() -> None:
     one, log = link(30_000), EventLog()
     LinkMonitor(log, {"a-b": one.watched})
-    for end in ("alice", "bob"):
-        log.add(
-            "block.aborted", "link:a-b", block=1, end=end, reason="authentication-failed", message="no", counts=None
-        )
+    for end, reason in (("alice", "peer-aborted"), ("bob", "authentication-failed"), ("bob", "authentication-failed")):
+        log.add("block.aborted", "link:a-b", block=1, end=end, reason=reason, message="no", counts=None)
     alarms = [event for event in log if event.kind == "alarm.raised"]
     assert [alarm.data["monitor"] for alarm in alarms] == ["authentication"]
 

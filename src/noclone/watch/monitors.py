@@ -38,6 +38,7 @@ class LinkMonitor:
         self._links = {name: known.fresh() for name, known in links.items()}
         self._seen: dict[str, int] = {}
         self._ended: dict[str, int] = {}
+        self._forgeries: dict[str, int] = {}
         self._readings: dict[str, tuple[int, Telemetry]] = {}
         self._raised: dict[str, list[Alarm]] = {}
         self._lock = threading.Lock()
@@ -75,12 +76,14 @@ class LinkMonitor:
         measured = self._readings.get(link, (-1, None))[0] == block
         if counts is not None or measured:
             self.check(link, block, counts)
+        alarms = []
         with self._lock:
-            if block <= self._ended.get(link, -1):
-                return  # the other end reports the same block
-            self._ended[link] = block
-            alarms = self._links[link].key_rate(event.kind == "block.aborted")
-            if event.data.get("reason") in FORGED_REASONS:
+            if block > self._ended.get(link, -1):  # the other end reports the same block
+                self._ended[link] = block
+                alarms += self._links[link].key_rate(event.kind == "block.aborted")
+            # Only the end that checked the tag knows; the other one heard a word, and perhaps first.
+            if event.data.get("reason") in FORGED_REASONS and block > self._forgeries.get(link, -1):
+                self._forgeries[link] = block
                 alarms.append(self._forged(link, event.data))
         self._raise(link, block, alarms)
 
