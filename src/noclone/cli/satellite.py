@@ -38,8 +38,8 @@ def satellite(
 ) -> int:
     """Say how much key one pass gives, as one finite block of decoy-state BB84 from the satellite down.
 
-    The orbit is a circle over an Earth that does not turn. What is assumed stands in the options: their values are those
-    that we use for Micius (Liao et al., Nature 549, 43, 2017), of which `fixed_db` is ours, to meet its measured loss.
+    The orbit is a circle over an Earth that does not turn. What is assumed stands in the options: their values are
+    those that we use for Micius (Liao et al., Nature 549, 43, 2017); `fixed_db` is ours, to meet its measured loss.
 
     Args:
         altitude_km: Of the orbit.

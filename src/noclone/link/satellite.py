@@ -1,7 +1,8 @@
 """A satellite over a ground station: where it is, and how much of its light arrives.
 
 In: altitude, how high it rises, telescope and beam.  Out: range and elevation over time; loss in dB. Circular orbits
-over a sphere that does not turn: good to some per cent of a pass's length, which the Earth's rotation changes with the inclination.
+over a sphere that does not turn: good to some per cent of a pass's length, which the Earth's rotation changes with the
+inclination.
 
 Geometry: any textbook of astrodynamics. Airmass: Kasten and Young, Appl. Opt. 28, 4735 (1989), whose elevation is in
 degrees. Pointing: the mean of a Gaussian beam's intensity under jitter of the same width on both axes.
