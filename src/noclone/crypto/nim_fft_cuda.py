@@ -28,6 +28,7 @@ ROWS = 1 << ROWS_LOG2
 TILE_LOG2 = 8
 TILE = 1 << TILE_LOG2
 COLUMN_THREADS, MIDDLE_THREADS, TILE_THREADS = 64, 64, TILE // 2
+COLUMN_SHAPE, TILE_SHAPE = (4 * ROWS, COLUMN_THREADS), (16, TILE)
 NEAR_LOG2 = 11  # twiddles are sums of two table entries, of so many bits of the block's number each
 
 add4, add16 = ADD[4], ADD[16]
@@ -80,7 +81,7 @@ def _column_up(rows, at, levels, block, thread, omegas):  # type: ignore[no-unty
 @kernel
 def columns_down(points, width, n_rows, omegas):  # type: ignore[no-untyped-def]
     """Go the first four levels down; only the first n_rows of 16 rows are asked for."""
-    rows = cuda.shared.array((4 * ROWS, COLUMN_THREADS), U32)
+    rows = cuda.shared.array(COLUMN_SHAPE, U32)
     thread, place = cuda.threadIdx.x, cuda.grid(1)
     if place < 4 * width:
         nibble, column = place // width, place % width
@@ -104,7 +105,7 @@ def columns_up(points, width, n_rows, omegas):  # type: ignore[no-untyped-def]
 
     The steps are those of `nim_fft._up_truncated`.
     """
-    rows = cuda.shared.array((4 * ROWS, COLUMN_THREADS), U32)
+    rows = cuda.shared.array(COLUMN_SHAPE, U32)
     thread, place = cuda.threadIdx.x, cuda.grid(1)
     if place < 4 * width:
         nibble, column = place // width, place % width
@@ -199,7 +200,7 @@ def multiply_tiles(points, levels, partners, omegas, carried):  # type: ignore[n
     Args:
         partners: uint32[16, N]: a factor in each column.
     """
-    tile = cuda.shared.array((16, TILE), U32)
+    tile = cuda.shared.array(TILE_SHAPE, U32)
     thread, number = cuda.threadIdx.x, cuda.blockIdx.x
     n = 1 << levels
     first = number << levels

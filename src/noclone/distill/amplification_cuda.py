@@ -22,6 +22,7 @@ U32 = np.uint32
 THREADS = 64
 _POINT_BITS = 512
 _POINT_WORDS = 16  # of 32 bits
+_ROOM = (_POINT_WORDS, 1)
 _card = threading.Lock()  # one block at a time: each fills the card
 
 load16, store16 = LOAD[16], STORE[16]
@@ -43,7 +44,7 @@ def spread(key, first, end, points):  # type: ignore[no-untyped-def]
     """Write bits first .. end - 1 of the key in planes, the point that bit `first` lies in as point 0; zeros behind."""
     i = cuda.grid(1)
     if i < points.shape[1]:
-        room = cuda.local.array((_POINT_WORDS, 1), U32)
+        room = cuda.local.array(_ROOM, U32)
         for j in range(_POINT_WORDS):
             place = _POINT_WORDS * (i + first // _POINT_BITS) + j
             room[j, 0] = _part(key[place], place, first, end) if place < len(key) else U32(0)
@@ -55,7 +56,7 @@ def gather(points, first_point, key, n_bits, out):  # type: ignore[no-untyped-de
     """Add the key's first bits to the coefficients from `first_point` on; keep n_bits of the sum."""
     i = cuda.grid(1)
     if i * _POINT_BITS < n_bits:
-        room = cuda.local.array((_POINT_WORDS, 1), U32)
+        room = cuda.local.array(_ROOM, U32)
         store16(room, 0, 0, planes(load16(points, 0, first_point + i)))
         for j in range(_POINT_WORDS):
             place = _POINT_WORDS * i + j

@@ -1,0 +1,105 @@
+"""The card's kernels against the CPU's, bit for bit: run as a script, in a process of its own.
+
+    python tests/cuda_twins.py STAGE [--large]
+
+Numba decides when it is first imported whether its card is a simulator (NUMBA_ENABLE_CUDASIM=1, any machine, slow); so
+the tests start this file anew. `--large` is for a real card.
+"""
+
+import sys
+
+import numpy as np
+
+
+def check_amplification(large):
+    from noclone.distill import amplification, amplification_cuda
+
+    rng = np.random.default_rng(3)
+    shapes = [(1, 1), (63, 20), (1000, 400), (9000, 4500), (9000, 8999), (20_000, 7), (40_000, 18_000)]
+    if large:  # every count of rows, tiles of 2^7 and 2^8 points, twiddles beyond 2^16
+        shapes += [(n * 512 << 12, n * 256 << 12) for n in (9, 10, 11, 12, 13, 14, 15, 16)]
+        shapes += [(12_345_678, 3), (10_000_000, 9_999_999), (3_333_333, 1_700_001), (1 << 27, 1 << 26), (1 << 29, 300)]
+    for n_bits, length_bits in shapes:
+        words = rng.integers(0, 2**64, -(-n_bits // 64), np.uint64)
+        seed = rng.bytes(amplification.seed_bytes(n_bits, length_bits))
+        points = amplification._points(n_bits, length_bits)
+        there = amplification_cuda.amplify(words, n_bits, seed, length_bits, points)
+        here = amplification.amplify(words, n_bits, seed, length_bits)
+        assert np.array_equal(there, here), (n_bits, length_bits)
+        print("amplification", n_bits, length_bits, flush=True)
+
+
+def small_code(circulant, rows, columns, rng):
+    """A code with edges at random, some rows of more than 32."""
+    from noclone.distill.ldpc_codes import Code
+
+    edges = []
+    for row in range(rows):
+        for i, column in enumerate(rng.permutation(columns)[: 3 + row * (columns - 3) // max(1, rows - 1)]):
+            edges.append((row, i % 2, int(column), int(rng.integers(circulant))))
+    row, half, column, shift = np.array(sorted(edges), np.int64).T
+    return Code(rows, circulant, 0.1, row, column, shift, half, rng.integers(40, 257, 5))
+
+
+def compare_frames(code, splits, known, syndromes, frames):
+    from noclone.distill import ldpc_cuda, ldpc_decoder
+    from noclone.distill.ldpc_codes import BEFORE, BEHIND, compile_program
+
+    program = compile_program(code, splits)
+    level = np.where(known, ldpc_decoder.KNOWN, code.prior).astype(np.int8).reshape(-1, code.circulant)
+    prior = np.concatenate((level[:, -BEFORE:], level, level[:, :BEHIND]), 1).reshape(-1)
+    here, counts = np.zeros((len(syndromes), len(known) // 64), np.uint64), np.zeros(len(syndromes), np.int64)
+    ldpc_decoder.decode(
+        ldpc_decoder.TOKEN, program.steps, program.places, program.mirrors, program.bits, code.circulant,
+        code.schedule, prior, syndromes, frames, here, counts,
+    )  # fmt: skip
+    there, there_counts = ldpc_cuda.find_errors(code, splits, known, syndromes, frames)
+    assert np.array_equal(counts, there_counts), (counts, there_counts)
+    assert np.array_equal(here, there)
+    return int(np.sum(counts > 0))
+
+
+def check_ldpc(large):
+    from noclone.distill.ldpc_codes import codes
+
+    rng = np.random.default_rng(4)
+    found = 0
+    for circulant, rows, columns, splits in ((128, 3, 5, 0), (128, 2, 40, 2), (256, 2, 4, 3)):
+        code = small_code(circulant, rows, columns, rng)
+        known = rng.random(columns * circulant) < 0.1
+        width = code.whole_words + splits
+        syndromes = rng.integers(0, 2**64, (3, width), np.uint64)  # fit nothing
+        syndromes[1] = 0  # no error
+        syndromes[2] = 1  # one check
+        found += compare_frames(code, splits, known, syndromes, np.arange(3))
+        print("ldpc", circulant, rows, columns, splits, flush=True)
+    assert found, "no frame decoded, so nothing was compared"
+    for code in codes() if large else ():
+        splits = code.whole_words // 3
+        known = rng.random(1 << 16) < 0.02
+        words = code.whole_words + splits
+        syndromes = np.zeros((12, words), np.uint64)
+        for frame in range(12):
+            error = (rng.random(1 << 16) < 0.9 * code.threshold) & ~known
+            syndromes[frame] = syndrome(code, splits, error)
+        decoded = compare_frames(code, splits, known, syndromes, np.arange(12))
+        print("ldpc", code.rows, "rows, frames decoded:", decoded, flush=True)
+
+
+def syndrome(code, splits, error):
+    """Each stretch's whole parities, then those of the first halves of what is split; from the definition."""
+    columns = error.reshape(-1, code.circulant)
+    whole, first = np.zeros((2, code.rows, code.circulant), bool)
+    for row, half, column, shift in zip(code.row, code.half, code.column, code.shift, strict=True):
+        part = np.roll(columns[column], -shift)
+        whole[row] ^= part
+        if half == 0:
+            first[row] ^= part
+    packed, halves = (
+        np.packbits(bits.reshape(-1), bitorder="little").view(np.uint64) for bits in (whole, first)
+    )
+    return np.concatenate((packed, halves[code.split_order()[:splits]]))
+
+
+if __name__ == "__main__":
+    globals()[f"check_{sys.argv[1]}"]("--large" in sys.argv)
