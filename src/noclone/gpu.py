@@ -68,8 +68,9 @@ def card() -> str:
 
 def kernel(function: Callable[..., None]) -> Any:
     """Declare a kernel: launched as kernel[blocks, threads](...)."""
-    from numba import cuda
+    from numba import config, cuda
 
+    config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small blocks are no mistake
     return cuda.jit(function)
 
 

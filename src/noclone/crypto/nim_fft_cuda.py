@@ -19,7 +19,7 @@ from numba import cuda
 
 from noclone.crypto import gf512_cuda, nimbers
 from noclone.crypto.nim_cuda import multiple, planes, times4
-from noclone.crypto.words_cuda import ADD, LOAD, MASKS, STORE
+from noclone.crypto.words_cuda import ADD, LOAD, LOAD_ACROSS, MASKS, STORE
 from noclone.gpu import inlined, kernel
 
 U32 = np.uint32
@@ -32,7 +32,7 @@ COLUMN_SHAPE, TILE_SHAPE = (4 * ROWS, COLUMN_THREADS), (16, TILE)
 NEAR_LOG2 = 11  # twiddles are sums of two table entries, of so many bits of the block's number each
 
 add4, add16 = ADD[4], ADD[16]
-load4, load16 = LOAD[4], LOAD[16]
+load4, load16, load_across16 = LOAD[4], LOAD[16], LOAD_ACROSS[16]
 store4, store16 = STORE[4], STORE[16]
 masks4 = MASKS[4]
 
@@ -198,7 +198,7 @@ def multiply_tiles(points, levels, partners, omegas, carried):  # type: ignore[n
     """Turn each tile of 2^levels coefficients into values, multiply these by their partners, and turn them back.
 
     Args:
-        partners: uint32[16, N]: a factor in each column.
+        partners: uint32[N, 16]: a factor in each row.
     """
     tile = cuda.shared.array(TILE_SHAPE, U32)
     thread, number = cuda.threadIdx.x, cuda.blockIdx.x
@@ -219,7 +219,7 @@ def multiply_tiles(points, levels, partners, omegas, carried):  # type: ignore[n
             store16(tile, 0, i + (1 << level), add16(other, own))
     cuda.syncthreads()
     for i in range(thread, n, TILE_THREADS):
-        value = gf512_cuda.times(planes(load16(tile, 0, i)), load16(partners, 0, first + i))
+        value = gf512_cuda.times(planes(load16(tile, 0, i)), load_across16(partners, first + i, 0))
         store16(tile, 0, i, planes(value))
     for level in range(levels):
         cuda.syncthreads()
@@ -247,7 +247,7 @@ def multiply(points: Any, n_points: int, partners: Any) -> None:
     Args:
         points: uint32[16, 2^k] on the card: zeros behind the coefficients.
         n_points: N, a multiple of 4 and of 2^(k-4), where 2^k is the least power of two that is not below it.
-        partners: uint32[16, N] on the card.
+        partners: uint32[N, 16] on the card.
     """
     omegas, carried = _tables()
     k = (n_points - 1).bit_length()

@@ -53,6 +53,14 @@ def _load_twice(load: Any, n: int) -> Any:
     return doubled
 
 
+def _load_across_twice(load: Any, n: int) -> Any:
+    @inlined
+    def doubled(array, row, column):  # type: ignore[no-untyped-def]
+        return load(array, row, column) + load(array, row, column + n)
+
+    return doubled
+
+
 def _store_twice(store: Any, n: int) -> Any:
     @inlined
     def doubled(array, row, column, words):  # type: ignore[no-untyped-def]
@@ -80,8 +88,9 @@ def _sizes(one: Any, twice: Any) -> dict[int, Any]:
 # Each a dictionary from how many words to the function.
 # add(a, b): the sum of two tuples of polynomials over GF(2).
 ADD = _sizes(_add_one, _add_twice)
-# load(array, row, column): the words below each other from there on; store(array, row, column, words).
+# load(array, row, column): the words below each other from there on, or beside; store(array, row, column, words).
 LOAD = _sizes(_load_one, _load_twice)
+LOAD_ACROSS = _sizes(_load_one, _load_across_twice)
 STORE = _sizes(_store_one, _store_twice)
 # masks(number, bit): a word for each bit of the number from that one on, all ones where it is set.
 MASKS = _sizes(_masks_one, _masks_twice)

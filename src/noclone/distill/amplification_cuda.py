@@ -85,21 +85,20 @@ class Amplifier:
         self.n_bits, self.length_bits, self.n_points = n_bits, length_bits, n_points
         self.points = cuda.device_array((_POINT_WORDS, 1 << (n_points - 1).bit_length()), U32)
         self.key = cuda.device_array(2 * word_count(n_bits), U32)
-        self.seed = cuda.device_array(_POINT_WORDS * n_points, U32)
+        self.seed = cuda.device_array((n_points, _POINT_WORDS), U32)
         self.out = cuda.device_array(2 * word_count(length_bits), U32)
 
     def load(self, words: Words, seed: bytes | bytearray | memoryview) -> None:
         """Bring key and seed to the card."""
         self.key.copy_to_device(words[: word_count(self.n_bits)].view(U32))
-        self.seed.copy_to_device(np.frombuffer(seed, U32))
+        self.seed.copy_to_device(np.frombuffer(seed, U32).reshape(self.seed.shape))
 
     def run(self) -> None:
         """Work out the result, on the card."""
         n_out = -(-self.length_bits // _POINT_BITS)
-        partners = self.seed.reshape(self.n_points, _POINT_WORDS).T
         everywhere = blocks_for(self.points.shape[1], THREADS), THREADS
         spread[everywhere](self.key, self.length_bits, self.n_bits, self.points)
-        multiply(self.points, self.n_points, partners)
+        multiply(self.points, self.n_points, self.seed)
         gather[blocks_for(n_out, THREADS), THREADS](
             self.points, self.n_points - n_out, self.key, self.length_bits, self.out
         )
