@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from noclone.crypto.words_cuda import ADD, MASKS
+from noclone.crypto.words_cuda import ADD, MASKS, transposed
 from noclone.gpu import inlined
 
 U32 = np.uint32
 LOWER, UPPER = U32(0x0F0F0F0F), U32(0xF0F0F0F0)  # halves of nimbers below 2^32
-FIRST, SECOND, FOURTH = U32(0x55555555), U32(0x33333333), U32(0x0F0F0F0F)
 
 add2, add4, add8, add16 = (ADD[n] for n in (2, 4, 8, 16))
 masks4, masks8, masks16 = (MASKS[n] for n in (4, 8, 16))
@@ -120,31 +119,6 @@ def multiple(x, w, carried):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _swap(low, high, shift, mask):  # type: ignore[no-untyped-def]
-    """Exchange the upper bits of `low` with the lower ones of `high`."""
-    change = U32(((low >> U32(shift)) ^ high) & mask)
-    return U32(low ^ U32(change << U32(shift))), U32(high ^ change)
-
-
-@inlined
-def _transposed(x):  # type: ignore[no-untyped-def]
-    """Transpose 8 x 8 bits in each of the four bytes of 8 words; it is its own inverse."""
-    a0, a1 = _swap(x[0], x[1], 1, FIRST)
-    a2, a3 = _swap(x[2], x[3], 1, FIRST)
-    a4, a5 = _swap(x[4], x[5], 1, FIRST)
-    a6, a7 = _swap(x[6], x[7], 1, FIRST)
-    b0, b2 = _swap(a0, a2, 2, SECOND)
-    b1, b3 = _swap(a1, a3, 2, SECOND)
-    b4, b6 = _swap(a4, a6, 2, SECOND)
-    b5, b7 = _swap(a5, a7, 2, SECOND)
-    c0, c4 = _swap(b0, b4, 4, FOURTH)
-    c1, c5 = _swap(b1, b5, 4, FOURTH)
-    c2, c6 = _swap(b2, b6, 4, FOURTH)
-    c3, c7 = _swap(b3, b7, 4, FOURTH)
-    return c0, c1, c2, c3, c4, c5, c6, c7
-
-
-@inlined
 def planes(x):  # type: ignore[no-untyped-def]
     """Turn a point's 16 words into planes, or planes back into words."""
-    return _transposed(x[:8]) + _transposed(x[8:])
+    return transposed(x[:8]) + transposed(x[8:])

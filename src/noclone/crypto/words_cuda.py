@@ -15,6 +15,7 @@ from noclone.gpu import inlined
 
 U32 = np.uint32
 ALL = U32(0xFFFFFFFF)
+FIRST, SECOND, FOURTH = U32(0x55555555), U32(0x33333333), U32(0x0F0F0F0F)
 
 
 @inlined
@@ -94,3 +95,28 @@ LOAD_ACROSS = _sizes(_load_one, _load_across_twice)
 STORE = _sizes(_store_one, _store_twice)
 # masks(number, bit): a word for each bit of the number from that one on, all ones where it is set.
 MASKS = _sizes(_masks_one, _masks_twice)
+
+
+@inlined
+def _swap(low, high, shift, mask):  # type: ignore[no-untyped-def]
+    """Exchange the upper bits of `low` with the lower ones of `high`."""
+    change = U32(((low >> U32(shift)) ^ high) & mask)
+    return U32(low ^ U32(change << U32(shift))), U32(high ^ change)
+
+
+@inlined
+def transposed(x):  # type: ignore[no-untyped-def]
+    """Transpose 8 x 8 bits in each of the four bytes of 8 words; it is its own inverse."""
+    a0, a1 = _swap(x[0], x[1], 1, FIRST)
+    a2, a3 = _swap(x[2], x[3], 1, FIRST)
+    a4, a5 = _swap(x[4], x[5], 1, FIRST)
+    a6, a7 = _swap(x[6], x[7], 1, FIRST)
+    b0, b2 = _swap(a0, a2, 2, SECOND)
+    b1, b3 = _swap(a1, a3, 2, SECOND)
+    b4, b6 = _swap(a4, a6, 2, SECOND)
+    b5, b7 = _swap(a5, a7, 2, SECOND)
+    c0, c4 = _swap(b0, b4, 4, FOURTH)
+    c1, c5 = _swap(b1, b5, 4, FOURTH)
+    c2, c6 = _swap(b2, b6, 4, FOURTH)
+    c3, c7 = _swap(b3, b7, 4, FOURTH)
+    return c0, c1, c2, c3, c4, c5, c6, c7

@@ -28,20 +28,24 @@ _HALVES = 2  # rows of `told` before the signs: what the check, or its first hal
 
 
 @inlined
-def _message(told, signs, edge):  # type: ignore[no-untyped-def]
+def _message(told, negative, edge):  # type: ignore[no-untyped-def]
     """Return what a check told one of its edges: told is `others | own << 8 | own edge << 16`."""
-    size = I32((told >> U32(8)) & U32(255)) if U32(edge) == told >> U32(16) else I32(told & U32(255))
-    return I32(-size) if (signs >> U32(edge & 31)) & U32(1) else size
+    size = I32((told >> U32(8)) & U32(255)) if edge == told >> U32(16) else I32(told & U32(255))
+    return I32((size ^ I32(-I32(negative))) + I32(negative))
 
 
 @inlined
-def _place(edge, i, columns, shifts, circulant):  # type: ignore[no-untyped-def]
-    return I32(columns[edge] + ((i + shifts[edge]) & (circulant - I32(1))))
+def _level(levels, edge, i, edges):  # type: ignore[no-untyped-def]
+    """Return where the level of check i's edge stands, and the level; indices that are unsigned cost less."""
+    table, last = edges
+    entry = table[edge]
+    place = U32((entry & U32(0xFFFF)) + ((i + (entry >> U32(16))) & last))
+    return place, I32(levels[place])
 
 
 @inlined
-def _without(level, message):  # type: ignore[no-untyped-def]
-    return I32(max(I32(-128), min(I32(127), I32(level - message))))
+def _saturated(level):  # type: ignore[no-untyped-def]
+    return I32(max(I32(-128), min(I32(127), I32(level))))
 
 
 @inlined
@@ -56,129 +60,135 @@ def _treat(levels, memory, row, half, first, end, start, i, edges, told_bit, alp
     Args:
         memory: uint32[rows, 2 + signs, circulant]: see `_message`; the signs of edge k, from `start` on, in row
             2 + k // 32.
-        edges: Column and shift of each edge, and the circulant's size.
+        edges: `column's first position | shift << 16` of each edge, and the last place in a circulant.
         fresh: Whether nothing has been told yet.
     """
-    columns, shifts, circulant = edges
     told = U32(0) if fresh else memory[row, half, i]
-    least, second, sign, parity, own_edge = I32(127), I32(127), I32(told_bit), I32(told_bit), NOBODY
-    signs = U32(0)
-    for edge in range(first, end):
-        k = I32(edge - start)
-        if not fresh and (edge == first or k & 31 == 0):
-            signs = memory[row, _HALVES + (k >> 5), i]
-        level = I32(levels[_place(edge, i, columns, shifts, circulant)])
-        without = _without(level, _message(told, signs, k))
-        size = I32(abs(without))
-        if size < least:
-            own_edge = U32(k)
-        second = I32(min(second, max(least, size)))
-        least = I32(min(least, size))
-        sign = I32(sign ^ I32(without < 0))
-        parity = I32(parity ^ I32(level < 0))
-    others, own = _scaled(least, alpha), _scaled(second, alpha)
-    now = U32(U32(others) | (U32(own) << U32(8)) | (own_edge << U32(16)))
-    signs = U32(0)
-    for edge in range(first, end):
-        k = I32(edge - start)
-        if edge == first or k & 31 == 0:
-            signs = U32(0) if fresh and (edge == start or k & 31 == 0) else memory[row, _HALVES + (k >> 5), i]
-        place = _place(edge, i, columns, shifts, circulant)
-        without = _without(I32(levels[place]), _message(told, signs, k))
-        flip = I32(sign ^ I32(without < 0))
-        signs = U32((signs & ~(U32(1) << U32(k & 31))) | (U32(flip) << U32(k & 31)))
-        levels[place] = I8(max(I32(-128), min(I32(127), I32(without + _message(now, signs, k)))))
-        if edge == end - 1 or k & 31 == 31:
-            memory[row, _HALVES + (k >> 5), i] = signs
+    least, second, sign, parity, own_edge = I32(127), I32(127), U32(told_bit), U32(told_bit), NOBODY
+    for word in range(U32(first - start) >> U32(5), (U32(end - start) + U32(31)) >> U32(5)):
+        signs = U32(0) if fresh else memory[row, U32(_HALVES + word), i]
+        begin = U32(start + 32 * word)
+        edge, stop = U32(max(first, begin)), U32(min(end, U32(begin + U32(32))))
+        while edge < stop:  # a range would count in 64 bits
+            _, level = _level(levels, edge, i, edges)
+            k = U32(edge - start)
+            message = _message(told, U32((signs >> U32(edge - begin)) & U32(1)), k)
+            without = _saturated(level - message)
+            size = I32(abs(without))
+            own_edge = k if size < least else own_edge
+            second = I32(min(second, max(least, size)))
+            least = I32(min(least, size))
+            sign = U32(sign ^ U32(without < 0))
+            parity = U32(parity ^ U32(level < 0))
+            edge = U32(edge + U32(1))
+    now = U32(U32(_scaled(least, alpha)) | U32(U32(_scaled(second, alpha)) << U32(8)) | U32(own_edge << U32(16)))
+    for word in range(U32(first - start) >> U32(5), (U32(end - start) + U32(31)) >> U32(5)):
+        begin = U32(start + 32 * word)
+        signs = U32(0)
+        if not fresh or first > begin:  # the first half has told its part of this word
+            signs = memory[row, U32(_HALVES + word), i]
+        edge, stop = U32(max(first, begin)), U32(min(end, U32(begin + U32(32))))
+        while edge < stop:
+            place, level = _level(levels, edge, i, edges)
+            k, bit = U32(edge - start), U32(edge - begin)
+            was = U32((signs >> bit) & U32(1))
+            without = _saturated(level - _message(told, was, k))
+            flip = U32(sign ^ U32(without < 0))
+            signs = U32(signs ^ U32(U32(flip ^ was) << bit))
+            levels[place] = I8(_saturated(without + _message(now, flip, k)))
+            edge = U32(edge + U32(1))
+        memory[row, U32(_HALVES + word), i] = signs
     memory[row, half, i] = now
     return parity
 
 
 @inlined
 def _bit(words, frame, word, i):  # type: ignore[no-untyped-def]
-    return I32((words[frame, word] >> U64(i & 63)) & U64(1))
+    return U32((words[frame, word] >> U64(i & U32(63))) & U64(1))
 
 
 @inlined
 def _parity(levels, first, end, i, edges):  # type: ignore[no-untyped-def]
     """Return the sum of the signs of some edges."""
-    columns, shifts, circulant = edges
-    total = I32(0)
+    total = U32(0)
     for edge in range(first, end):
-        total = I32(total ^ I32(levels[_place(edge, i, columns, shifts, circulant)] < 0))
+        total = U32(total ^ U32(_level(levels, edge, i, edges)[1] < 0))
     return total
 
 
 @kernel
 def decode(  # type: ignore[no-untyped-def]
-    ends, columns, shifts, split, schedule, prior, syndromes, chosen, levels, memory, patterns, iterations
+    ends, table, split, schedule, prior, syndromes, chosen, levels, memory, patterns, iterations
 ):
     """Look for the error patterns of the chosen frames: as many threads a block as a circulant has checks.
 
     Args:
-        ends: int32[rows, 3]: a row's first edge, the first of its second half, where it ends.
-        columns, shifts: int32[edges]: where the edge's column begins, how far its circulant is shifted.
+        ends: uint32[rows, 3]: a row's first edge, the first of its second half, where it ends.
+        table: uint32[edges]: see `_treat`.
         split: int32[rows, stretches]: the syndrome's word that tells a stretch's first half, or -1.
         prior: int8[positions].
         syndromes: uint64[frames, words].
         levels, memory: int8[blocks, positions], uint32[blocks, rows, 2 + signs, circulant]: for work.
         patterns: uint32[frames, positions / 32], overwritten for the chosen frames; so are iterations.
     """
-    i, block, threads = I32(cuda.threadIdx.x), cuda.blockIdx.x, cuda.blockDim.x
+    i, block, threads = U32(cuda.threadIdx.x), U32(cuda.blockIdx.x), U32(cuda.blockDim.x)
     mine, told = levels[block], memory[block]
-    edges = columns, shifts, I32(threads)
-    stretch, stretches = i >> 6, split.shape[1]
+    edges = table, U32(threads - U32(1))
+    stretch, stretches = U32(i >> U32(6)), U32(split.shape[1])
     last = len(schedule) - 1
     for number in range(block, len(chosen), cuda.gridDim.x):
-        frame = chosen[number]
-        for place in range(i, len(prior), threads):
+        frame = U64(chosen[number])
+        for place in range(i, U32(len(prior)), threads):
             mine[place] = prior[place]
         found, iteration = 0, 0
         while iteration <= last and found == 0:
             cuda.syncthreads()
-            alpha, fresh, wrong = I32(schedule[iteration]), iteration == 0, I32(0)
-            for row in range(len(ends)):
-                first, middle, end = ends[row, 0], ends[row, 1], ends[row, 2]
+            alpha, fresh, wrong = I32(schedule[iteration]), iteration == 0, U32(0)
+            for row in range(U32(len(ends))):
+                first, middle, end = ends[row, U32(0)], ends[row, U32(1)], ends[row, U32(2)]
                 extra = split[row, stretch]
-                whole_bit = _bit(syndromes, frame, row * stretches + stretch, i)
-                if extra >= 0:
-                    half_bit = _bit(syndromes, frame, extra, i)
-                    wrong |= _treat(mine, told, row, 0, first, middle, first, i, edges, half_bit, alpha, fresh)
-                    rest = I32(whole_bit ^ half_bit)
-                    wrong |= _treat(mine, told, row, 1, middle, end, first, i, edges, rest, alpha, fresh)
-                else:
-                    wrong |= _treat(mine, told, row, 0, first, end, first, i, edges, whole_bit, alpha, fresh)
+                bit = _bit(syndromes, frame, U32(row * stretches + stretch), i)
+                for half in range(U32(2)):
+                    begin = first if half == 0 else middle
+                    until = middle if half == 0 and extra >= 0 else end
+                    if half == 0 or extra >= 0:
+                        due = bit
+                        if extra >= 0:
+                            due = _bit(syndromes, frame, U32(extra), i)
+                            if half == 1:
+                                due = U32(due ^ bit)
+                        wrong |= _treat(mine, told, row, half, begin, until, first, i, edges, due, alpha, fresh)
                 cuda.syncthreads()
             iteration += 1
             if cuda.syncthreads_or(wrong) and iteration <= last:
                 continue
-            wrong = I32(0)
-            for row in range(len(ends)):
-                first, middle, end = ends[row, 0], ends[row, 1], ends[row, 2]
+            wrong = U32(0)
+            for row in range(U32(len(ends))):
+                first, middle, end = ends[row, U32(0)], ends[row, U32(1)], ends[row, U32(2)]
                 extra = split[row, stretch]
-                half = _parity(mine, first, middle, i, edges)
+                half_sum = _parity(mine, first, middle, i, edges)
                 rest = _parity(mine, middle, end, i, edges)
-                wrong |= half ^ rest ^ _bit(syndromes, frame, row * stretches + stretch, i)
+                wrong |= half_sum ^ rest ^ _bit(syndromes, frame, U32(row * stretches + stretch), i)
                 if extra >= 0:
-                    wrong |= half ^ _bit(syndromes, frame, extra, i)
+                    wrong |= half_sum ^ _bit(syndromes, frame, U32(extra), i)
             if cuda.syncthreads_or(wrong) == 0:
                 found = iteration
-        for word in range(i, patterns.shape[1], threads):
+        for word in range(i, U32(patterns.shape[1]), threads):
             bits = U32(0)
             for j in range(32):
-                bits = U32(bits | (U32(mine[32 * word + j] < 0) << U32(j)))
+                bits = U32(bits | (U32(mine[U32(32 * word + j)] < 0) << U32(j)))
             patterns[frame, word] = bits
-        if i == 0:
+        if i == U32(0):
             iterations[frame] = found
         cuda.syncthreads()
 
 
-def _row_ends(code: Code) -> NDArray[np.int32]:
+def _row_ends(code: Code) -> NDArray[np.uint32]:
     """Return for each base row its first edge, the first of its second half, and where it ends."""
     rows = np.arange(code.rows)
     first, end = np.searchsorted(code.row, rows), np.searchsorted(code.row, rows, side="right")
     firsts = np.array([int(np.sum(code.half[a:b] == 0)) for a, b in zip(first, end, strict=True)])
-    return np.stack((first, first + firsts, end), 1).astype(np.int32)
+    return np.stack((first, first + firsts, end), 1).astype(np.uint32)
 
 
 def _split_words(code: Code, splits: int) -> NDArray[np.int32]:
@@ -214,8 +224,7 @@ class Decoder:
         self._words = len(known) // 32
         tables: tuple[NDArray[Any], ...] = (
             ends,
-            (code.column * code.circulant).astype(np.int32),
-            code.shift.astype(np.int32),
+            (code.column * code.circulant | code.shift << 16).astype(np.uint32),
             _split_words(code, splits),
             code.schedule.astype(np.int32),
             prior,

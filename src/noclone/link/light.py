@@ -13,11 +13,12 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from noclone import rng
+from noclone import gpu, rng
 from noclone.link.aes import aes256_keys, ars_keys
 from noclone.link.aes_simd import AES
 from noclone.link.clicktable import ClickTable, click_table
@@ -28,6 +29,9 @@ from noclone.link.sampling import TICKS
 from noclone.link.settings import setting_limits, share_of_32_bits
 from noclone.link.tap import NO_TAP, Tap
 from noclone.records import MAX_SLOTS, U64, Detections, Origin
+
+if TYPE_CHECKING:
+    from noclone.link.pulses_cuda import CardPulses
 
 I64 = NDArray[np.int64]
 
@@ -63,6 +67,25 @@ class _Pulses:
         self._segment_slots = segment_slots
         self._detectors = devices.receiver.detectors
         self._spare: deque[I64] = deque()
+
+    def on_card(self) -> CardPulses | None:
+        """Return the same on the graphics card, if work is to go there and this can."""
+        if not gpu.wanted():
+            return None
+        from noclone.link.pulses_cuda import CardPulses, Law
+
+        card = CardPulses(
+            Law(
+                self._keys,
+                self._table.p_max,
+                self._inverse_rate,
+                self._choosers,
+                self._law,
+                self._jitter_ticks,
+                self._segment_slots,
+            )
+        )
+        return card if card.fits else None
 
     def take_back(self, clicks: I64) -> None:
         """Use the memory of clicks again: fresh pages would cost as much as some steps of the work."""
@@ -180,10 +203,13 @@ def transmit_chunks(
         afterpulse_lifetime_periods=devices.afterpulse_lifetime_periods,
     )
     lengths = _Lengths(n_slots, length)
-    for segment, clicks in enumerate(_in_order(pulses, lengths, threads)):
+    card = pulses.on_card()
+    found = card.in_order(n_slots, pulses.clicks) if card else _in_order(pulses, lengths, threads)
+    for segment, clicks in enumerate(found):
         first = segment * length
         events = readout.segment(clicks, first, min(length, n_slots - first), last=segment == len(lengths) - 1)
-        pulses.take_back(clicks)
+        if card is None:
+            pulses.take_back(clicks)
         if len(events):
             yield events
 
