@@ -95,9 +95,7 @@ def syndrome(code, splits, error):
         whole[row] ^= part
         if half == 0:
             first[row] ^= part
-    packed, halves = (
-        np.packbits(bits.reshape(-1), bitorder="little").view(np.uint64) for bits in (whole, first)
-    )
+    packed, halves = (np.packbits(bits.reshape(-1), bitorder="little").view(np.uint64) for bits in (whole, first))
     return np.concatenate((packed, halves[code.split_order()[:splits]]))
 
 
@@ -105,15 +103,15 @@ def check_light(large):
     from noclone.link.aes import aes256_keys, ars_keys
     from noclone.link.clicktable import click_table
     from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
-    from noclone.link.light import _Pulses
-    from noclone.link.pulses_cuda import CardPulses, Law
+    from noclone.link.light import Pulses
+    from noclone.link.pulses_cuda import CardPulses
     from noclone.link.tap import NO_TAP, PASS, Outcome, Tap
     from noclone.records import Basis, DecoyBB84
 
     rng = np.random.default_rng(5)
     keys = np.stack([aes256_keys(rng.bytes(32)) for _ in range(3)] + [ars_keys(rng.bytes(16))])
     tap = Tap((PASS, Outcome("resend", 2.0, Basis.TEST, 1)), ((0.5, 0.5),) * 16)
-    length, together, segments = (1 << 18, 8, 11) if large else (300, 2, 3)
+    length, together, segments = (1 << 18, 8, 11) if large else (90, 2, 3)
     for scheme, mean, jitter_ps, whose in (
         ("passive", 0.5, 400, NO_TAP), ("active", 9.0, 50, tap), ("passive", 9.0, 0, tap), ("active", 0.5, 50, NO_TAP)
     ):  # fmt: skip
@@ -124,12 +122,9 @@ def check_light(large):
         )
         devices = LinkDevices(Source(1e9, protocol), Fibre(0.0, 0.2, 3.0), receiver)
         n_slots = segments * length - length // 3
-        pulses = _Pulses(devices, click_table(devices, whose), keys, length)
+        pulses = Pulses(devices, click_table(devices, whose), keys, length)
         here = [pulses.clicks(i, min(length, n_slots - i * length)) for i in range(segments)]
-        law = Law(
-            keys, pulses._table.p_max, pulses._inverse_rate, pulses._choosers, pulses._law, pulses._jitter_ticks, length
-        )
-        card = CardPulses(law, together=together)
+        card = CardPulses(pulses.law, together=together)
         assert card.fits
 
         def otherwise(segment, n_slots):

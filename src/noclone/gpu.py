@@ -25,7 +25,9 @@ def wanted() -> bool:
     """Return whether work goes to the card; an error if it is asked for and there is none."""
     device = os.environ.get("NOCLONE_DEVICE") or "cpu"
     if device not in DEVICES:
-        raise InputError(f"NOCLONE_DEVICE={device!r} is no device", hint=f"use one of: {', '.join(DEVICES)}; or unset it")
+        raise InputError(
+            f"NOCLONE_DEVICE={device!r} is no device", hint=f"use one of: {', '.join(DEVICES)}; or unset it"
+        )
     if device == "cpu":
         return False
     missing = why_not()
@@ -70,7 +72,7 @@ def kernel(function: Callable[..., None]) -> Any:
     """Declare a kernel: launched as kernel[blocks, threads](...)."""
     from numba import config, cuda
 
-    config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small blocks are no mistake
+    config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # type: ignore[attr-defined]  # small blocks are no mistake
     return cuda.jit(function)
 
 

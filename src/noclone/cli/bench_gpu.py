@@ -6,14 +6,19 @@ compared with the processor's, bit for bit, while it is measured.
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from noclone import gpu, rng
+
+if TYPE_CHECKING:
+    from noclone.link.devices import LinkDevices
 
 SEED = rng.seed_from_int(1)
 QBER = 0.02
@@ -23,12 +28,16 @@ def bench_gpu(
     *,
     sizes: Sequence[int] = (10**6, 1 << 22, 10**7, 1 << 27, 1 << 30),
     frames: Sequence[int] = (64, 512, 2048),
+    lengths_km: Sequence[float] = (0, 10, 25, 50),
+    seconds: float = 2.0,
 ) -> dict[str, Any]:
     """Measure the card.
 
     Returns:
         `card`, its name; for each block size amplification's rate with key and seed on the card already, and from and
-        to the processor's memory; for each number of frames the rate of decoding at QBER 2 %, copies included.
+        to the processor's memory; for each number of frames the rate of decoding at QBER 2 %; for each length of fibre
+        how fast the light is with its first half on the card, how many candidates that half takes by itself, and how
+        fast the processor's threads are alone.
     """
     missing = gpu.why_not()
     if missing:
@@ -37,6 +46,7 @@ def bench_gpu(
         "card": gpu.card(),
         "amplification_per_size": [_amplification(n_bits) for n_bits in sizes],
         "ldpc_per_frames": [_decoding(n) for n in frames],
+        "light_by_length_km": {f"{length_km:g}": _light(length_km, seconds) for length_km in lengths_km},
     }
 
 
@@ -56,9 +66,7 @@ def _amplification(n_bits: int) -> dict[str, Any]:
     equal = bool(np.array_equal(work.result(), amplification.amplify(words, n_bits, seed, length_bits)))
     work.wipe()
     del work
-    in_all_s = _median_s(
-        lambda: amplification_cuda.amplify(words, n_bits, seed, length_bits, points), cuda.synchronize
-    )
+    in_all_s = _median_s(lambda: amplification_cuda.amplify(words, n_bits, seed, length_bits, points), cuda.synchronize)
     return {
         "block_bits": n_bits,
         "equal": equal,
@@ -101,8 +109,58 @@ def _decoding(n_frames: int) -> dict[str, Any]:
     }
 
 
+def _light(length_km: float, seconds: float) -> dict[str, Any]:
+    from noclone.link import bench
+
+    devices, threads = bench.fibre_devices(length_km), os.cpu_count() or 1
+    with _device("gpu"):
+        bench.measure(devices, 0.0, 1)  # compiles
+        there = bench.measure(devices, seconds, 1)
+    with _device("cpu"):
+        bench.measure(devices, 0.0, 1)
+        here = bench.measure(devices, seconds, threads)
+    return {
+        "candidates_per_s": _candidates_per_s(devices),
+        "realtime_factor": there["realtime_factor"],
+        "detections_per_s": there["detections_per_s"],
+        "threads": threads,
+        "realtime_factor_all_threads": here["realtime_factor"],
+    }
+
+
+def _candidates_per_s(devices: LinkDevices) -> float:
+    """Return how many candidates the card works out, their clicks brought back in order."""
+    from numba import cuda
+
+    from noclone.link.aes import aes256_keys, ars_keys
+    from noclone.link.clicktable import click_table
+    from noclone.link.light import Pulses, segment_length
+    from noclone.link.pulses_cuda import TOGETHER, CardPulses
+    from noclone.link.tap import NO_TAP
+
+    table = click_table(devices, NO_TAP)
+    keys = np.stack([*[aes256_keys(bytes(32))] * 3, ars_keys(bytes(16))])
+    law = Pulses(devices, table, keys, segment_length(table.p_max)).law
+    card, n_slots = CardPulses(law), TOGETHER * law.length
+    return n_slots * law.p_max / _median_s(lambda: card.clicks(0, n_slots), cuda.synchronize)
+
+
+@contextmanager
+def _device(name: str) -> Iterator[None]:
+    """Have work done there for a while."""
+    before = os.environ.get("NOCLONE_DEVICE")
+    os.environ["NOCLONE_DEVICE"] = name
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["NOCLONE_DEVICE"]
+        else:
+            os.environ["NOCLONE_DEVICE"] = before
+
+
 def _syndrome(code: Any, splits: int, error: Any) -> Any:
-    """Return a frame's syndrome from the definition: the stretches' parities, then those of the first halves of some."""
+    """Return a frame's syndrome from the definition: of all stretches, then of the first halves of some."""
     columns = error.reshape(-1, code.circulant)
     whole, first = np.zeros((2, code.rows, code.circulant), np.bool_)
     for row, half, column, shift in zip(code.row, code.half, code.column, code.shift, strict=True):

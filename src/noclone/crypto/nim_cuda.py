@@ -2,10 +2,10 @@
 
 In: points of 64 bytes as `crypto.nim_simd` lays them out, word by word.  Out: the same in planes, and their multiples.
 
-A plane's bits 0-3 of each byte belong to the lower, bits 4-7 to the upper halves of sixteen nimbers below 2^32. The card
-has no byte shuffle that looks up sixteen entries, but does 32 exclusive-ors with one instruction (LOP3 even two at a
-time), so products follow Karatsuba's recursion of `nimbers.multiply` down to single bits. Twiddles are public and come
-as masks, one word a bit; no branch or address depends on the data.
+A plane's bits 0-3 of each byte belong to the lower, bits 4-7 to the upper halves of sixteen nimbers below 2^32. The
+card has no byte shuffle that looks up sixteen entries, but does 32 exclusive-ors with one instruction (LOP3 even two at
+a time), so products follow Karatsuba's recursion of `nimbers.multiply` down to single bits. Twiddles are public and
+come as masks, one word a bit; no branch or address depends on the data.
 """
 
 from __future__ import annotations

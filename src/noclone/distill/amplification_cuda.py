@@ -23,7 +23,9 @@ THREADS = 64
 _POINT_BITS = 512
 _POINT_WORDS = 16  # of 32 bits
 _ROOM = (_POINT_WORDS, 1)
+_MOST_KEPT = 1 << 27  # words, of each kind
 _card = threading.Lock()  # one block at a time: each fills the card
+_kept: dict[str, Any] = {}
 
 load16, store16 = LOAD[16], STORE[16]
 
@@ -74,7 +76,7 @@ def wipe(points):  # type: ignore[no-untyped-def]
 
 
 class Amplifier:
-    """Room on the card for blocks of one shape."""
+    """Room on the card for one block, taken from what is kept for the next one."""
 
     def __init__(self, n_bits: int, length_bits: int, n_points: int) -> None:
         """Take the memory.
@@ -83,10 +85,11 @@ class Amplifier:
             n_points: N of `amplification`.
         """
         self.n_bits, self.length_bits, self.n_points = n_bits, length_bits, n_points
-        self.points = cuda.device_array((_POINT_WORDS, 1 << (n_points - 1).bit_length()), U32)
-        self.key = cuda.device_array(2 * word_count(n_bits), U32)
-        self.seed = cuda.device_array((n_points, _POINT_WORDS), U32)
-        self.out = cuda.device_array(2 * word_count(length_bits), U32)
+        n_words = _POINT_WORDS << (n_points - 1).bit_length()
+        self.points = _taken("points", n_words).reshape(_POINT_WORDS, n_words // _POINT_WORDS)
+        self.key = _taken("key", 2 * word_count(n_bits))
+        self.seed = _taken("seed", _POINT_WORDS * n_points).reshape(n_points, _POINT_WORDS)
+        self.out = _taken("out", 2 * word_count(length_bits))
 
     def load(self, words: Words, seed: bytes | bytearray | memoryview) -> None:
         """Bring key and seed to the card."""
@@ -109,18 +112,26 @@ class Amplifier:
         return found
 
     def wipe(self) -> None:
-        """Erase what has held key."""
+        """Erase what has held key, and give back what is too much to keep."""
         for held in (self.points, self.key.reshape(1, -1), self.out.reshape(1, -1)):
             wipe[blocks_for(held.shape[1], THREADS), THREADS](held)
         cuda.synchronize()
+        for name in [name for name, array in _kept.items() if array.size > _MOST_KEPT]:
+            del _kept[name]
 
 
-def amplify(
-    words: Words, n_bits: int, seed: bytes | bytearray | memoryview, length_bits: int, n_points: int
-) -> Words:
+def _taken(name: str, n_words: int) -> Any:
+    """Return words on the card; whoever asks holds `_card`."""
+    if name not in _kept or _kept[name].size < n_words:
+        _kept.pop(name, None)
+        _kept[name] = cuda.device_array(n_words, U32)
+    return _kept[name][:n_words]
+
+
+def amplify(words: Words, n_bits: int, seed: bytes | bytearray | memoryview, length_bits: int, n_points: int) -> Words:
     """Return `length_bits` bits hashed from the first `n_bits`; the arguments were checked, and length_bits > 0."""
     with _card:
-        work: Any = Amplifier(n_bits, length_bits, n_points)
+        work = Amplifier(n_bits, length_bits, n_points)
         try:
             work.load(words, seed)
             work.run()

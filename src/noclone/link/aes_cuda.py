@@ -2,9 +2,9 @@
 
 In: round keys (`aes`), two counters, the word above them.  Out: 128 random bits for each, those of `aes_simd`.
 
-Word b holds bit b of all 32 bytes: byte r of the word belongs to row r of the state, bits 2c and 2c + 1 of it to column c
-of the first and of the second block. No table is looked up at a place that depends on a key: the S-box is the circuit
-of `aes`, written out as a function by this module when it is imported.
+Word b holds bit b of all 32 bytes: byte r of the word belongs to row r of the state, bits 2c and 2c + 1 of it to
+column c of the first and of the second block. No table is looked up at a place that depends on a key: the S-box is the
+circuit of `aes`, written out as a function by this module when it is imported.
 """
 
 # The S-box's source is made here, from the circuit that the processor's variants use.

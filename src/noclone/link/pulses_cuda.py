@@ -5,7 +5,8 @@ In: what `pulses.would_be_clicks` takes.  Out: each segment's clicks, sorted, in
 Any proposal's words are a function of its number, so all proposals of a segment are drawn at once, as many as it takes
 but for one segment in 10^15 (which the processor then does). Their gaps are summed in two steps, within tiles of 512
 and over tiles; then each thread works two proposals out, since AES comes in pairs (`aes_cuda`). Clicks are packed tile
-by tile, in order but for neighbours that jitter and dark counts exchange; some rounds of comparing neighbours sort them.
+by tile, in order but for neighbours that jitter and dark counts exchange; some rounds of comparing neighbours sort
+them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from noclone.gpu import inlined, kernel, simulated
 from noclone.link.aes import ROUNDS_NATURE, ROUNDS_SECRET
 from noclone.link.aes_cuda import key_planes, two_blocks
 from noclone.link.hits import CELL_BITS, COLUMNS, JITTER_SIGMAS, SEVERAL
-from noclone.link.pulses import ALICE, BOB, EVE, NATURE
+from noclone.link.pulses import ALICE, BOB, EVE, NATURE, Law
 from noclone.link.sampling import TICK_BITS, TICKS
 from noclone.link.sampling_cuda import geometric, photon_tick
 
@@ -241,19 +241,6 @@ def check(out, totals, offsets, sums, tiles, length, n_slots, report):  # type: 
         cuda.atomic.add(report, segments + 1, 1)
 
 
-@dataclass(frozen=True, eq=False)
-class Law:
-    """What `pulses.would_be_clicks` takes and does not change from segment to segment."""
-
-    keys: NDArray[np.uint64]
-    p_max: float
-    inverse_rate: float
-    choosers: tuple[Any, ...]
-    law: tuple[Any, ...]
-    jitter_ticks: float
-    length: int
-
-
 class CardPulses:
     """The first half of the light on the card."""
 
@@ -272,7 +259,7 @@ class CardPulses:
         limits, bob_limit, choices, eve_limits = law.choosers
         self._choosers = cuda.to_device(limits), bob_limit, choices, cuda.to_device(eve_limits)
         self._keys = cuda.to_device(key_planes(law.keys))
-        self._table = tuple(cuda.to_device(part) for part in law.law)
+        self._table = tuple(cuda.to_device(part) for part in law.table)
         self._hosts = deque(np.empty(0, np.int64) for _ in range(BUFFERS))
         if self.fits:
             self._take_memory()
