@@ -10,7 +10,8 @@ Numba's simulator on any machine, some hundred thousand times slower: the tests 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
@@ -34,6 +35,20 @@ def wanted() -> bool:
     if missing:
         raise InputError(f"NOCLONE_DEVICE=gpu cannot be had here: {missing[0]}", hint=f"{missing[1]}; or unset it")
     return True
+
+
+@contextmanager
+def using(device: str) -> Iterator[None]:
+    """Have work done there for a while, whatever the user asked for."""
+    before = os.environ.get("NOCLONE_DEVICE")
+    os.environ["NOCLONE_DEVICE"] = device
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["NOCLONE_DEVICE"]
+        else:
+            os.environ["NOCLONE_DEVICE"] = before
 
 
 @lru_cache(maxsize=1)

@@ -20,14 +20,14 @@ from numba import cuda
 from noclone.crypto import gf512_cuda, nimbers
 from noclone.crypto.nim_cuda import multiple, planes, times4
 from noclone.crypto.words_cuda import ADD, LOAD, LOAD_ACROSS, MASKS, STORE
-from noclone.gpu import inlined, kernel
+from noclone.gpu import inlined, kernel, simulated
 
 U32 = np.uint32
 ROWS_LOG2 = 4
 ROWS = 1 << ROWS_LOG2
-TILE_LOG2 = 8
+TILE_LOG2 = 2 if simulated() else 8  # simulated threads take turns, so there are few
 TILE = 1 << TILE_LOG2
-COLUMN_THREADS, MIDDLE_THREADS, TILE_THREADS = 64, 64, TILE // 2
+COLUMN_THREADS, MIDDLE_THREADS, TILE_THREADS = (8, 8, TILE // 2) if simulated() else (64, 64, TILE // 2)
 COLUMN_SHAPE, TILE_SHAPE = (4 * ROWS, COLUMN_THREADS), (16, TILE)
 NEAR_LOG2 = 11  # twiddles are sums of two table entries, of so many bits of the block's number each
 

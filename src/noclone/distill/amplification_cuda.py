@@ -16,10 +16,10 @@ from noclone.bits import Words, word_count
 from noclone.crypto.nim_cuda import planes
 from noclone.crypto.nim_fft_cuda import blocks_for, multiply
 from noclone.crypto.words_cuda import LOAD, STORE
-from noclone.gpu import inlined, kernel
+from noclone.gpu import inlined, kernel, simulated
 
 U32 = np.uint32
-THREADS = 64
+THREADS = 8 if simulated() else 64
 _POINT_BITS = 512
 _POINT_WORDS = 16  # of 32 bits
 _ROOM = (_POINT_WORDS, 1)
@@ -106,9 +106,10 @@ class Amplifier:
             self.points, self.n_points - n_out, self.key, self.length_bits, self.out
         )
 
-    def result(self) -> Words:
-        """Bring the result back."""
-        found: Words = self.out.copy_to_host().view(np.uint64)
+    def result(self, into: Words | None = None) -> Words:
+        """Bring the result back, to an array of its length if one is given."""
+        found = np.empty(word_count(self.length_bits), np.uint64) if into is None else into
+        self.out.copy_to_host(found.view(U32))
         return found
 
     def wipe(self) -> None:

@@ -32,7 +32,7 @@ from noclone.link.sampling_cuda import geometric, photon_tick
 I64s = NDArray[np.int64]
 
 I64, U64 = np.int64, np.uint64
-THREADS = 16 if simulated() else 256  # of a block; simulated ones take turns
+THREADS = 8 if simulated() else 256  # of a block; simulated ones take turns
 TILE = 2 * THREADS  # proposals
 MOST = 4 * TILE  # clicks of a tile
 SIGMAS = 8  # more proposals than expected: 1e-15
@@ -241,21 +241,29 @@ def check(out, totals, offsets, sums, tiles, length, n_slots, report):  # type: 
         cuda.atomic.add(report, segments + 1, 1)
 
 
+@kernel
+def part(out, totals, margin, span):  # type: ignore[no-untyped-def]
+    """Take back what `pack` added to each segment's times; none lies more than `margin` before its segment."""
+    i = cuda.grid(1)
+    if i < min(totals[0], len(out)):
+        out[i] -= (out[i] + margin) // span * span
+
+
 class CardPulses:
     """The first half of the light on the card."""
 
-    def __init__(self, law: Law, *, together: int = TOGETHER) -> None:
+    def __init__(self, law: Law, *, together: int | None = None) -> None:
         """Take the memory.
 
         Args:
-            together: Segments that are worked out at a time.
+            together: Segments that are worked out at a time; `TOGETHER` if None.
         """
         self._law = law
         expected = law.length * law.p_max
         self._tiles = -(-int(expected + SIGMAS * math.sqrt(expected) + 1) // TILE)
-        margin = 2 * int(JITTER_SIGMAS * law.jitter_ticks / TICKS) + 4  # slots between segments, so that none mix
-        self._span = (law.length + margin) << SET_BITS
-        self._together = min(together, ((1 << 62) - 1) // self._span)
+        self._margin = int(JITTER_SIGMAS * law.jitter_ticks / TICKS) + 2 << SET_BITS  # around a segment: none mix
+        self._span = (law.length << SET_BITS) + 2 * self._margin
+        self._together = min(together or TOGETHER, ((1 << 62) - 1) // self._span)
         limits, bob_limit, choices, eve_limits = law.choosers
         self._choosers = cuda.to_device(limits), bob_limit, choices, cuda.to_device(eve_limits)
         self._keys = cuda.to_device(key_planes(law.keys))
@@ -320,6 +328,7 @@ class CardPulses:
         for phase in range(2 * ROUNDS):
             settle[pairs, THREADS](out, totals, phase & 1)
         check[2 * pairs, THREADS](out, totals, counts, self._gaps, tiles, law.length, left, report)
+        part[2 * pairs, THREADS](out, totals, self._margin, self._span)
         told = report.copy_to_host().tolist()
         total, unsorted, short = told[segments:]
         if short or total > len(out):
@@ -327,9 +336,8 @@ class CardPulses:
         packed = self._bring(out, total)
         found = []
         for number in range(min(segments, -(-left // law.length))):
-            part = packed[told[number] : told[number + 1]]
-            part -= number * self._span
-            found.append(np.sort(part) if unsorted else part)
+            own = packed[told[number] : told[number + 1]]
+            found.append(np.sort(own) if unsorted else own)
         return found
 
     def _bring(self, out: Any, total: int) -> I64s:
