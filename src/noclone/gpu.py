@@ -16,7 +16,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
-from noclone.errors import InputError
+from noclone.errors import InputError, NocloneError
 
 DEVICES = ("cpu", "gpu")
 _INSTALL = "install the extra, as in: pip install 'noclone[gpu]'"
@@ -71,6 +71,20 @@ def why_not() -> tuple[str, str] | None:
 def simulated() -> bool:
     """Return whether Numba simulates a card, for tests."""
     return os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
+
+
+@contextmanager
+def in_plain_words() -> Iterator[None]:
+    """Turn what the card's driver complains of into an error that people can read."""
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith("numba"):
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise NocloneError(
+            f"the graphics card failed: {reason}", hint="is its memory free? or unset NOCLONE_DEVICE"
+        ) from error
 
 
 def card() -> str:

@@ -18,6 +18,8 @@ from noclone import gpu, rng
 
 if TYPE_CHECKING:
     from noclone.link.devices import LinkDevices
+    from noclone.link.light import Pulses
+    from noclone.link.pulses_cuda import CardPulses
 
 SEED = rng.seed_from_int(1)
 QBER = 0.02
@@ -33,11 +35,12 @@ def bench_gpu(
     """Measure the card.
 
     Returns:
-        `card`, its name, and the name of the processor beside it. For each block size amplification's rate with key and
-        seed on the card already, with copies from and to memory that it reaches by itself (pinned), with copies as
-        `amplify` makes them, and on one core. For each number of frames the rate of decoding at QBER 2 %, without and
-        with copies, and on one core. For each length of fibre how many candidates a second the light's first half takes
-        on the card and on one core, and how fast the whole light is with that half there, and on all cores without.
+        `card`, its name; `first_use_s`, what a process waits for once. For each block size amplification's rate with
+        key and seed on the card already, with copies from and to memory that it reaches by itself (pinned), with copies
+        as `amplify` makes them, and on one core. For each number of frames the rate of decoding at QBER 2 %, without
+        and with copies, and on one core. For each length of fibre how many candidates a second the light's first half
+        takes on the card and on one core, and how fast the whole light is with that half there, and on two threads or
+        on all cores without.
     """
     missing = gpu.why_not()
     if missing:
@@ -45,10 +48,29 @@ def bench_gpu(
     return {
         "card": gpu.card(),
         "decoding_at_qber": QBER,
+        "first_use_s": _first_use_s(),
         "amplification": [_amplification(n_bits) for n_bits in sizes],
         "decoding": [_decoding(n) for n in frames],
         "light": [_light(length_km, seconds) for length_km in lengths_km],
     }
+
+
+def _first_use_s() -> float:
+    """Measure what a process waits for once: the card's libraries, and the kernels compiled."""
+    from noclone.link.bench import fibre_devices
+
+    start = time.perf_counter()
+    from noclone.distill import amplification, amplification_cuda, ldpc_cuda
+    from noclone.distill.ldpc_codes import FRAME_BITS, codes
+
+    seed = bytes(amplification.seed_bytes(1024, 512))
+    amplification_cuda.amplify(np.zeros(16, np.uint64), 1024, seed, 512, len(seed) // 64)
+    code = codes()[0]
+    nothing = np.zeros((1, code.whole_words), np.uint64)
+    ldpc_cuda.find_errors(code, 0, np.zeros(FRAME_BITS, np.bool_), nothing, np.arange(1))
+    _, card = _pulses(fibre_devices(25))
+    card.clicks(0, 1)
+    return time.perf_counter() - start
 
 
 def _amplification(n_bits: int) -> dict[str, Any]:
@@ -129,39 +151,47 @@ def _light(length_km: float, seconds: float) -> dict[str, Any]:
     from noclone.link import bench
 
     devices, threads = bench.fibre_devices(length_km), os.cpu_count() or 1
-    with gpu.using("gpu"):
-        bench.measure(devices, 0.0, 1)  # compiles
-        there = bench.measure(devices, seconds, 1)
     with gpu.using("cpu"):
-        bench.measure(devices, 0.0, 1)
-        here = bench.measure(devices, seconds, threads)
+        bench.measure(devices, 0.0, 1)  # compiles
+        two, all_cores = (bench.measure(devices, seconds, n)["realtime_factor"] for n in (2, threads))
+    with gpu.using("gpu"):
+        there = bench.measure(devices, seconds, 1)["realtime_factor"]
     return {
         "length_km": length_km,
         **_candidates(devices),
-        "realtime_with_card": there["realtime_factor"],
-        "realtime_all_cores": here["realtime_factor"],
+        "realtime_with_card": there,
+        "realtime_two_threads": two,
+        "realtime_all_cores": all_cores,
     }
 
 
-def _candidates(devices: LinkDevices) -> dict[str, Any]:
-    """Measure the first half of the light alone: candidates worked out, their clicks in order in memory."""
+def _pulses(devices: LinkDevices) -> tuple[Pulses, CardPulses]:
+    """Return the first half of the light, here and on the card."""
     from noclone.link.aes import aes256_keys, ars_keys
     from noclone.link.clicktable import click_table
     from noclone.link.light import Pulses, segment_length
-    from noclone.link.pulses_cuda import TOGETHER, CardPulses
+    from noclone.link.pulses_cuda import CardPulses
     from noclone.link.tap import NO_TAP
 
     table = click_table(devices, NO_TAP)
     keys = np.stack([*[aes256_keys(bytes(32))] * 3, ars_keys(bytes(16))])
     pulses = Pulses(devices, table, keys, segment_length(table.p_max))
-    length, card = pulses.law.length, CardPulses(pulses.law)
+    return pulses, CardPulses(pulses.law)
+
+
+def _candidates(devices: LinkDevices) -> dict[str, Any]:
+    """Measure the first half of the light alone: candidates worked out, their clicks in order in memory."""
+    from noclone.link.pulses_cuda import TOGETHER
+
+    pulses, card = _pulses(devices)
+    length, p_max = pulses.law.length, pulses.law.p_max
     n_slots = TOGETHER * length
     there_s = _median_s(lambda: card.clicks(0, n_slots))
     found, here = card.clicks(0, n_slots), pulses.clicks(1, length)
     return {
         "equal_bits": found is not None and bool(np.array_equal(found[1], here)),
-        "candidates_per_s_card": n_slots * table.p_max / there_s,
-        "candidates_per_s_one_core": length * table.p_max / _median_s(lambda: pulses.clicks(1, length)),
+        "candidates_per_s_card": n_slots * p_max / there_s,
+        "candidates_per_s_one_core": length * p_max / _median_s(lambda: pulses.clicks(1, length)),
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
+from noclone import gpu
 from noclone.bits import Words, word_count
 from noclone.crypto.nim_cuda import planes
 from noclone.crypto.nim_fft_cuda import blocks_for, multiply
@@ -131,7 +132,7 @@ def _taken(name: str, n_words: int) -> Any:
 
 def amplify(words: Words, n_bits: int, seed: bytes | bytearray | memoryview, length_bits: int, n_points: int) -> Words:
     """Return `length_bits` bits hashed from the first `n_bits`; the arguments were checked, and length_bits > 0."""
-    with _card:
+    with _card, gpu.in_plain_words():
         work = Amplifier(n_bits, length_bits, n_points)
         try:
             work.load(words, seed)

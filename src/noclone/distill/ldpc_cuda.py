@@ -16,6 +16,7 @@ import numpy as np
 from numba import cuda
 from numpy.typing import NDArray
 
+from noclone import gpu
 from noclone.bits import Words
 from noclone.distill.ldpc_codes import Code
 from noclone.distill.ldpc_decoder import KNOWN, LARGEST
@@ -202,12 +203,13 @@ def find_errors(
     code: Code, splits: int, known: NDArray[np.bool_], syndromes: Words, frames: NDArray[np.int64]
 ) -> tuple[Words, NDArray[np.int64]]:
     """Return packed error patterns, and iterations, 0 where no pattern was found; of the given `frames` alone."""
-    decoder = Decoder(code, splits, known, len(frames))
     found = np.zeros((len(syndromes), len(known) // 64), np.uint64)
     iterations = np.zeros(len(syndromes), np.int64)
     if len(frames):
-        results = decoder.decode(decoder.load(syndromes[frames]))
-        found[frames], iterations[frames] = (result.copy_to_host().view(np.uint64) for result in results)
+        with gpu.in_plain_words():
+            decoder = Decoder(code, splits, known, len(frames))
+            patterns, counts = decoder.decode(decoder.load(syndromes[frames]))
+            found[frames], iterations[frames] = patterns.copy_to_host().view(np.uint64), counts.copy_to_host()
     return found, iterations
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from numba import cuda
 from numpy.typing import NDArray
 
+from noclone import gpu
 from noclone.gpu import inlined, kernel, simulated
 from noclone.link.aes import ROUNDS_NATURE, ROUNDS_SECRET
 from noclone.link.aes_cuda import key_planes, two_blocks
@@ -270,7 +271,8 @@ class CardPulses:
         self._table = tuple(cuda.to_device(part) for part in law.table)
         self._hosts = deque(np.empty(0, np.int64) for _ in range(BUFFERS))
         if self.fits:
-            self._take_memory()
+            with gpu.in_plain_words():
+                self._take_memory()
 
     @property
     def fits(self) -> bool:
@@ -300,7 +302,8 @@ class CardPulses:
         with ThreadPoolExecutor(1, thread_name_prefix="light") as pool:
             ahead = pool.submit(self.clicks, firsts[0], n_slots)
             for first in firsts:
-                found = ahead.result()
+                with gpu.in_plain_words():
+                    found = ahead.result()
                 if first != firsts[-1]:
                     ahead = pool.submit(self.clicks, first + self._together, n_slots)
                 if found is not None:
