@@ -12,10 +12,11 @@ them.
 from __future__ import annotations
 
 import math
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextlib import contextmanager
 
 import numpy as np
 from numba import cuda
@@ -41,6 +42,8 @@ TOGETHER = 64  # segments
 ROUNDS = 6  # of comparing neighbours before the clicks are checked
 BUFFERS = 3  # one is read, one is written, one is safe
 SET_BITS = TICK_BITS + 2
+_keeping = threading.Lock()
+_kept: dict[tuple[int, int], Memory] = {}  # of the last block
 LOW_WORD = U64(0xFFFFFFFF)
 
 
@@ -250,11 +253,36 @@ def part(out, totals, margin, span):  # type: ignore[no-untyped-def]
         out[i] -= (out[i] + margin) // span * span
 
 
+class Memory:
+    """What the kernels work in: on the card, and places here that it can write to by itself, used in turn."""
+
+    def __init__(self, segments: int, tiles: int) -> None:
+        self.at = cuda.device_array((segments, tiles * TILE), I64)
+        self.draws = cuda.device_array((segments, tiles * TILE), U64)
+        self.sums = cuda.device_array((segments, tiles), I64)
+        self.gaps = cuda.device_array(segments, I64)
+        self.clicks = cuda.device_array((segments * tiles, MOST), I64)
+        self.counts = cuda.device_array((1, segments * tiles), I64)
+        self.totals = cuda.device_array(1, I64)
+        self.out = cuda.device_array(2 * segments * tiles * TILE, I64)
+        self._hosts = deque(np.empty(0, np.int64) for _ in range(BUFFERS))
+
+    def bring(self, total: int) -> I64s:
+        """Return the first clicks."""
+        host = self._hosts.popleft()
+        if len(host) < total:
+            host = cuda.pinned_array(total + total // 8, np.int64)
+        self._hosts.append(host)
+        if total:
+            self.out[:total].copy_to_host(host[:total])
+        return host[:total]
+
+
 class CardPulses:
     """The first half of the light on the card."""
 
     def __init__(self, law: Law, *, together: int | None = None) -> None:
-        """Take the memory.
+        """Bring to the card what does not change.
 
         Args:
             together: Segments that are worked out at a time; `TOGETHER` if None.
@@ -269,26 +297,26 @@ class CardPulses:
         self._choosers = cuda.to_device(limits), bob_limit, choices, cuda.to_device(eve_limits)
         self._keys = cuda.to_device(key_planes(law.keys))
         self._table = tuple(cuda.to_device(part) for part in law.table)
-        self._hosts = deque(np.empty(0, np.int64) for _ in range(BUFFERS))
-        if self.fits:
-            with gpu.in_plain_words():
-                self._take_memory()
 
     @property
     def fits(self) -> bool:
         """Whether the card is of use: segments that are too long for their times to be told apart stay here."""
         return self._together > 0 and 0 < self._law.p_max < 1
 
-    def _take_memory(self) -> None:
-        segments, tiles = self._together, self._tiles
-        self._at = cuda.device_array((segments, tiles * TILE), I64)
-        self._draws = cuda.device_array((segments, tiles * TILE), U64)
-        self._sums = cuda.device_array((segments, tiles), I64)
-        self._gaps = cuda.device_array(segments, I64)
-        self._clicks = cuda.device_array((segments * tiles, MOST), I64)
-        self._counts = cuda.device_array((1, segments * tiles), I64)
-        self._totals = cuda.device_array(1, I64)
-        self._out = cuda.device_array(2 * segments * tiles * TILE, I64)
+    @contextmanager
+    def memory(self) -> Iterator[Memory]:
+        """Lend what `clicks` works in; it is kept for the next block, since to take it is slow."""
+        shape = self._together, self._tiles
+        with gpu.in_plain_words():
+            with _keeping:
+                kept = _kept.pop(shape, None)
+            memory = kept or Memory(*shape)
+        try:
+            yield memory
+        finally:
+            with _keeping:
+                _kept.clear()
+                _kept[shape] = memory
 
     def in_order(self, n_slots: int, otherwise: Callable[[int, int], I64s]) -> Iterator[I64s]:
         """Yield each segment's clicks in order, one group of segments ahead; a slice lives until the next group's.
@@ -299,56 +327,46 @@ class CardPulses:
         """
         length = self._law.length
         firsts = range(0, -(-n_slots // length), self._together)
-        with ThreadPoolExecutor(1, thread_name_prefix="light") as pool:
-            ahead = pool.submit(self.clicks, firsts[0], n_slots)
+        with self.memory() as memory, ThreadPoolExecutor(1, thread_name_prefix="light") as pool:
+            ahead = pool.submit(self.clicks, memory, firsts[0], n_slots)
             for first in firsts:
                 with gpu.in_plain_words():
                     found = ahead.result()
                 if first != firsts[-1]:
-                    ahead = pool.submit(self.clicks, first + self._together, n_slots)
+                    ahead = pool.submit(self.clicks, memory, first + self._together, n_slots)
                 if found is not None:
                     yield from found
                     continue
                 for segment in range(first, min(first + self._together, -(-n_slots // length))):
                     yield otherwise(segment, min(length, n_slots - segment * length))
 
-    def clicks(self, first: int, n_slots: int) -> list[I64s] | None:
+    def clicks(self, memory: Memory, first: int, n_slots: int) -> list[I64s] | None:
         """Return the clicks of the segments from `first` on; None where there are too many, or a gap was too short."""
         law, tiles, segments = self._law, self._tiles, self._together
         grid = (tiles, segments), THREADS
-        numbers, counts, totals, out = segments * tiles, self._counts, self._totals, self._out
+        numbers, counts, totals, out = segments * tiles, memory.counts, memory.totals, memory.out
         left = n_slots - first * law.length
         report = cuda.to_device(np.zeros(segments + 3, np.int64))
-        propose[grid](self._keys, first, law.inverse_rate, self._at, self._draws, self._sums)
-        add_up[segments, THREADS](self._sums, self._gaps)
+        propose[grid](self._keys, first, law.inverse_rate, memory.at, memory.draws, memory.sums)
+        add_up[segments, THREADS](memory.sums, memory.gaps)
         click[grid](
-            self._keys, first, first * law.length, law.length, left, self._at, self._draws, self._sums,
-            self._choosers, self._table, law.jitter_ticks, self._clicks, counts,
+            self._keys, first, first * law.length, law.length, left, memory.at, memory.draws, memory.sums,
+            self._choosers, self._table, law.jitter_ticks, memory.clicks, counts,
         )  # fmt: skip
         add_up[1, THREADS](counts, totals)
-        pack[numbers, THREADS](self._clicks, counts, totals, tiles, self._span, out)
+        pack[numbers, THREADS](memory.clicks, counts, totals, tiles, self._span, out)
         pairs = len(out) // 2 // THREADS
         for phase in range(2 * ROUNDS):
             settle[pairs, THREADS](out, totals, phase & 1)
-        check[2 * pairs, THREADS](out, totals, counts, self._gaps, tiles, law.length, left, report)
+        check[2 * pairs, THREADS](out, totals, counts, memory.gaps, tiles, law.length, left, report)
         part[2 * pairs, THREADS](out, totals, self._margin, self._span)
         told = report.copy_to_host().tolist()
         total, unsorted, short = told[segments:]
         if short or total > len(out):
             return None
-        packed = self._bring(out, total)
+        packed = memory.bring(total)
         found = []
         for number in range(min(segments, -(-left // law.length))):
             own = packed[told[number] : told[number + 1]]
             found.append(np.sort(own) if unsorted else own)
         return found
-
-    def _bring(self, out: Any, total: int) -> I64s:
-        """Return the clicks in memory that the card can write to by itself, one of a few places in turn."""
-        host = self._hosts.popleft()
-        if len(host) < total:
-            host = cuda.pinned_array(total + total // 8, np.int64)
-        self._hosts.append(host)
-        if total:
-            out[:total].copy_to_host(host[:total])
-        return host[:total]
