@@ -14,7 +14,7 @@ import pytest
 
 from noclone import gpu
 from noclone.cli.main import run_command
-from noclone.errors import InputError
+from noclone.errors import InputError, NocloneError
 
 TWINS = Path(__file__).with_name("cuda_twins.py")
 MISSING = gpu.why_not()
@@ -81,6 +81,15 @@ def test_says_what_is_missing_here(monkeypatch: pytest.MonkeyPatch) -> None:
         gpu.wanted()
     assert MISSING is not None
     assert MISSING[1] in caught.value.hint
+
+
+def test_what_a_driver_complains_of_is_said_in_plain_words() -> None:
+    complaint = type("CudaAPIError", (Exception,), {"__module__": "numba.cuda.cudadrv.driver"})
+    with pytest.raises(NocloneError, match="results in out of memory") as caught, gpu.in_plain_words():
+        raise complaint("[2] Call\nresults in out of\n  memory")
+    assert "NOCLONE_DEVICE" in caught.value.hint
+    with pytest.raises(ZeroDivisionError), gpu.in_plain_words():
+        raise ZeroDivisionError  # our own bugs stay ours
 
 
 def test_using_a_device_ends(monkeypatch: pytest.MonkeyPatch) -> None:
