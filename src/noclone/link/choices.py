@@ -10,43 +10,26 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from noclone.link.aes_simd import aes256
+from noclone.link.choices_simd import settings
 
 BATCH = 512  # slots worked on together: a multiple of what the vectors take, and small enough to stay near the core
 
 
 @njit(cache=True, nogil=True)
 def setting(low, high, bright, middle, dim, key):  # type: ignore[no-untyped-def]
-    """Return the code that two random words choose; the limits are shares of 2^32."""
+    """Return the code that two random words choose; the limits are shares of 2^32; `choices_simd` does many."""
     draw = np.int64(low >> np.uint64(32))
     intensity = np.int64(draw >= bright) + np.int64(draw >= middle) + np.int64(draw >= dim)
     basis = np.int64(np.int64(low & np.uint64(0xFFFFFFFF)) >= key)
     return (intensity << 2) | (basis << 1) | np.int64(high & np.uint64(1))
 
 
-@njit(cache=True, nogil=True)
-def alice_batch(simd, keys, slots, limits, words, codes):  # type: ignore[no-untyped-def]
-    """Set codes[BATCH] to Alice's settings in slots[BATCH].
-
-    Args:
-        limits: int64[4], shares of 2^32: three cumulative intensity probabilities, then the key basis's.
-        words: uint64[2, BATCH], for work.
-    """
-    low, high = words[0], words[1]
-    aes256(simd, keys.ctypes.data, slots.ctypes.data, np.uint64(0), low.ctypes.data, high.ctypes.data, BATCH)
-    bright, middle, dim, key = limits[0], limits[1], limits[2], limits[3]
-    for j in range(BATCH):
-        codes[j] = setting(low[j], high[j], bright, middle, dim, key)
-
-
-@njit(cache=True, nogil=True)
-def bob_batch(simd, keys, slots, limit, words, bases):  # type: ignore[no-untyped-def]
-    """Set bases[BATCH] to Bob's bases in slots[BATCH]; limit is the key basis's share of 2^32."""
-    low, high = words[0], words[1]
-    aes256(simd, keys.ctypes.data, slots.ctypes.data, np.uint64(0), low.ctypes.data, high.ctypes.data, BATCH)
-    for j in range(BATCH):
-        bases[j] = np.int64(np.int64(low[j] & np.uint64(0xFFFFFFFF)) >= limit)
+def basis_limits(p_key: int) -> NDArray[np.int64]:
+    """Return the limits of a party that chooses nothing but its basis; p_key is the key basis's share of 2^32."""
+    return np.array([1 << 32, 1 << 32, 1 << 32, p_key], np.int64)
 
 
 @njit(cache=True, nogil=True)
@@ -68,36 +51,32 @@ def eve_batch(simd, keys, slots, limits, codes, words, outcomes):  # type: ignor
 
 @njit(cache=True, nogil=True)
 def alice_codes(simd, keys, slots, limits, out):  # type: ignore[no-untyped-def]
-    """Set out to Alice's settings in any number of slots."""
-    rest = np.zeros(BATCH, np.uint64)
-    words = np.empty((2, BATCH), np.uint64)
-    low, high = words[0], words[1]
-    bright, middle, dim, key = limits[0], limits[1], limits[2], limits[3]
+    """Set out to Alice's settings in any number of slots.
+
+    Args:
+        limits: int64[4], shares of 2^32: three cumulative intensity probabilities, then the key basis's.
+    """
+    some, codes = np.zeros(BATCH, np.uint64), np.empty(BATCH, np.int64)
     for first in range(0, len(slots), BATCH):
         n = min(BATCH, len(slots) - first)
-        address = slots.ctypes.data + 8 * first
-        if n < BATCH:
-            for j in range(n):
-                rest[j] = slots[first + j]
-            address = rest.ctypes.data
-        aes256(simd, keys.ctypes.data, address, np.uint64(0), low.ctypes.data, high.ctypes.data, BATCH)
         for j in range(n):
-            out[first + j] = setting(low[j], high[j], bright, middle, dim, key)
+            some[j] = slots[first + j]
+        settings(simd, keys.ctypes.data, 0, some.ctypes.data, limits.ctypes.data, codes.ctypes.data, BATCH)
+        for j in range(n):
+            out[first + j] = codes[j]
 
 
 @njit(cache=True, nogil=True)
-def write_bases(simd, keys, limit, events, n_events):  # type: ignore[no-untyped-def]
+def write_bases(simd, keys, limits, events, n_events):  # type: ignore[no-untyped-def]
     """Write Bob's basis into bit 1 of events[:n_events]."""
-    some = np.zeros(BATCH, np.uint64)
-    words = np.empty((2, BATCH), np.uint64)
-    bases = np.empty(BATCH, np.int64)
+    some, codes = np.zeros(BATCH, np.uint64), np.empty(BATCH, np.int64)
     for first in range(0, n_events, BATCH):
         n = min(BATCH, n_events - first)
         for j in range(n):
             some[j] = events[first + j] >> np.uint64(16)
-        bob_batch(simd, keys, some, limit, words, bases)
+        settings(simd, keys.ctypes.data, 0, some.ctypes.data, limits.ctypes.data, codes.ctypes.data, BATCH)
         for j in range(n):
-            events[first + j] |= np.uint64(bases[j] << 1)
+            events[first + j] |= np.uint64(codes[j] & 2)
 
 
 @njit(cache=True, nogil=True)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from noclone import rng
 from noclone.link.aes import aes256_keys, ars_keys
 from noclone.link.aes_simd import AES
+from noclone.link.choices import basis_limits
 from noclone.link.clicktable import ClickTable, click_table
 from noclone.link.devices import LinkDevices
 from noclone.link.pulses import MAX_SEGMENT_BITS, MOST, would_be_clicks
@@ -52,12 +53,12 @@ class _Pulses:
 
     def __init__(self, devices: LinkDevices, table: ClickTable, keys: U64, segment_slots: int) -> None:
         p = table.p_max
-        self._inverse_rate = -1 / math.log1p(-p) if 0 < p < 1 else 0.0
+        self._mean_negated = 1 / math.log1p(-p) if 0 < p < 1 else 0.0
         self._table = table
         self._keys = keys
         protocol = devices.source.protocol
-        bob_limit = share_of_32_bits(protocol.p_key_bob)
-        self._choosers = (setting_limits(protocol), bob_limit, table.choices, table.eve_limits)
+        bob_limits = basis_limits(share_of_32_bits(protocol.p_key_bob))
+        self._choosers = (setting_limits(protocol), bob_limits, table.choices, table.eve_limits)
         self._law = table.law()
         self._jitter_ticks = devices.jitter_periods * TICKS
         self._segment_slots = segment_slots
@@ -86,7 +87,7 @@ class _Pulses:
                 segment,
                 segment * self._segment_slots,
                 n_slots,
-                self._inverse_rate,
+                self._mean_negated,
                 self._choosers,
                 self._law,
                 self._jitter_ticks,
@@ -109,7 +110,7 @@ def _in_order(pulses: _Pulses, lengths: _Lengths, threads: int) -> Iterator[I64]
     try:
         for segment, n_slots in enumerate(lengths):
             ahead.append(pool.submit(pulses.clicks, segment, n_slots))
-            if len(ahead) > threads + 1:
+            if len(ahead) > 4 * threads:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
