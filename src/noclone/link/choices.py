@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from noclone.link.aes_simd import aes256
+from noclone.link.aes_simd import MULTIPLE, aes256
 from noclone.link.choices_simd import settings
 
 BATCH = 512  # slots worked on together: a multiple of what the vectors take, and small enough to stay near the core
@@ -33,49 +33,66 @@ def basis_limits(p_key: int) -> NDArray[np.int64]:
 
 
 @njit(cache=True, nogil=True)
+def secret_words(simd, keys, counters, purpose, words, n):  # type: ignore[no-untyped-def]
+    """Set words[0, :n] and words[1, :n], and a few more, to the AES-256 blocks of (counter, purpose)."""
+    padded = -(-n // MULTIPLE) * MULTIPLE
+    low, high = words[0].ctypes.data, words[1].ctypes.data
+    if n:
+        aes256(simd, keys.ctypes.data, counters.ctypes.data, purpose, low, high, padded)
+
+
+@njit(cache=True, nogil=True)
 def eve_batch(simd, keys, slots, limits, codes, words, outcomes):  # type: ignore[no-untyped-def]
     """Set outcomes[BATCH] to what the tap does to Alice's codes[BATCH] in slots[BATCH].
 
     Args:
         limits: uint64[16, n], cumulative shares of 2^64 of each setting's outcomes.
     """
-    low, high = words[0], words[1]
-    aes256(simd, keys.ctypes.data, slots.ctypes.data, np.uint64(0), low.ctypes.data, high.ctypes.data, BATCH)
+    secret_words(simd, keys, slots, np.uint64(0), words, np.int64(BATCH))
     last = limits.shape[1] - 1
     for j in range(BATCH):
         outcome = 0
-        while outcome < last and low[j] > limits[codes[j], outcome]:
+        while outcome < last and words[0, j] > limits[codes[j], outcome]:
             outcome += 1
         outcomes[j] = outcome
 
 
 @njit(cache=True, nogil=True)
-def alice_codes(simd, keys, slots, limits, out):  # type: ignore[no-untyped-def]
-    """Set out to Alice's settings in any number of slots.
+def codes_of(simd, keys, first, shift, where, limits, codes):  # type: ignore[no-untyped-def]
+    """Set codes[BATCH] to `setting` in as many slots.
 
     Args:
+        where: Address of the slots' words.
+        first, shift: A slot's number is its word, shifted to the right, and first.
         limits: int64[4], shares of 2^32: three cumulative intensity probabilities, then the key basis's.
     """
-    some, codes = np.zeros(BATCH, np.uint64), np.empty(BATCH, np.int64)
+    settings(simd, keys.ctypes.data, first, shift, where, limits.ctypes.data, codes.ctypes.data, BATCH)
+
+
+@njit(cache=True, nogil=True)
+def alice_codes(simd, keys, slots, limits, out):  # type: ignore[no-untyped-def]
+    """Set out to Alice's settings in any number of slots; limits as in `codes_of`."""
+    rest, codes, none = np.zeros(BATCH, np.uint64), np.empty(BATCH, np.int64), np.int64(0)
     for first in range(0, len(slots), BATCH):
         n = min(BATCH, len(slots) - first)
-        for j in range(n):
-            some[j] = slots[first + j]
-        settings(simd, keys.ctypes.data, 0, some.ctypes.data, limits.ctypes.data, codes.ctypes.data, BATCH)
+        where = slots.ctypes.data + 8 * first
+        if n < BATCH:
+            for j in range(n):
+                rest[j] = slots[first + j]
+            where = rest.ctypes.data
+        codes_of(simd, keys, none, none, np.int64(where), limits, codes)
         for j in range(n):
             out[first + j] = codes[j]
 
 
 @njit(cache=True, nogil=True)
 def write_bases(simd, keys, limits, events, n_events):  # type: ignore[no-untyped-def]
-    """Write Bob's basis into bit 1 of events[:n_events]."""
-    some, codes = np.zeros(BATCH, np.uint64), np.empty(BATCH, np.int64)
+    """Write Bob's basis into bit 1 of events[:n_events], which have room for `BATCH` more."""
+    codes = np.empty(BATCH, np.int64)
     for first in range(0, n_events, BATCH):
-        n = min(BATCH, n_events - first)
-        for j in range(n):
-            some[j] = events[first + j] >> np.uint64(16)
-        settings(simd, keys.ctypes.data, 0, some.ctypes.data, limits.ctypes.data, codes.ctypes.data, BATCH)
-        for j in range(n):
+        where = np.int64(events.ctypes.data + 8 * first)
+        codes_of(simd, keys, np.int64(0), np.int64(16), where, limits, codes)
+        for j in range(min(BATCH, n_events - first)):
             events[first + j] |= np.uint64(codes[j] & 2)
 
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from noclone.link.aes_simd import MULTIPLE, aes256
-from noclone.link.choices import BATCH
+from noclone.link.aes_simd import MULTIPLE
+from noclone.link.choices import BATCH, secret_words
 from noclone.link.detectors_simd import COUNT_BITS, TOGETHER, alive_clicks, events_of, in_gate
-from noclone.link.sampling import TICK_BITS, TICKS, natural_log
+from noclone.link.sampling import TICK_BITS, TICKS
+from noclone.link.sampling_simd import exponentials
 
 NEVER = (1 << 62) - 1
 KEPT = 2048  # clicks that happen, worked on together
@@ -28,25 +29,22 @@ POSITION, PENDING, UNTIL, AFTERPULSES, WAITING, FINISHED, STATE_SIZE = range(7)
 
 
 @njit(cache=True, nogil=True)
-def exponential(draw):  # type: ignore[no-untyped-def]
-    """Turn a 64-bit word into an exponential delay of mean 1."""
-    return -natural_log((np.float64(np.int64(draw >> np.uint64(11))) + 1.0) * 1.1102230246251565e-16)
-
-
-@njit(cache=True, nogil=True)
-def afterpulse_draw(simd, keys, number, words):  # type: ignore[no-untyped-def]
-    """Return two random words for afterpulse `number` of the block: how many clicks pass before it, and its delay.
+def afterpulse_draw(simd, keys, number, counters, draws):  # type: ignore[no-untyped-def]
+    """Return two exponential numbers of mean 1 for afterpulse `number` of the block: for how many clicks pass before it,
+    and for its delay.
 
     Args:
-        words: uint64[3, MULTIPLE]: those of the afterpulses from `number` rounded down on; worked out when needed.
+        counters: uint64[MULTIPLE]: the numbers of those that were worked out last.
+        draws: float64[2, MULTIPLE]: their draws.
     """
     place = number % MULTIPLE
-    if place == 0 or words[0, place] != np.uint64(number):
+    if counters[place] != np.uint64(number):
+        words = np.empty((2, MULTIPLE), np.uint64)
         for j in range(MULTIPLE):
-            words[0, j] = np.uint64(number - place + j)
-        low, high = words[1], words[2]
-        aes256(simd, keys.ctypes.data, words.ctypes.data, np.uint64(0), low.ctypes.data, high.ctypes.data, MULTIPLE)
-    return words[1, place], words[2, place]
+            counters[j] = np.uint64(number - place + j)
+        secret_words(simd, keys, counters, np.uint64(0), words, np.int64(MULTIPLE))
+        exponentials(simd, words.ctypes.data, draws.ctypes.data, 2 * MULTIPLE)
+    return draws[0, place], draws[1, place]
 
 
 @njit(cache=True, nogil=True)
@@ -61,7 +59,7 @@ def insert_pending(pending, waiting, later):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def happen(  # type: ignore[no-untyped-def]
-    simd, keys, clicks, bound, dead_ticks, inverse_afterpulse, lifetime_ticks, state, dead_until, pending, words, kept
+    simd, keys, clicks, bound, dead_ticks, until_mean, lifetime_ticks, state, dead_until, pending, counters, draws, kept
 ):
     """Play clicks and afterpulses before `bound` in order; return how many happen, at most len(kept) - 1.
 
@@ -69,9 +67,9 @@ def happen(  # type: ignore[no-untyped-def]
 
     Args:
         keys: Round keys of the detectors' draws.
-        inverse_afterpulse: -1 / ln(1 - p) for an afterpulse after a click; 0 if there are none.
+        until_mean: -1 / ln(1 - p) for an afterpulse after a click; 0 if there are none.
         pending: Afterpulses to come, latest first, like clicks; state[PENDING] of them.
-        words: See `afterpulse_draw`.
+        counters, draws: See `afterpulse_draw`.
     """
     position, waiting, until, number = state[POSITION], state[PENDING], state[UNTIL], state[AFTERPULSES]
     n = np.int64(0)
@@ -79,10 +77,10 @@ def happen(  # type: ignore[no-untyped-def]
     ends = np.empty(5, np.int64)
     while n < len(kept) - 1 and waiting < len(pending):
         goal = len(kept) - 1
-        if inverse_afterpulse > 0.0:
+        if until_mean > 0.0:
             if until < 0:
                 # How many clicks pass until the next one that leaves an afterpulse is geometric: one draw for many.
-                until = np.int64(exponential(afterpulse_draw(simd, keys, number, words)[0]) * inverse_afterpulse)
+                until = np.int64(afterpulse_draw(simd, keys, number, counters, draws)[0] * until_mean)
             goal = min(goal, n + until + 1)
         start = n
         due = pending[waiting - 1] if waiting > 0 else np.int64(NEVER << 1)
@@ -99,8 +97,8 @@ def happen(  # type: ignore[no-untyped-def]
                     kept[n] = due
                     n += 1
         until -= n - start
-        if until < 0 and inverse_afterpulse > 0.0:
-            delay = np.int64(exponential(afterpulse_draw(simd, keys, number, words)[1]) * lifetime_ticks)
+        if until < 0 and until_mean > 0.0:
+            delay = np.int64(afterpulse_draw(simd, keys, number, counters, draws)[1] * lifetime_ticks)
             d = kept[n - 1] & 3
             insert_pending(pending, waiting, dead_until[d] + (delay << 2) + d)
             waiting += 1
@@ -113,59 +111,23 @@ def happen(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def flags(mask, passive):  # type: ignore[no-untyped-def]
-    """Return the flags of an event from the detectors that clicked, the value left 0 where several did.
-
-    Args:
-        passive: Whether the detectors tell the basis; it is left open otherwise.
-    """
-    several = np.int64((mask & (mask - 1)) != 0)
-    value = np.int64((mask & 10) != 0) & (1 - several)
-    return value | ((np.int64(mask > 3) & passive) << 1) | (several << 2) | (mask << 4)
-
-
-@njit(cache=True, nogil=True)
-def event(slot, arrival, mask_flags):  # type: ignore[no-untyped-def]
-    """Return the event word of one slot; arrival is that of the first click, in 1/256 of the slot."""
-    return np.uint64((slot << 16) | ((arrival & 0xFF) << 8) | mask_flags)
-
-
-@njit(cache=True, nogil=True)
-def one_by_one(clicks, n, first_slot, passive, events, several, done):  # type: ignore[no-untyped-def]
-    """Do what `detectors_simd.events_of` does, for any number of clicks in a slot."""
-    made, listed = np.int64(0), np.int64(0)
-    mask, arrival, slot = np.int64(0), np.int64(0), np.int64(-NEVER)
-    for i in range(n):
-        ticks = clicks[i] >> 2
-        if ticks >> TICK_BITS != slot:
-            slot, mask = ticks >> TICK_BITS, np.int64(0)
-            arrival = ((ticks & (TICKS - 1)) - TICKS // 2) >> (TICK_BITS - 8)
-            made += 1
-        was = mask & (mask - 1) != 0
-        mask |= np.int64(1) << (clicks[i] & 3)
-        events[made - 1] = event(first_slot + slot, arrival, flags(mask, passive))
-        if mask & (mask - 1) and not was:
-            several[listed] = done + made - 1
-            listed += 1
-    return made | (listed << COUNT_BITS)
-
-
-@njit(cache=True, nogil=True)
-def to_the_front(kept, first, end):  # type: ignore[no-untyped-def]
-    """Move the clicks of one slot to the front of kept, only the first one of each detector; return how many."""
-    n, mask = np.int64(0), np.int64(0)
+def without_repeats(kept, first, end):  # type: ignore[no-untyped-def]
+    """Move kept[first:end] to the front, of each slot only each detector's first click; return where they end."""
+    slot, mask, place = np.int64(-NEVER), np.int64(0), np.int64(FRONT)
     for i in range(first, end):
-        bit = np.int64(1) << (kept[i] & 3)
-        if mask & bit == 0:
-            kept[FRONT + n] = kept[i]
-            n += 1
+        click = kept[i]
+        bit = np.int64(1) << (click & 3)
+        mask = np.int64(0) if click >> (TICK_BITS + 2) != slot else mask
+        slot = click >> (TICK_BITS + 2)
+        kept[place] = click
+        place += np.int64(mask & bit == 0)
         mask |= bit
-    return n
+    return place
 
 
 @njit(cache=True, nogil=True)
 def gather(simd, kept, end, first_slot, passive, last, state, events, several, n, listed):  # type: ignore[no-untyped-def]
-    """Make events of kept[FRONT:end], from events[n] on; return how many there are then, and of those of several clicks.
+    """Make events of kept[FRONT:end], from events[n] on; return how many there are then, and how many are listed.
 
     The clicks of the last slot wait at the front of kept for more, unless these are the last ones of all.
     """
@@ -174,17 +136,21 @@ def gather(simd, kept, end, first_slot, passive, last, state, events, several, n
         first -= 1
         while first > FRONT and kept[first - 1] >> (TICK_BITS + 2) == kept[end - 1] >> (TICK_BITS + 2):
             first -= 1
-    kept[end : end + TOGETHER] = NEVER
-    ready = first - FRONT
-    if ready > 0:
+    ready = first
+    for k in range(TOGETHER):
+        kept[end + k] = NEVER
+    while ready > FRONT:
         address, lists = kept.ctypes.data + 8 * FRONT, several.ctypes.data + 8 * listed
         made = events.ctypes.data + 8 * n
-        both = events_of(simd, address, ready, first_slot, passive, made, lists, n)
-        if both < 0:
-            both = one_by_one(kept[FRONT:], ready, first_slot, passive, events[n:], several[listed:], n)
-        n += both & ((1 << COUNT_BITS) - 1)
-        listed += both >> COUNT_BITS
-    state[WAITING] = to_the_front(kept, first, end)
+        both = events_of(simd, address, ready - FRONT, first_slot, passive, made, lists, n)
+        if both >= 0:
+            n += both & ((1 << COUNT_BITS) - 1)
+            listed += both >> COUNT_BITS
+            break
+        ready = without_repeats(kept, np.int64(FRONT), ready)
+        for k in range(min(TOGETHER, first - ready)):
+            kept[ready + k] = NEVER
+    state[WAITING] = without_repeats(kept, first, end) - FRONT
     return n, listed
 
 
@@ -199,19 +165,18 @@ def squash(simd, keys, passive, events, several, listed):  # type: ignore[no-unt
     """
     slots = np.zeros(BATCH, np.uint64)
     words = np.empty((2, BATCH), np.uint64)
-    low, high = words[0], words[1]
     for first in range(0, listed, BATCH):
         n = min(BATCH, listed - first)
         for j in range(n):
             slots[j] = events[several[first + j]] >> np.uint64(16)
-        padded = -(-n // MULTIPLE) * MULTIPLE
-        aes256(simd, keys.ctypes.data, slots.ctypes.data, np.uint64(1), low.ctypes.data, high.ctypes.data, padded)
+        secret_words(simd, keys, slots, np.uint64(1), words, n)
         for j in range(n):
             i = several[first + j]
-            events[i] |= low[j] & np.uint64(1)
-            mask = events[i] >> np.uint64(4)
+            event, one = events[i] | (words[0, j] & np.uint64(1)), np.uint64(1)
+            mask = event >> np.uint64(4)
             if passive and (mask & np.uint64(3)) != 0 and (mask & np.uint64(12)) != 0:
-                events[i] = (events[i] & ~np.uint64(2)) | (high[j] & np.uint64(1)) << np.uint64(1)
+                event = (event & ~np.uint64(2)) | (words[1, j] & one) << one
+            events[i] = event
 
 
 @njit(cache=True, nogil=True)
@@ -225,12 +190,13 @@ def read_out(  # type: ignore[no-untyped-def]
     passive,
     dead_ticks,
     half_gate,
-    inverse_afterpulse,
+    until_mean,
     lifetime_ticks,
     state,
     dead_until,
     pending,
-    words,
+    counters,
+    draws,
     kept,
     events,
     several,
@@ -260,12 +226,13 @@ def read_out(  # type: ignore[no-untyped-def]
             clicks,
             bound,
             dead_ticks << 2,
-            inverse_afterpulse,
+            until_mean,
             lifetime_ticks,
             state,
             dead_until,
             pending,
-            words,
+            counters,
+            draws,
             kept[start : start + KEPT],
         )
         if half_gate < TICKS // 2 and end > start:

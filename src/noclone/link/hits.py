@@ -10,7 +10,7 @@ from numba import njit
 
 from noclone.link.aes_simd import MULTIPLE, ars7
 from noclone.link.pulses_simd import PLACE_BITS, copy_words, disorder
-from noclone.link.sampling import TICK_BITS, TICKS, photon_tick
+from noclone.link.sampling import TICK_BITS, TICKS
 from noclone.link.sampling_simd import central_ticks, tail_ticks
 
 JITTER_SIGMAS = 6.5  # a 32-bit uniform number reaches 6.34 standard deviations
@@ -59,7 +59,7 @@ def set_of(draw, row, closer, masks):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def clicks_of_one(left, slot, row, words, k, dark_limits, jitter_ticks, clicks, n):  # type: ignore[no-untyped-def]
+def clicks_of_one(left, slot, row, words, ticks, k, dark_limits, clicks, n):  # type: ignore[no-untyped-def]
     """Insert the clicks of one proposal, the lowest detector's first; return how many there are in all then.
 
     Dark counts fall anywhere in their slot, photons near its centre.
@@ -69,6 +69,7 @@ def clicks_of_one(left, slot, row, words, k, dark_limits, jitter_ticks, clicks, 
         slot: The proposal's slot, in quarter ticks.
         words: uint64[6, :]: column k has, from its second row on, a word for each click: the lower half says whether
             there was a photon, the upper one where the click falls.
+        ticks: int64[4, :]: where it falls if there was.
     """
     several = np.uint64((left & (left - np.uint64(1))) != 0)
     limits = (row << np.uint64(3)) | (several << np.uint64(2))
@@ -82,19 +83,20 @@ def clicks_of_one(left, slot, row, words, k, dark_limits, jitter_ticks, clicks, 
         if word & LOWER_HALF < dark_limits[limits | d]:
             tick = np.int64(word >> np.uint64(64 - TICK_BITS))
         else:
-            tick = photon_tick(word, jitter_ticks)
+            tick = ticks[rank, k]
         insert(clicks, n, slot + (tick << 2) + np.int64(d))
         n += 1
     return n
 
 
 @njit(cache=True, nogil=True)
-def closer_words(simd, keys, stream, first, entries, n, numbers, words):  # type: ignore[no-untyped-def]
+def closer_words(simd, keys, stream, first, entries, n, jitter_ticks, numbers, tails, words, ticks):  # type: ignore[no-untyped-def]
     """Set the first n columns of words, and a few more, to what is drawn for entries: three blocks each.
 
     Args:
-        numbers: uint64[BATCH], for work.
-        words: uint64[6, BATCH], overwritten.
+        numbers, tails: uint64[BATCH and more], for work.
+        words: uint64[6, BATCH and more], overwritten.
+        ticks: int64[4, BATCH and more], overwritten: when photons arrive by words[1:5].
     """
     for i in range(n):
         numbers[i] = np.uint64(first) + (entries[i] & PLACES)
@@ -103,10 +105,12 @@ def closer_words(simd, keys, stream, first, entries, n, numbers, words):  # type
         low, high = words[2 * part], words[2 * part + 1]
         counter = stream + np.uint64(part)
         ars7(simd, keys.ctypes.data, numbers.ctypes.data, counter, low.ctypes.data, high.ctypes.data, padded)
+    for rank in range(4):
+        arrivals(simd, words[rank + 1], n, jitter_ticks, tails, numbers, ticks[rank])
 
 
 @njit(cache=True, nogil=True)
-def add_clicks(starts, timed, found, entries, listed, law, words, jitter_ticks, clicks, n):  # type: ignore[no-untyped-def]
+def add_clicks(starts, timed, found, entries, listed, law, words, ticks, jitter_ticks, clicks, n):  # type: ignore[no-untyped-def]
     """Add the clicks of the kept proposals; return how many there are in all then.
 
     Args:
@@ -114,7 +118,7 @@ def add_clicks(starts, timed, found, entries, listed, law, words, jitter_ticks, 
             closer look.
         entries: uint64: the `listed` ones that do; see `pulses_simd.PLACE_BITS`.
         law: See `clicktable.ClickTable.law`.
-        words: Of these; see `closer_words`.
+        words, ticks: Of these; see `closer_words`.
     """
     _, closer, masks, dark_limits = law
     before, done = n, np.int64(0)
@@ -127,9 +131,8 @@ def add_clicks(starts, timed, found, entries, listed, law, words, jitter_ticks, 
         if i < listed:
             row = entries[i] >> np.uint64(2 * PLACE_BITS)
             slot = (starts[place] >> (TICK_BITS + 2)) << (TICK_BITS + 2)
-            n = clicks_of_one(
-                set_of(words[0, i], row, closer, masks), slot, row, words, i, dark_limits, jitter_ticks, clicks, n
-            )
+            left = set_of(words[0, i], row, closer, masks)
+            n = clicks_of_one(left, slot, row, words, ticks, i, dark_limits, clicks, n)
     if jitter_ticks > 0.0:
         start = max(before, 1)  # nothing comes before the first
         if n > start and disorder(clicks.ctypes.data + 8 * start, n - start):

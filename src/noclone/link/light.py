@@ -58,7 +58,8 @@ class _Pulses:
         self._keys = keys
         protocol = devices.source.protocol
         bob_limits = basis_limits(share_of_32_bits(protocol.p_key_bob))
-        self._choosers = (setting_limits(protocol), bob_limits, table.choices, table.eve_limits)
+        limits = np.stack([setting_limits(protocol), bob_limits][: table.choices])
+        self._choosers = (limits, table.eve_limits)
         self._law = table.law()
         self._jitter_ticks = devices.jitter_periods * TICKS
         self._segment_slots = segment_slots

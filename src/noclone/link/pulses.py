@@ -15,8 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from noclone.link.choices import BATCH, eve_batch
-from noclone.link.choices_simd import settings
+from noclone.link.choices import BATCH, codes_of, eve_batch
 from noclone.link.hits import add_clicks, arrivals, closer_words
 from noclone.link.pulses_simd import COPIED, PLACE_BITS, proposals, sort_out
 
@@ -35,10 +34,10 @@ def find_cases(simd, keys, first_slot, at, choosers, words, signed, rows):  # ty
         words: uint64[2, BATCH]: for work.
         signed: int64[2, BATCH]: for work.
     """
-    setting_limits, bob_limits, choices, eve_limits = choosers
+    limits, eve_limits = choosers
     codes, outcomes = signed[0], signed[1]
-    alice, slots = keys[ALICE].ctypes.data, at.ctypes.data
-    settings(simd, alice, first_slot, slots, setting_limits.ctypes.data, rows.ctypes.data, BATCH)
+    where = np.int64(at.ctypes.data)
+    codes_of(simd, keys[ALICE], first_slot, np.int64(0), where, limits[ALICE], rows)
     if eve_limits.shape[1] > 1:
         for j in range(BATCH):
             words[0, j] = np.uint64(first_slot + at[j])
@@ -46,9 +45,8 @@ def find_cases(simd, keys, first_slot, at, choosers, words, signed, rows):  # ty
         eve_batch(simd, keys[EVE], words[0], eve_limits, codes, words[1:], outcomes)
         for j in range(BATCH):
             rows[j] |= outcomes[j] << 4
-    if choices == 2:
-        bob = keys[BOB].ctypes.data
-        settings(simd, bob, first_slot, slots, bob_limits.ctypes.data, codes.ctypes.data, BATCH)
+    if len(limits) > 1:
+        codes_of(simd, keys[BOB], first_slot, np.int64(0), where, limits[BOB], codes)
         for j in range(BATCH):
             rows[j] = (rows[j] << 1) | ((codes[j] >> 1) & 1)
 
@@ -66,26 +64,20 @@ def would_be_clicks(  # type: ignore[no-untyped-def]
         first_slot: Number of the segment's first slot in the block.
         n_slots: Slots in the segment.
         mean_negated: 1 / ln(1 - p_max).
-        choosers: The limits of Alice's settings and of Bob's basis, Bob's settings per slot, the limits of Eve's
-            outcomes: see `choices`.
+        choosers: The limits of Alice's settings, and of Bob's if he draws, as rows; those of Eve's outcomes: see
+            `choices`.
         law: See `clicktable.ClickTable.law`.
         jitter_ticks: Standard deviation of a photon's arrival.
         clicks: int64, overwritten: `ticks since the segment's start << 2 | detector`.
     """
-    unsigned, signed = np.zeros((6, ROOM), np.uint64), np.zeros((6, ROOM), np.int64)
-    draws, rests, shares, entries, numbers, tails = (
-        unsigned[0],
-        unsigned[1],
-        unsigned[2],
-        unsigned[3],
-        unsigned[4],
-        unsigned[5],
-    )
-    at, rows, starts, ticks, spare = signed[0], signed[1], signed[2], signed[3], signed[4:]
-    words = np.empty((6, ROOM), np.uint64)
+    unsigned, signed = np.zeros((6, ROOM), np.uint64), np.zeros((10, ROOM), np.int64)
+    draws, rests, shares, entries = unsigned[0], unsigned[1], unsigned[2], unsigned[3]
+    numbers, tails = unsigned[4], unsigned[5]
+    at, rows, starts, ticks, spare = signed[0], signed[1], signed[2], signed[3], signed[4:6]
+    words, closer_ticks = np.zeros((6, ROOM), np.uint64), signed[6:]
     limits = law[0]
     nature, stream = keys[NATURE], np.uint64(segment << 2)  # and the next three, for proposals that need a closer look
-    n, first, last = 0, 0, np.int64(-1)
+    n, first, last = np.int64(0), np.int64(0), np.int64(-1)
     while last < n_slots:
         if n + MOST > len(clicks):
             return -1
@@ -117,10 +109,22 @@ def would_be_clicks(  # type: ignore[no-untyped-def]
             BATCH,
         )
         found, listed = both & ((1 << PLACE_BITS) - 1), both >> PLACE_BITS
-        closer_words(simd, nature, stream + np.uint64(1), first, entries, listed, numbers, words)
+        closer_words(
+            simd,
+            nature,
+            stream + np.uint64(1),
+            first,
+            entries,
+            listed,
+            jitter_ticks,
+            numbers,
+            tails,
+            words,
+            closer_ticks,
+        )
         arrivals(simd, shares, found, jitter_ticks, tails, numbers, ticks)
         for k in range(found):
             ticks[k] = starts[k] + (ticks[k] << 2)
-        n = add_clicks(starts, ticks, found, entries, listed, law, words, jitter_ticks, clicks, n)
+        n = add_clicks(starts, ticks, found, entries, listed, law, words, closer_ticks, jitter_ticks, clicks, n)
         first += BATCH
     return n

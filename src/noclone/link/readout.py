@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from noclone.link.aes import aes256_keys
 from noclone.link.aes_simd import AES, MULTIPLE
-from noclone.link.choices import basis_limits, write_bases
+from noclone.link.choices import BATCH, basis_limits, write_bases
 from noclone.link.detectors import (
     FINISHED,
     FRONT,
@@ -62,13 +62,13 @@ class Readout:
         self._half_gate = round(gate_fraction * TICKS / 2)
         self._overlap = int(JITTER_SIGMAS * jitter_ticks) + 1 if jitter_ticks > 0 else 0
         p = afterpulse_probability
-        self._inverse_afterpulse = float(-1 / np.log1p(-p)) if p > 0 else 0.0
+        self._until_mean = float(-1 / np.log1p(-p)) if p > 0 else 0.0
         self._lifetime_ticks = afterpulse_lifetime_periods * TICKS
         self._state = np.zeros(STATE_SIZE, np.int64)
         self._state[UNTIL] = -1
         self._dead_until = np.full(4, -NEVER, np.int64)
         self._pending = np.zeros(64, np.int64)
-        self._words = np.full((3, MULTIPLE), np.uint64((1 << 64) - 1))
+        self._afterpulses = np.full(MULTIPLE, np.uint64((1 << 64) - 1)), np.empty((2, MULTIPLE))
         self._kept = np.full(KEPT_ROOM, -NEVER, np.int64)
         self._several = np.empty(0, np.int64)
         self._carried = np.zeros(0, np.int64)
@@ -97,7 +97,7 @@ class Readout:
         """Add the events of clicks and afterpulses before the bound to parts; return the clicks that are left."""
         self._state[POSITION] = 0
         while True:
-            room = len(clicks) - int(self._state[POSITION]) + KEPT + 64
+            room = len(clicks) - int(self._state[POSITION]) + KEPT + BATCH
             events = np.empty(room, np.uint64)
             if len(self._several) < room:
                 self._several = np.empty(room, np.int64)
@@ -111,12 +111,12 @@ class Readout:
                 self._passive,
                 self._dead_ticks,
                 self._half_gate,
-                self._inverse_afterpulse,
+                self._until_mean,
                 self._lifetime_ticks,
                 self._state,
                 self._dead_until,
                 self._pending,
-                self._words,
+                *self._afterpulses,
                 self._kept,
                 events,
                 self._several,

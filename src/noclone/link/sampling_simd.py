@@ -192,6 +192,25 @@ def _tail_ticks(_context: Any, simd: Any, words: Any, jitter: Any, out: Any, n: 
     return types.void(simd, types.intp, types.float64, types.intp, types.intp), emit
 
 
+def _exponentials(_context: Any, simd: Any, words: Any, out: Any, n: Any) -> Any:
+    def emit(context: Any, b: ir.IRBuilder, _sig: Any, args: Any) -> Any:
+        _, words, out, n = args
+        kind = ir.VectorType(_I64, _LANES)
+        with repeat(b, n, _LANES) as index:
+            some = b.lshr(b.load(pointer(b, words, index, kind), align=8), all_lanes(kind, 11))
+            u = _floats(b, b.add(some, all_lanes(kind, 1)))
+            u = b.fmul(u, _like(u, 2.0**-53))
+            found = b.fsub(_like(u, -0.0), _log(b, variant_of(simd), u))
+            b.store(found, pointer(b, out, index, found.type), align=8)
+        return context.get_dummy_value()
+
+    return types.void(simd, types.intp, types.intp, types.intp), emit
+
+
+# Exponential numbers of mean 1, from the upper 53 bits of words. Arguments: `AES`; addresses of the words and of the
+# result; how many, a multiple of 8 above 0.
+exponentials: Any = intrinsic(_exponentials)
+
 # When photons arrive, by `sampling.photon_tick`. Both take `AES` first, and need room for 7 more words than they say.
 
 # For words in the middle of the normal law; returns how many are not (`sampling.is_tail`). Arguments: the words'
