@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from noclone.link.aes_simd import MULTIPLE, aes256
 from noclone.link.choices_simd import settings
+from noclone.link.kernels import inner
 
 BATCH = 512  # slots worked on together: a multiple of what the vectors take, and small enough to stay near the core
 
@@ -32,7 +33,7 @@ def basis_limits(p_key: int) -> NDArray[np.int64]:
     return np.array([1 << 32, 1 << 32, 1 << 32, p_key], np.int64)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def secret_words(simd, keys, counters, purpose, words, n):  # type: ignore[no-untyped-def]
     """Set words[0, :n] and words[1, :n], and a few more, to the AES-256 blocks of (counter, purpose)."""
     padded = -(-n // MULTIPLE) * MULTIPLE
@@ -41,7 +42,7 @@ def secret_words(simd, keys, counters, purpose, words, n):  # type: ignore[no-un
         aes256(simd, keys.ctypes.data, counters.ctypes.data, purpose, low, high, padded)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def eve_batch(simd, keys, slots, limits, codes, words, outcomes):  # type: ignore[no-untyped-def]
     """Set outcomes[BATCH] to what the tap does to Alice's codes[BATCH] in slots[BATCH].
 
@@ -57,7 +58,7 @@ def eve_batch(simd, keys, slots, limits, codes, words, outcomes):  # type: ignor
         outcomes[j] = outcome
 
 
-@njit(cache=True, nogil=True)
+@inner
 def codes_of(simd, keys, first, shift, where, limits, codes):  # type: ignore[no-untyped-def]
     """Set codes[BATCH] to `setting` in as many slots.
 

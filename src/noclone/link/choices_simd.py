@@ -63,6 +63,6 @@ def _settings(
 
 
 # Set codes to the settings in some slots. Arguments: `AES`; the address of the round keys; a number to add to every
-# slot, after its word is shifted to the right by so many bits; addresses of the slots (64 bits each), of four limits as `choices.setting` has them, and of the codes (64 bits
-# each); how many, a multiple of `aes_simd.MULTIPLE` above 0.
+# slot, after its word is shifted to the right by so many bits; addresses of the slots' words, of four limits as
+# `choices.setting` has them, and of the codes (64 bits each); how many, a multiple of `aes_simd.MULTIPLE` above 0.
 settings: Any = intrinsic(_settings)

@@ -32,8 +32,8 @@ class ClickTable:
     Args:
         p_max: Largest probability, over the cases, that any detector clicks.
         limits: uint64[5, rows]: a draw below limits[d, row], and not below those before, makes detector d click by a
-            photon, and no other; below limits[4, row] it needs a closer look; no detector clicks otherwise. Multiples of
-            2^20, so that the draw's lowest 20 bits are free for another use.
+            photon, and no other; below limits[4, row] it needs a closer look; no detector clicks otherwise. Multiples
+            of 2^20, so that the draw's lowest 20 bits are free for another use.
         masks: uint8[rows, 16]: sets of detectors, one bit each.
         closer: uint64[rows, 16]: a second draw below closer[row, m], and not below those before, gives masks[row, m];
             no detector clicks if it is not below the last one.

@@ -15,6 +15,7 @@ from numba import njit
 from noclone.link.aes_simd import MULTIPLE
 from noclone.link.choices import BATCH, secret_words
 from noclone.link.detectors_simd import COUNT_BITS, TOGETHER, alive_clicks, events_of, in_gate
+from noclone.link.kernels import inner
 from noclone.link.sampling import TICK_BITS, TICKS
 from noclone.link.sampling_simd import exponentials
 
@@ -28,10 +29,11 @@ KEPT_ROOM = FRONT + TOGETHER + KEPT + SPARE
 POSITION, PENDING, UNTIL, AFTERPULSES, WAITING, FINISHED, STATE_SIZE = range(7)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def afterpulse_draw(simd, keys, number, counters, draws):  # type: ignore[no-untyped-def]
-    """Return two exponential numbers of mean 1 for afterpulse `number` of the block: for how many clicks pass before it,
-    and for its delay.
+    """Return two exponential numbers of mean 1 for afterpulse `number` of the block.
+
+    The first one says how many clicks pass before it, the second one its delay.
 
     Args:
         counters: uint64[MULTIPLE]: the numbers of those that were worked out last.
@@ -47,7 +49,7 @@ def afterpulse_draw(simd, keys, number, counters, draws):  # type: ignore[no-unt
     return draws[0, place], draws[1, place]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def insert_pending(pending, waiting, later):  # type: ignore[no-untyped-def]
     """Put an afterpulse among those that wait, the latest first."""
     k = waiting
@@ -57,7 +59,7 @@ def insert_pending(pending, waiting, later):  # type: ignore[no-untyped-def]
     pending[k] = later
 
 
-@njit(cache=True, nogil=True)
+@inner
 def happen(  # type: ignore[no-untyped-def]
     simd, keys, clicks, bound, dead_ticks, until_mean, lifetime_ticks, state, dead_until, pending, counters, draws, kept
 ):
@@ -110,7 +112,7 @@ def happen(  # type: ignore[no-untyped-def]
     return n
 
 
-@njit(cache=True, nogil=True)
+@inner
 def without_repeats(kept, first, end):  # type: ignore[no-untyped-def]
     """Move kept[first:end] to the front, of each slot only each detector's first click; return where they end."""
     slot, mask, place = np.int64(-NEVER), np.int64(0), np.int64(FRONT)
@@ -125,7 +127,7 @@ def without_repeats(kept, first, end):  # type: ignore[no-untyped-def]
     return place
 
 
-@njit(cache=True, nogil=True)
+@inner
 def gather(simd, kept, end, first_slot, passive, last, state, events, several, n, listed):  # type: ignore[no-untyped-def]
     """Make events of kept[FRONT:end], from events[n] on; return how many there are then, and how many are listed.
 
@@ -154,7 +156,7 @@ def gather(simd, kept, end, first_slot, passive, last, state, events, several, n
     return n, listed
 
 
-@njit(cache=True, nogil=True)
+@inner
 def squash(simd, keys, passive, events, several, listed):  # type: ignore[no-untyped-def]
     """Draw the value of each slot in which several detectors clicked, and its basis if both bases' did.
 

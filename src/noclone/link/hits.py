@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 from noclone.link.aes_simd import MULTIPLE, ars7
+from noclone.link.kernels import inner
 from noclone.link.pulses_simd import PLACE_BITS, copy_words, disorder
 from noclone.link.sampling import TICK_BITS, TICKS
 from noclone.link.sampling_simd import central_ticks, tail_ticks
@@ -39,7 +40,7 @@ def arrivals(simd, words, n, jitter_ticks, tails, numbers, ticks):  # type: igno
         ticks[numbers[k]] = np.int64(tails[k])
 
 
-@njit(cache=True, nogil=True)
+@inner
 def insert(clicks, n, click):  # type: ignore[no-untyped-def]
     """Put a click where it belongs in clicks[:n]; it nearly always belongs at the end."""
     k = n
@@ -49,7 +50,7 @@ def insert(clicks, n, click):  # type: ignore[no-untyped-def]
     clicks[np.uint64(k)] = click
 
 
-@njit(cache=True, nogil=True)
+@inner
 def set_of(draw, row, closer, masks):  # type: ignore[no-untyped-def]
     """Return which detectors click, one bit each, by the second draw."""
     place, column = row * np.uint64(COLUMNS), np.uint64(0)
@@ -58,7 +59,7 @@ def set_of(draw, row, closer, masks):  # type: ignore[no-untyped-def]
     return np.uint64(masks[place + column])
 
 
-@njit(cache=True, nogil=True)
+@inner
 def clicks_of_one(left, slot, row, words, ticks, k, dark_limits, clicks, n):  # type: ignore[no-untyped-def]
     """Insert the clicks of one proposal, the lowest detector's first; return how many there are in all then.
 
@@ -89,7 +90,7 @@ def clicks_of_one(left, slot, row, words, ticks, k, dark_limits, clicks, n):  # 
     return n
 
 
-@njit(cache=True, nogil=True)
+@inner
 def closer_words(simd, keys, stream, first, entries, n, jitter_ticks, numbers, tails, words, ticks):  # type: ignore[no-untyped-def]
     """Set the first n columns of words, and a few more, to what is drawn for entries: three blocks each.
 
@@ -109,7 +110,7 @@ def closer_words(simd, keys, stream, first, entries, n, jitter_ticks, numbers, t
         arrivals(simd, words[rank + 1], n, jitter_ticks, tails, numbers, ticks[rank])
 
 
-@njit(cache=True, nogil=True)
+@inner
 def add_clicks(starts, timed, found, entries, listed, law, words, ticks, jitter_ticks, clicks, n):  # type: ignore[no-untyped-def]
     """Add the clicks of the kept proposals; return how many there are in all then.
 

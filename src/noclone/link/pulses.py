@@ -17,6 +17,7 @@ from numba import njit
 
 from noclone.link.choices import BATCH, codes_of, eve_batch
 from noclone.link.hits import add_clicks, arrivals, closer_words
+from noclone.link.kernels import inner
 from noclone.link.pulses_simd import COPIED, PLACE_BITS, proposals, sort_out
 
 MAX_SEGMENT_BITS = 40  # times within a segment, with the detector's number, fit into 63 bits
@@ -25,7 +26,7 @@ ROOM = BATCH + COPIED  # vectors read and write a little beyond the end
 MOST = 4 * BATCH + COPIED  # clicks of a batch
 
 
-@njit(cache=True, nogil=True)
+@inner
 def find_cases(simd, keys, first_slot, at, choosers, words, signed, rows):  # type: ignore[no-untyped-def]
     """Set rows[BATCH] to the case of each proposal: what was sent, what Eve did, how Bob measured.
 
