@@ -29,7 +29,7 @@ from noclone.link import aes_portable
 from noclone.link.aes import ROUNDS_NATURE, ROUNDS_SECRET
 from noclone.link.vectors import declared, pointer, repeat, shuffle, splat
 
-VERSION = 9
+VERSION = 12
 VARIANTS = ("portable", "128", "256", "512", "arm")
 MULTIPLE = 32  # counters are worked on in groups of this many, at most
 

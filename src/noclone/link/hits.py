@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from noclone.link.aes_simd import MULTIPLE, ars7
-from noclone.link.kernels import inner
+from noclone.link.kernels import inner, within
 from noclone.link.pulses_simd import PLACE_BITS, copy_words, disorder
 from noclone.link.sampling import TICK_BITS, TICKS
 from noclone.link.sampling_simd import central_ticks, tail_ticks
@@ -30,7 +30,8 @@ def arrivals(simd, words, n, jitter_ticks, tails, numbers, ticks):  # type: igno
         ticks: int64[n + 8].
     """
     if jitter_ticks == 0.0 or n == 0:
-        ticks[:n] = TICKS // 2
+        for k in range(n):
+            ticks[k] = TICKS // 2
         return
     out, rare = ticks.ctypes.data, tails.ctypes.data
     found = central_ticks(simd, words.ctypes.data, jitter_ticks, out, rare, numbers.ctypes.data, n)
@@ -50,7 +51,7 @@ def insert(clicks, n, click):  # type: ignore[no-untyped-def]
     clicks[np.uint64(k)] = click
 
 
-@inner
+@within
 def set_of(draw, row, closer, masks):  # type: ignore[no-untyped-def]
     """Return which detectors click, one bit each, by the second draw."""
     place, column = row * np.uint64(COLUMNS), np.uint64(0)
@@ -59,9 +60,9 @@ def set_of(draw, row, closer, masks):  # type: ignore[no-untyped-def]
     return np.uint64(masks[place + column])
 
 
-@inner
+@within
 def clicks_of_one(left, slot, row, words, ticks, k, dark_limits, clicks, n):  # type: ignore[no-untyped-def]
-    """Insert the clicks of one proposal, the lowest detector's first; return how many there are in all then.
+    """Add the clicks of one proposal, the lowest detector's first, without a branch; return how many there are in all.
 
     Dark counts fall anywhere in their slot, photons near its centre.
 
@@ -75,18 +76,14 @@ def clicks_of_one(left, slot, row, words, ticks, k, dark_limits, clicks, n):  # 
     several = np.uint64((left & (left - np.uint64(1))) != 0)
     limits = (row << np.uint64(3)) | (several << np.uint64(2))
     for rank in range(4):
-        if left == np.uint64(0):
-            break
         one = left & (~left + np.uint64(1))
         left ^= one
         d = (one >> np.uint64(1)) - (one >> np.uint64(3))
         word = words[rank + 1, k]
-        if word & LOWER_HALF < dark_limits[limits | d]:
-            tick = np.int64(word >> np.uint64(64 - TICK_BITS))
-        else:
-            tick = ticks[rank, k]
-        insert(clicks, n, slot + (tick << 2) + np.int64(d))
-        n += 1
+        dark = word & LOWER_HALF < dark_limits[limits | d]
+        tick = np.int64(word >> np.uint64(64 - TICK_BITS)) if dark else ticks[rank, k]
+        clicks[np.uint64(n)] = slot + (tick << 2) + np.int64(d)
+        n += np.int64(one != 0)
     return n
 
 
@@ -97,7 +94,7 @@ def closer_words(simd, keys, stream, first, entries, n, jitter_ticks, numbers, t
     Args:
         numbers, tails: uint64[BATCH and more], for work.
         words: uint64[6, BATCH and more], overwritten.
-        ticks: int64[4, BATCH and more], overwritten: when photons arrive by words[1:5].
+        ticks: int64[4, BATCH and more]: when photons arrive by words[1:5]; left as it is if there is no jitter.
     """
     for i in range(n):
         numbers[i] = np.uint64(first) + (entries[i] & PLACES)
@@ -106,8 +103,9 @@ def closer_words(simd, keys, stream, first, entries, n, jitter_ticks, numbers, t
         low, high = words[2 * part], words[2 * part + 1]
         counter = stream + np.uint64(part)
         ars7(simd, keys.ctypes.data, numbers.ctypes.data, counter, low.ctypes.data, high.ctypes.data, padded)
-    for rank in range(4):
-        arrivals(simd, words[rank + 1], n, jitter_ticks, tails, numbers, ticks[rank])
+    if jitter_ticks > 0.0:
+        for rank in range(4):
+            arrivals(simd, words[rank + 1], n, jitter_ticks, tails, numbers, ticks[rank])
 
 
 @inner
@@ -134,9 +132,8 @@ def add_clicks(starts, timed, found, entries, listed, law, words, ticks, jitter_
             slot = (starts[place] >> (TICK_BITS + 2)) << (TICK_BITS + 2)
             left = set_of(words[0, i], row, closer, masks)
             n = clicks_of_one(left, slot, row, words, ticks, i, dark_limits, clicks, n)
-    if jitter_ticks > 0.0:
-        start = max(before, 1)  # nothing comes before the first
-        if n > start and disorder(clicks.ctypes.data + 8 * start, n - start):
-            for k in range(start, n):
-                insert(clicks, k, clicks[k])
+    start = max(before, 1)  # nothing comes before the first
+    if (jitter_ticks > 0.0 or listed > 0) and n > start and disorder(clicks.ctypes.data + 8 * start, n - start):
+        for k in range(start, n):
+            insert(clicks, k, clicks[k])
     return n

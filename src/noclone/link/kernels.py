@@ -9,3 +9,4 @@ from numba import njit
 # No door from Python: it takes as long to compile as many a kernel.
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 inner: Any = njit(**_OPTIONS)
+within: Any = njit(forceinline=True, **_OPTIONS)  # for the innermost: arrays cost seven arguments each in a call

@@ -19,6 +19,7 @@ from noclone.link.choices import BATCH, codes_of, eve_batch
 from noclone.link.hits import add_clicks, arrivals, closer_words
 from noclone.link.kernels import inner
 from noclone.link.pulses_simd import COPIED, PLACE_BITS, proposals, sort_out
+from noclone.link.sampling import TICKS
 
 MAX_SEGMENT_BITS = 40  # times within a segment, with the detector's number, fit into 63 bits
 ALICE, BOB, EVE, NATURE = range(4)  # rows of a table of keys
@@ -77,6 +78,7 @@ def would_be_clicks(  # type: ignore[no-untyped-def]
     at, rows, starts, ticks, spare = signed[0], signed[1], signed[2], signed[3], signed[4:6]
     words, closer_ticks = np.zeros((6, ROOM), np.uint64), signed[6:]
     limits = law[0]
+    closer_ticks[:] = TICKS // 2
     nature, stream = keys[NATURE], np.uint64(segment << 2)  # and the next three, for proposals that need a closer look
     n, first, last = np.int64(0), np.int64(0), np.int64(-1)
     while last < n_slots:
