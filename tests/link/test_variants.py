@@ -25,8 +25,8 @@ def run_proposals(simd, keys, stream, first, mean_negated, last, draws, rests, a
 
 
 @njit
-def run_settings(simd, keys, first, slots, limits, codes, n):
-    settings(simd, keys.ctypes.data, first, slots.ctypes.data, limits.ctypes.data, codes.ctypes.data, n)
+def run_settings(simd, keys, first, shift, slots, limits, codes, n):
+    settings(simd, keys.ctypes.data, first, shift, slots.ctypes.data, limits.ctypes.data, codes.ctypes.data, n)
 
 
 @njit
@@ -85,9 +85,18 @@ def test_proposals(ars_twin, variant):
 @pytest.mark.parametrize("limits", [(2**31, 2**32, 2**32, 2**30), (0, 0, 0, 0), (2**30, 2**31, 3 * 2**30, 2**32)])
 def test_settings(variant, limits):
     keys, slots, codes = aes256_keys(bytes(range(32))), np.arange(96, dtype=np.uint64) ** 3, np.empty(96, np.int64)
-    run_settings(token(variant), keys, 2**40, slots, np.array(limits, np.int64), codes, 96)
+    run_settings(
+        token(variant),
+        keys,
+        2**40,
+        16,
+        slots << np.uint64(16) | np.uint64(0xABCD),
+        np.array(limits, np.int64),
+        codes,
+        96,
+    )
     portable = np.empty(96, np.int64)
-    run_settings(token("portable"), keys, 0, slots + np.uint64(2**40), np.array(limits, np.int64), portable, 96)
+    run_settings(token("portable"), keys, 0, 0, slots + np.uint64(2**40), np.array(limits, np.int64), portable, 96)
     assert codes.tolist() == portable.tolist()
     intensities = (
         {sum(limit == 0 for limit in limits[:3])} if limits[0] == 0 else {0, 1, 2, 3} if limits[1] < 2**32 else {0, 1}
