@@ -15,7 +15,7 @@ from numba import njit
 from noclone.link.aes_simd import MULTIPLE
 from noclone.link.choices import BATCH, secret_words
 from noclone.link.detectors_simd import COUNT_BITS, TOGETHER, alive_clicks, events_of, in_gate
-from noclone.link.kernels import inner
+from noclone.link.kernels import inner, within
 from noclone.link.sampling import TICK_BITS, TICKS
 from noclone.link.sampling_simd import exponentials
 
@@ -29,7 +29,7 @@ KEPT_ROOM = FRONT + TOGETHER + KEPT + SPARE
 POSITION, PENDING, UNTIL, AFTERPULSES, WAITING, FINISHED, STATE_SIZE = range(7)
 
 
-@inner
+@within
 def afterpulse_draw(simd, keys, number, counters, draws):  # type: ignore[no-untyped-def]
     """Return two exponential numbers of mean 1 for afterpulse `number` of the block.
 
@@ -49,7 +49,7 @@ def afterpulse_draw(simd, keys, number, counters, draws):  # type: ignore[no-unt
     return draws[0, place], draws[1, place]
 
 
-@inner
+@within
 def insert_pending(pending, waiting, later):  # type: ignore[no-untyped-def]
     """Put an afterpulse among those that wait, the latest first."""
     k = waiting
