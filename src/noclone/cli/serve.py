@@ -258,7 +258,8 @@ def describe(event: Event, *, both_ends: bool = False) -> str:
         case "link.up":
             what = f"{data['end']}: works again"
         case "key.delivered":
-            what = f"key {data['key_id']} ({data['bits']} bits)"
+            more = f" and the {data['keys'] - 1} after it" if data.get("keys", 1) > 1 else ""
+            what = f"key {data['key_id']}{more} ({data['bits']} bits)"
         case "kme.refused" | "tls.refused":
             what = f"refused: {data['reason']}"
         case "key.refused":

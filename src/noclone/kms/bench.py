@@ -191,7 +191,7 @@ async def _serve_async(place: Path, name: str, key: SecretKey, pipe: Connection)
             pipe.send((int(service.url.rsplit(":", 1)[1]), service.kme_port))
             service.connect(peer, ("127.0.0.1", await asyncio.to_thread(pipe.recv)))
             await service.connected(peer)
-            while not (await service.kme.deposit(key, peer) or not await asyncio.wrap_future(store.held(peer))):
+            while not (await service.kme.deposit(key, peer) or not await store.held(peer)):
                 await asyncio.sleep(0.05)
                 await service.kme.resume(peer)
             pipe.send("ready")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from cryptography import x509
 from starlette.applications import Starlette
@@ -36,25 +35,25 @@ from noclone.kms.requests import (
 PREFIX = "/api/v1/keys"
 NO_STORE = {"cache-control": "no-store"}
 
-Call = Callable[[Request], Awaitable[dict[str, Any]]]
+Call = Callable[[Request], Awaitable[bytes]]
 Timer = Callable[[str, int, float], None]  # which call, its status, how many seconds it took
 
 
 def application(kme: Kme, timer: Timer | None = None) -> Starlette:
     """Return the ASGI application of a KME, for `io.https.HttpsServer`; `timer` hears of every request."""
 
-    async def status(request: Request) -> dict[str, Any]:
-        return await kme.status(caller(request), request.path_params["sae"])
+    async def status(request: Request) -> bytes:
+        return json.dumps(await kme.status(caller(request), request.path_params["sae"])).encode()
 
-    async def enc_keys(request: Request) -> dict[str, Any]:
+    async def enc_keys(request: Request) -> bytes:
         who = caller(request)
         wanted = await _key_request(request)
-        return (await kme.enc_keys(who, request.path_params["sae"], wanted)).to_json()
+        return (await kme.enc_keys(who, request.path_params["sae"], wanted)).to_text()
 
-    async def dec_keys(request: Request) -> dict[str, Any]:
+    async def dec_keys(request: Request) -> bytes:
         who = caller(request)
         wanted = await _key_ids(request)
-        return (await kme.dec_keys(who, request.path_params["sae"], wanted.ids)).to_json()
+        return (await kme.dec_keys(who, request.path_params["sae"], wanted.ids)).to_text()
 
     def answers(name: str, call: Call) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
@@ -146,8 +145,8 @@ def _refusal(kme: Kme, request: Request, refused: Refused) -> Response:
 def _error(status: int, message: str, reason: str, *, detail: str = "", hint: str = "") -> Response:
     details = [{"noclone_reason": reason}]
     details += [{f"noclone_{name}": text} for name, text in (("detail", detail), ("hint", hint)) if text]
-    return _json(status, {"message": message, "details": details})
+    return _json(status, json.dumps({"message": message, "details": details}).encode())
 
 
-def _json(status: int, body: dict[str, Any]) -> Response:
-    return Response(json.dumps(body), status, headers=NO_STORE, media_type="application/json")
+def _json(status: int, body: bytes) -> Response:
+    return Response(body, status, headers=NO_STORE, media_type="application/json")
