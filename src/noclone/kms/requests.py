@@ -70,7 +70,11 @@ class KeyIds(_Body):
 
 def key_request_from_body(body: bytes) -> KeyRequest:
     """Read a key request; an empty body asks for the defaults."""
-    request = _validate(KeyRequest, _json(body) if body.strip() else {})
+    return _key_request(_json(body) if body.strip() else {})
+
+
+def _key_request(data: Any) -> KeyRequest:
+    request = _validate(KeyRequest, data)
     if "size" in request.model_fields_set and request.size == 0:
         raise bad_request("size shall be above zero", "bad-size")
     return request
@@ -78,8 +82,7 @@ def key_request_from_body(body: bytes) -> KeyRequest:
 
 def key_request_from_query(query: Sequence[tuple[str, str]]) -> KeyRequest:
     """Read the GET form: `number` and `size` alone (clause 6.2)."""
-    data = {name: _number(name, value) for name, value in _single(query, ("number", "size"))}
-    return key_request_from_body(json.dumps(data).encode())
+    return _key_request({name: _number(name, value) for name, value in _single(query, ("number", "size"))})
 
 
 def key_ids_from_body(body: bytes) -> KeyIds:
