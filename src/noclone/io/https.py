@@ -1,4 +1,4 @@
-"""An ASGI application behind TLS: uvicorn's protocol for httptools on `tls`, with the caller's certificate in the scope.
+"""An ASGI application behind TLS: uvicorn's httptools protocol on `tls`, with the caller's certificate in the scope.
 
 In: an ASGI application and a TLS context.  Out: a listening HTTPS server. The application finds the verified
 certificate of its caller at scope["extensions"]["noclone.tls"]["peer"], and there only; no header can put it there.

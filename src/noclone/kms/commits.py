@@ -32,6 +32,7 @@ T_co = TypeVar("T_co", covariant=True)
 Operation = Callable[[Connection], T]
 
 BATCH_MAX = 256
+GATHER_S = 0.001  # where several came at once the last time, wait so long for more: fewer transactions, and less work
 RETRY_S = (0.0, 0.02, 0.2, 1.0)
 PASSING = ("40001", "40P01", "23505")  # SQLSTATE: serialization, deadlock, somebody else was first
 
@@ -97,9 +98,11 @@ class Commits:
             self._queue.put((work, future))
 
     def _work(self) -> None:
-        open_for_work = True
+        open_for_work, crowded = True, False
         while open_for_work:
             item = self._queue.get()
+            if crowded:
+                time.sleep(GATHER_S)
             batch = []
             while item is not None:
                 batch.append(item)
@@ -109,7 +112,7 @@ class Commits:
                     item = self._queue.get_nowait()
                 except queue.Empty:
                     break
-            open_for_work = item is not None
+            open_for_work, crowded = item is not None, len(batch) > 1
             if batch:
                 self._do(batch)
 

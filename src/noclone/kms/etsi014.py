@@ -11,7 +11,6 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl
 
 from cryptography import x509
 
@@ -47,10 +46,10 @@ class Request:
     sae: str
 
     @property
-    def query(self) -> list[tuple[str, str]]:
-        """The parameters after the path's question mark."""
-        text: bytes = self.scope["query_string"]
-        return parse_qsl(text.decode("latin-1"), keep_blank_values=True) if text else []
+    def query(self) -> bytes:
+        """What follows the path's question mark."""
+        query: bytes = self.scope["query_string"]
+        return query
 
     async def body(self) -> bytes:
         """Read the body, but no more than a request of the standard can need.
