@@ -2,6 +2,7 @@
 
 In: results of a batch.  Out: the same, given to everybody at once: all who wait in one event loop are woken by one
 call into it. `concurrent.futures` and `asyncio.wrap_future` cost a lock, a chain of callbacks and a system call each.
+No lock here: who waits says so and then looks whether it has come; who gives does so and then looks who waits.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ from collections.abc import Generator, Iterable
 from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
-
-_changing = threading.Lock()  # held for a few instructions, whenever an answer changes hands
 
 
 class Answer(Generic[T]):
@@ -38,21 +37,17 @@ class Answer(Generic[T]):
         Raises:
             TimeoutError: It did not come in time.
         """
-        with _changing:
-            if not self._done and self._event is None:
-                self._event = threading.Event()
-        if self._event is not None and not self._event.wait(timeout_s):
-            raise TimeoutError
+        if not self._done:
+            self._event = event = self._event or threading.Event()
+            if not self.done() and not event.wait(timeout_s):
+                raise TimeoutError
         return self._get()
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self._done:
             waiter = asyncio.get_running_loop().create_future()
-            with _changing:
-                late = self.done()
-                if not late:
-                    self._waiters.append(waiter)
-            if not late:
+            self._waiters.append(waiter)
+            if not self.done():
                 yield from waiter
         return self._get()
 
@@ -65,13 +60,13 @@ class Answer(Generic[T]):
 def give(outcomes: Iterable[tuple[Answer[Any], Any, BaseException | None]]) -> None:
     """Give answers: a value, or an error."""
     waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
-    with _changing:
-        for answer, value, error in outcomes:
-            answer._value, answer._error, answer._done = value, error, True
-            if answer._event is not None:
-                answer._event.set()
-            for waiter in answer._waiters:
-                waiting.setdefault(waiter.get_loop(), []).append(waiter)
+    for answer, value, error in outcomes:
+        answer._value, answer._error = value, error
+        answer._done = True
+        if answer._event is not None:
+            answer._event.set()
+        for waiter in answer._waiters:
+            waiting.setdefault(waiter.get_loop(), []).append(waiter)
     for loop, waiters in waiting.items():
         if not loop.is_closed():
             loop.call_soon_threadsafe(_wake, waiters)

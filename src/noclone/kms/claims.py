@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, literal_column, select
@@ -88,9 +88,9 @@ class _Hand:
     runs: Sequence[tuple[int, int]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Run:
-    """Atoms out of the pool that stood one after another."""
+    """Atoms out of the pool that stood one after another, and how many of them have been cut off so far."""
 
     link: str
     block: int
@@ -98,14 +98,13 @@ class _Run:
     count: int
     data: bytes = field(repr=False)
     provenance: Provenance
+    cut: int = 0
 
-    def cut(self, count: int) -> tuple[_Run, _Run | None]:
-        """Cut off the first atoms; return them, and the rest if there is one."""
-        if count == self.count:
-            return self, None
-        n_bytes = len(self.data) // self.count * count
-        head = replace(self, count=count, data=self.data[:n_bytes])
-        return head, replace(self, first=self.first + count, count=self.count - count, data=self.data[n_bytes:])
+    def next(self, count: int) -> tuple[Span, bytes]:
+        """Cut off some more atoms."""
+        each, begin = len(self.data) // self.count, self.cut
+        self.cut += count
+        return Span(self.link, self.block, self.first + begin, count), self.data[begin * each : self.cut * each]
 
 
 def claim(
@@ -255,25 +254,20 @@ def _make_keys(runs: deque[_Run], want: Want, pool: Pool, direction: int) -> lis
     each, left = _atoms_each(want, pool), want.number
     out = []
     while left:
-        number = max(1, min(left, runs[0].count // each))
-        parts = _next_atoms(runs, number * each)
-        spans = tuple(Span(part.link, part.block, part.first, part.count) for part in parts)
+        number = max(1, min(left, (runs[0].count - runs[0].cut) // each))
+        missing, spans, parts, origins = number * each, [], [], []
+        while missing:
+            run = runs[0]
+            span, data = run.next(min(missing, run.count - run.cut))
+            missing -= span.count
+            spans.append(span)
+            parts.append(data)
+            origins.append(run.provenance)
+            if run.cut == run.count:
+                runs.popleft()
         name = key_id_of(spans[0], direction)
-        promise = Assignment(name, want.request, want.master, want.slaves, want.size_bits, spans, number)
-        origins = tuple({(part.link, part.block): part.provenance for part in parts}.values())
-        values = cut_keys([part.data for part in parts], number, want.size_bits // 8)
-        out.append(Reservation(promise, values, origins))
+        promise = Assignment(name, want.request, want.master, want.slaves, want.size_bits, tuple(spans), number)
+        values = cut_keys(parts, number, want.size_bits // 8)
+        out.append(Reservation(promise, values, tuple(dict.fromkeys(origins)) if len(origins) > 1 else (origins[0],)))
         left -= number
     return out
-
-
-def _next_atoms(runs: deque[_Run], count: int) -> list[_Run]:
-    parts = []
-    while count:
-        run = runs.popleft()
-        head, rest = run.cut(min(count, run.count))
-        parts.append(head)
-        count -= head.count
-        if rest is not None:
-            runs.appendleft(rest)
-    return parts

@@ -83,7 +83,7 @@ class Kme:
         self.handlers: dict[str, Handler] = {}  # further operations that other KMEs may call
         self._promises: dict[str, Batcher[Assignment, Mapping[str, Refusal]]] = {}
         self._in_flight: set[str] = set()
-        self._life = uuid.uuid4()  # names of requests: nobody else's, and none of an earlier life's
+        self._life = str(uuid.uuid4())  # names of requests: nobody else's, and none of an earlier life's
         self._requests = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
 
