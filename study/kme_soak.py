@@ -21,7 +21,7 @@ NUMBERS = (1, 1, 1, 16)
 PAIRS = 4
 EVERY_S = 30.0
 GROWTH_MAX = 0.1
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 1 << 18
 
 
 def memory_mib(pid: int) -> float:
