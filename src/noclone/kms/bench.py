@@ -6,6 +6,7 @@ Everything runs on this machine over loopback: each KME in a process of its own,
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import itertools
 import json
@@ -235,6 +236,8 @@ async def _serve_async(place: Path, name: str, blocks: _Blocks, pipe: Connection
                 await service.kme.resume(peer)
             if blocks.refill:
                 filling = asyncio.create_task(blocks.top_up(service, peer))
+            gc.collect()
+            gc.freeze()  # as `noclone serve` does
             pipe.send("ready")
             await asyncio.to_thread(_wait_for_the_end, pipe)
         finally:
