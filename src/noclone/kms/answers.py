@@ -2,7 +2,7 @@
 
 In: results of a batch.  Out: the same, given to everybody at once: all who wait in one event loop are woken by one
 call into it. `concurrent.futures` and `asyncio.wrap_future` cost a lock, a chain of callbacks and a system call each.
-No lock here: who waits says so and then looks whether it has come; who gives does so and then looks who waits.
+No lock between them: who waits says so, then looks whether it has come; who gives does so, then looks who waits.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from collections.abc import Generator, Iterable
 from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
+
+
+_making = threading.Lock()  # two threads that wait for the same answer wait for the same event
 
 
 class Answer(Generic[T]):
@@ -38,8 +41,10 @@ class Answer(Generic[T]):
             TimeoutError: It did not come in time.
         """
         if not self._done:
-            self._event = event = self._event or threading.Event()
-            if not self.done() and not event.wait(timeout_s):
+            with _making:
+                if self._event is None:
+                    self._event = threading.Event()
+            if not self.done() and not self._event.wait(timeout_s):
                 raise TimeoutError
         return self._get()
 
