@@ -29,6 +29,7 @@ Stage = Literal[
     "gpu",
     "live",
     "kme",
+    "store",
     "relay",
     "cold_start",
 ]
@@ -78,6 +79,7 @@ STAGES = {
         "noclone.network.live_bench:bench_live", threads=2, quick={"block_key_bits": 1 << 20, "blocks": 2}
     ),
     "kme": Measurement("noclone.kms.bench:bench_kme", threads=3, quick={"seconds": 0.5}),
+    "store": Measurement("noclone.kms.store_bench:bench_store", quick={"keys": 100_000, "seconds": 0.3}),
     "relay": Measurement("noclone.kms.relay_bench:bench_relay", threads=6, quick={"seconds": 1.0}),
     "cold_start": Measurement("noclone.cli.bench_cold_start:bench_cold_start", quick={"runs": 2, "stages": ("light",)}),
 }

@@ -101,6 +101,7 @@ CASES = {
     "amplification": Case("amplification: block, bits", "block_bits", binary),
     "decoding": Case("LDPC decoding: frames", "frames"),
     "light": Case("light: fibre, km", "length_km"),
+    "per_claim": Case("keys a claim", "keys_a_claim"),
     "per_gap": Case("mean gap, slots", "mean_gap"),
 }
 
@@ -161,6 +162,12 @@ FIGURES = {
     "requests_per_s": Figure("enc_keys", "requests/s"),
     "p50_ms": Figure("answer, median", "ms"),
     "p99_ms": Figure("answer, 99th percentile", "ms"),
+    "deposit_keys_per_s": Figure("deposited", "keys/s"),
+    "almost_empty_keys_per_s": Figure("almost empty", "keys/s"),
+    "full_keys_per_s": Figure("full", "keys/s"),
+    "share": Figure("full / almost empty"),
+    "memory_mib_before": Figure("memory, almost empty", "MiB"),
+    "memory_mib_after": Figure("memory, full", "MiB"),
     "help_s": Figure("noclone --help", "s"),
     "first_kernel_s": Figure("first kernel, compiled before", "s"),
     "first_kernel_uncached_s": Figure("first kernel, compiled now", "s"),
