@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from noclone.bits import words_from_bytes
+from noclone.combined import provenance_from_json
 from noclone.errors import NocloneError, ScenarioError
 from noclone.events import EventLog
 from noclone.kms.keys import Refused
@@ -23,7 +24,6 @@ from noclone.network.pki import create_pki
 from noclone.network.relaying import Goal, Meter, Relaying, goals_of, policies_of, relay_settings
 from noclone.network.scenario import Scenario, load_scenario
 from noclone.records import BlockProvenance, Origin, SecretKey
-from noclone.relayed import provenance_from_json
 from noclone.trust.explanation import explanation, lines
 
 LINK = """

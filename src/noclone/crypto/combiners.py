@@ -60,7 +60,7 @@ def _sized(text: str | bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What two KMEs said to each other, word by word: the offer with its public keys, the answer with its ciphertexts."""
+    """What two KMEs said to each other, word by word: an offer with public keys, an answer with ciphertexts."""
 
     offer: bytes
     answer: bytes

@@ -5,7 +5,8 @@ Out: key that stays secret while any one of the secrets does, and the hash is a 
 
     f(a, b, c)   H(len(a) || a || len(b) || b || len(c) || c), lengths in 4 bytes, big-endian
     CatKDF       KDF(salt = label, secret = k1 || k2 || ..., context = f(info, MA, MB))
-    CasKDF       round i: s = HMAC(chain, f(k_i, MA_i, MB_i)); chain || key_i = KDF(salt = label_i, secret = s, context = info_i)
+    CasKDF       round i: s = HMAC(chain, f(k_i, MA_i, MB_i))
+                 chain || key_i = KDF(salt = label_i, secret = s, context = info_i)
 
 KDF is HKDF (RFC 5869) or HMAC in the one-step form of NIST SP 800-56C. The standard's KMAC is not here. What is public
 can have any length; a secret without bytes is refused, for it would make the key stand on less than it says.

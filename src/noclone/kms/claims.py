@@ -16,6 +16,7 @@ from noclone.errors import KeysExhausted, NocloneError, StoreError
 from noclone.kms.keyring import Keyring
 from noclone.kms.keys import Assignment, Reservation, Span, StoredKey, direction_of, key_id_of
 from noclone.kms.locks import insert_rows, is_shared
+from noclone.kms.naming import name_key
 from noclone.kms.pools import LEFT, Pool, provenance_of
 from noclone.kms.reservations import key_row, known_keys, remove
 from noclone.kms.tables import OPEN, atom, block, key
@@ -257,6 +258,7 @@ def _make_keys(taken: Sequence[_Taken], want: Want, pool: Pool, direction: int) 
         )
         value = b"".join([one.value for one in atoms])[: want.size_bits // 8]
         origins = tuple({(one.link, one.block): one.provenance for one in atoms}.values())
+        value = name_key(value, promise, pool.kme, pool.peer, origins)
         out.append(Reservation(promise, StoredKey(promise.key_id, value, origins)))
     return out
 

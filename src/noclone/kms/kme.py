@@ -95,7 +95,7 @@ class Kme:
         """Answer what keys a master can have with a slave (ETSI GS QKD 014, clause 6.1)."""
         peer = self._peer_of(caller, slave)
         want = self.policies.want(caller, (slave,))
-        pool = await asyncio.wrap_future(self.store.pool(peer, None if want is None else (want.profile,)))
+        pool = await asyncio.wrap_future(self.store.pool(peer, None if want is None else want.profiles))
         unit, capacity = self.store.settings.unit_bits, self.store.settings.capacity_bits
         return {
             "source_KME_ID": self.name,

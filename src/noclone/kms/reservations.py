@@ -21,14 +21,15 @@ from sqlalchemy import Connection, bindparam, case, delete, select, update
 from noclone.kms.keyring import Keyring
 from noclone.kms.keys import Assignment, Span, direction_of, key_id_of
 from noclone.kms.locks import Among, insert_rows, is_shared, lock
-from noclone.kms.pools import LEFT, SEEN, Pool
+from noclone.kms.naming import name_key, needs_naming
+from noclone.kms.pools import LEFT, SEEN, Pool, provenance_of
 from noclone.kms.sealing import BlockSealer
 from noclone.kms.tables import OPEN, atom, block, delivery, key, voided
 
 GAP = 64  # reading this many atoms that nobody wants costs less than another statement
 
 ONE_BLOCK = tuple(
-    select(block.c.id, block.c.state, block.c.dek, block.c.atoms, seen.label("seen"))
+    select(block.c.id, block.c.state, block.c.dek, block.c.atoms, block.c.profile, seen.label("seen"))
     .where(block.c.peer == bindparam("peer"), block.c.link == bindparam("link"), block.c.number == bindparam("number"))
     .with_for_update()  # nobody takes its atoms until we have decided
     for seen in SEEN
@@ -50,6 +51,7 @@ COUNT_DOWN = tuple(
 )
 CLOSE = tuple(update(block).where(block.c.id == bindparam("block")).values({is_open: 0}) for is_open in OPEN)
 SPEND = update(block).where(block.c.id == bindparam("block")).values(state="spent", dek=None)
+PROVENANCE = select(block.c.provenance).where(block.c.id == bindparam("block"))
 KNOWN_KEYS = select(key.c.key_id, key.c.request, key.c.peer, key.c.state).where(Among(key.c.key_id))
 KNOWN_VOIDED = select(voided.c.key_id).where(voided.c.peer == bindparam("peer"), Among(voided.c.key_id))
 
@@ -135,6 +137,7 @@ class _Block:
 
     Args:
         positions: How many atoms it was cut into, in the direction of the promises.
+        profile: Says whether its key is bound to the key's names.
     """
 
     id: int
@@ -142,6 +145,7 @@ class _Block:
     usable: bool
     dek: bytes
     positions: int
+    profile: str
     atoms: dict[int, bytes] = field(default_factory=dict)
 
 
@@ -166,9 +170,9 @@ class _Blocks:
         place = {"peer": self._pool.peer, "link": link, "number": number}
         row = self._connection.execute(ONE_BLOCK[self._direction], place).first()
         if row is None:
-            return _Block(0, 0, False, b"", 0)
+            return _Block(0, 0, False, b"", 0, "")
         positions = (row.atoms + 1 - self._direction) // 2
-        return _Block(row.id, row.seen, row.state not in ("held", "expired"), row.dek, positions)
+        return _Block(row.id, row.seen, row.state not in ("held", "expired"), row.dek, positions, row.profile)
 
     def opener(self, span: Span) -> BlockSealer:
         """Return what opens the atoms of the block that a span lies in."""
@@ -176,6 +180,14 @@ class _Blocks:
         if here.id not in self._openers:
             self._openers[here.id] = self._keyring.block(here.dek, pool.kme, pool.peer, span.link, span.block)
         return self._openers[here.id]
+
+    def named(self, promise: Assignment, value: bytes) -> bytes:
+        """Return the key that a promise is about, made of the bytes that it names."""
+        blocks = list({here.id: here for here in map(self.at, promise.spans) if needs_naming(here.profile)})
+        if not blocks:
+            return value
+        records = [self._connection.execute(PROVENANCE, {"block": number}).scalar_one() for number in blocks]
+        return name_key(value, promise, self._pool.peer, self._pool.kme, map(provenance_of, records))
 
     def fetch(self, promises: Sequence[Assignment]) -> None:
         """Read the atoms that promises want. Their spans lie within their blocks, so this reads no more than there is.
@@ -234,7 +246,7 @@ def assign(
             for position in range(span.first, span.first + span.count):
                 parts.append(opener.open(direction, position, here.atoms.pop(position)))
                 gone[here.id].append(position)
-        values[promise.key_id] = b"".join(parts)[: promise.size_bits // 8]
+        values[promise.key_id] = blocks.named(promise, b"".join(parts)[: promise.size_bits // 8])
     refused.update(_still_unfit(connection, pool, unfit))
     for block_id, positions in gone.items():
         remove(connection, block_id, direction, sorted(positions))
