@@ -66,11 +66,20 @@ def test_the_tags_take_key_of_their_own(mode: Mode) -> None:
     ours = qkd(mode)
     assert ours is not None
     other = bytearray(ours)
-    other[N] ^= 1  # the first byte that keys the initiator's tag; r is clamped in some bits, not in this one
+    other[N] ^= 1  # a bit that keys the initiator's tag and that is not clamped
     one, two = combine(mode, ours, SECRETS, SAID, N), combine(mode, bytes(other), SECRETS, SAID, N)
     assert one.key == two.key
     assert one.initiator_tag != two.initiator_tag
     assert one.target_tag == two.target_tag
+
+
+@pytest.mark.parametrize("mode", ["everlasting", "catkdf", "caskdf"])
+def test_ends_with_different_qkd_key_have_different_tags(mode: Mode) -> None:
+    other = bytearray(qkd(mode) or b"")
+    other[5] ^= 1
+    one, two = combine(mode, qkd(mode), SECRETS, SAID, N), combine(mode, bytes(other), SECRETS, SAID, N)
+    assert one.initiator_tag != two.initiator_tag
+    assert one.target_tag != two.target_tag
 
 
 def test_everlasting_is_an_xor_with_the_qkd_key() -> None:

@@ -16,7 +16,7 @@ from noclone.events import EventLog
 from noclone.kms.keys import Refused
 from noclone.kms.requests import KeyRequest
 from noclone.kms.sealing import load_kek
-from noclone.kms.service import KmeFiles, KmeService
+from noclone.kms.service import KmeService
 from noclone.kms.store import Store
 from noclone.network.identities import load_kme
 from noclone.network.key_lookup import look_up
@@ -97,7 +97,7 @@ class Net:
         self.services[name] = KmeService(
             self.stores[name],
             {sae.id: sae.node for sae in scenario.saes},
-            KmeFiles(identity.certificate, identity.key, identity.kme_ca, identity.sae_ca),
+            identity.files(),
             peers=tuple(others),
             relay=relay_settings(scenario),
             policies=policies_of(scenario),

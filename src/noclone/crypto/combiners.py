@@ -123,7 +123,7 @@ def combine(mode: Mode, qkd: bytes | None, secrets: Sequence[bytes], transcript:
     if qkd is not None and not any(qkd):
         raise InputError("a QKD key of zeros only was erased before: it cannot be used")
     key = _block(mode, qkd, list(secrets), transcript, n_bytes)
-    first, second = _tags(mode, qkd, list(secrets), transcript, n_bytes)
+    first, second = _tags(mode, qkd, list(secrets), transcript, key)
     return Combined(key, first, second)
 
 
@@ -155,17 +155,21 @@ def _cascade(secrets: list[bytes], info: bytes, messages: tuple[bytes, bytes]) -
 
 
 def _tags(
-    mode: Mode, qkd: bytes | None, secrets: list[bytes], transcript: Transcript, n_bytes: int
+    mode: Mode, qkd: bytes | None, secrets: list[bytes], transcript: Transcript, key: bytearray
 ) -> tuple[bytes, bytes]:
-    """Return both ends' tags over the transcript: a KDF's, and with QKD a one-time tag before it."""
+    """Return both ends' tags over the transcript: a KDF's, and with QKD a one-time tag before it.
+
+    The one-time tag covers the block as well, and tells nothing of it: its second half is a one-time pad of it.
+    """
     out = []
     for number, role in enumerate(("initiator", "target")):
         info = encode({"what": "noclone-confirmation-1", "mode": mode, "role": role})
         tag = _concatenate(secrets, info, transcript.digests, TAG_BYTES)
         if qkd is not None:
-            start = n_bytes + number * KEY_BYTES
+            start = len(key) + number * KEY_BYTES
             tagger = OneTimeKey(qkd[start : start + KEY_BYTES]).tagger()
             tagger.update(encode({"role": role, "mode": mode, "offer": transcript.offer, "answer": transcript.answer}))
+            tagger.update(memoryview(key))
             tag = tagger.tag() + tag
         out.append(tag)
     return out[0], out[1]

@@ -130,14 +130,16 @@ class Kme:
             self._say_delivered(key, caller, caller, slaves)
         return Delivered(keys, (self.name, peer))
 
-    async def pad(self, peer: str, n_bytes: int) -> StoredKey:
-        """Take key that a fibre made with a neighbour, for the two KMEs themselves: it collects the same once.
+    async def pad(self, peer: str, n_bytes: int, profiles: Sequence[str] = (LINK_PROFILE,)) -> StoredKey:
+        """Take key that we share with another KME, for the two KMEs themselves: it collects the same once.
+
+        By default key that a fibre made.
 
         Raises:
-            Refused: 503, there is not enough, or the neighbour cannot be reached.
+            Refused: 503, there is not enough, or the other cannot be reached.
         """
         ends = internal(self.name), (internal(peer),)
-        (key,) = await self._take(peer, *ends, 1, 8 * n_bytes, (LINK_PROFILE,))
+        (key,) = await self._take(peer, *ends, 1, 8 * n_bytes, profiles)
         return key
 
     async def _take(

@@ -94,6 +94,17 @@ class Notary:
         except (OSError, ValueError, TypeError):
             raise PkiError(f"{certificate}, {key} or {authority} cannot be read", hint="make it anew") from None
 
+    def adopt(self, other: Notary) -> None:
+        """Go on with another key and certificate of the same KME, and with what is revoked by now.
+
+        Raises:
+            PkiError: They are another KME's, or of another kind.
+        """
+        if (other.name, other.algorithm) != (self.name, self.algorithm):
+            raise PkiError(f"the new certificate is not one of the KME {self.name} with {self.algorithm}")
+        self._key, self._certificate = other._key, other._certificate
+        self._authority, self._revoked = other._authority, other._revoked
+
     def sign(self, statement: bytes, domain: bytes = DOMAIN) -> tuple[str, str]:
         """Return our certificate and our signature, in base64. A statement of one domain is none of another."""
         data = domain + statement
@@ -103,8 +114,17 @@ class Notary:
             signature = self._key.sign(data)
         return _text(self._certificate), _text(signature)
 
-    def check(self, name: str, statement: bytes, certificate: str, signature: str, domain: bytes = DOMAIN) -> None:
-        """Check that the KME `name` signed a statement.
+    def check(
+        self,
+        name: str,
+        statement: bytes,
+        certificate: str,
+        signature: str,
+        domain: bytes = DOMAIN,
+        *,
+        alike: bool = False,
+    ) -> None:
+        """Check that the KME `name` signed a statement; if `alike`, with the algorithm that we sign with.
 
         Raises:
             AuthenticationError: It did not, or its certificate is not from the KMEs' authority, not valid now, or
@@ -119,11 +139,12 @@ class Notary:
         if found.serial_number in self._revoked:
             raise AuthenticationError(f"the certificate of the KME {name} is revoked")
         public: Any = found.public_key()
-        if algorithm_of(public) is None:
-            raise AuthenticationError(f"the KME {name} has a key of a kind that signs no statements")
+        kind = algorithm_of(public)
+        if kind is None or (alike and kind != self.algorithm):
+            raise AuthenticationError(f"the KME {name} signed with a key of a kind that does not count here")
         try:
             raw = base64.b64decode(signature, validate=True)
-            if algorithm_of(public) == ECDSA_P256:
+            if kind == ECDSA_P256:
                 public.verify(raw, domain + statement, ec.ECDSA(hashes.SHA256()))
             else:
                 public.verify(raw, domain + statement)

@@ -20,7 +20,7 @@ from noclone.errors import InputError, StoreError
 from noclone.events import EventLog
 from noclone.io import tls
 from noclone.kms.kekfile import KekFile
-from noclone.kms.service import KmeFiles, KmeService
+from noclone.kms.service import KmeService
 from noclone.kms.store import Store, StoreSettings
 from noclone.network.blocks import plan_link
 from noclone.network.ends import Addresses, AliceEnd, BobEnd, Deposit, EndServices, WantsKey
@@ -170,7 +170,7 @@ class Node:
         return KmeService(
             self._store,
             {sae.id: sae.node for sae in self._scenario.saes},
-            KmeFiles(identity.certificate, identity.key, identity.kme_ca, identity.sae_ca),
+            identity.files(),
             peers=tuple(others),
             addresses={name: self._scenario.kme_address(name) for name in others},
             relay=relay_settings(self._scenario),
