@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from noclone.errors import ScenarioError
 from noclone.io.toml import load_toml, parse_toml
 from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
+from noclone.network.audit_section import AuditSection
 from noclone.network.fields import Name, NonNegative, Positive, Probability, SaeId, Section
 from noclone.network.relay_sections import PolicySection, RelaySection, check_policies
 from noclone.proofs.epsilon import Epsilons
@@ -213,6 +214,7 @@ class Scenario(Section):
     attacks: list[AttackSection] = Field(alias="attack", default=[])
     relay: RelaySection = Field(default_factory=RelaySection)
     policies: list[PolicySection] = Field(alias="policy", default=[])
+    audit: AuditSection = Field(default_factory=AuditSection)
 
     @model_validator(mode="before")
     @classmethod

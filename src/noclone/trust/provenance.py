@@ -17,6 +17,7 @@ The weakest block speaks for the whole key: who knows a part of a key is said to
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from noclone.combined import EVERLASTING, CombinedProvenance, fibre_blocks
 from noclone.errors import InputError
@@ -78,6 +79,7 @@ def _formula_of_combined(block: CombinedProvenance) -> Formula:
     return any_of(all_of(qkd, exchange), kdf)
 
 
+@lru_cache(maxsize=2048)  # a block is in many keys, and a link in many routes
 def _formula_of_fibre(block: BlockProvenance) -> Formula:
     kinds = ["link", "bootstrap"]
     if block.origin.kind == "simulated":
