@@ -190,7 +190,7 @@ def _revoke(context: SSL.Context, crls: Sequence[Path]) -> None:
     store.set_flags(crypto.X509StoreFlags.CRL_CHECK)
 
 
-def _expect_host(connection: SSL.Connection, host: str) -> None:
+def expect_host(connection: SSL.Connection, host: str) -> None:
     """Make the handshake fail unless the certificate names this host (RFC 9525)."""
     parameters = lib.SSL_get0_param(connection._ssl)
     try:
@@ -327,7 +327,7 @@ async def connect(
     """
     loop = asyncio.get_running_loop()
     tls: TlsProtocol | None = None
-    expect = None if name is None else partial(_expect_host, host=name)
+    expect = None if name is None else partial(expect_host, host=name)
     try:
         async with asyncio.timeout(timeout_s):
             _, tls = await loop.create_connection(

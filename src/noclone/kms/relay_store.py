@@ -5,13 +5,14 @@ Functions on a store; each returns a future, as the store's own methods do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select, update
 
-from noclone.kms.pools import provenance_of
+from noclone.kms.pools import CLOSED, LEFT, provenance_of
 from noclone.kms.store import Store
-from noclone.kms.tables import block
+from noclone.kms.tables import atom, block
 from noclone.records import Provenance
 
 
@@ -34,3 +35,24 @@ def discard_held(store: Store, before_s: float) -> Future[int]:
     """
 
     return store.discard_held(before_s)
+
+
+def discard_profiles(store: Store, allows: Callable[[str], bool]) -> Future[int]:
+    """Erase every block whose profile is not allowed any more; return how many. What was promised stays promised."""
+
+    def discard(connection: Connection) -> int:
+        waiting = block.c.state.in_(("held", "ready"))
+        profiles = connection.execute(select(block.c.profile).where(waiting).distinct()).scalars().all()
+        refused = [profile for profile in profiles if not allows(profile)]
+        if not refused:
+            return 0
+        these = select(block.c.id).where(waiting, block.c.profile.in_(refused))
+        ids = list(connection.execute(these.order_by(block.c.id).with_for_update()).scalars())
+        for number in ids:
+            gone = {block.c.state: "expired", block.c.dek: None, **dict.fromkeys(LEFT, 0), **CLOSED}
+            connection.execute(delete(atom).where(atom.c.block_id == number))
+            connection.execute(update(block).where(block.c.id == number).values(gone))
+        store.session.journal.note("discarded", blocks=len(ids), profiles=refused)
+        return len(ids)
+
+    return store.commits.submit(discard)

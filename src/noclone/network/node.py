@@ -25,9 +25,12 @@ from noclone.kms.store import Store, StoreSettings
 from noclone.network.blocks import plan_link
 from noclone.network.ends import Addresses, AliceEnd, BobEnd, Deposit, EndServices, WantsKey
 from noclone.network.identities import KmeIdentity, load_kme
+from noclone.network.identity_watch import IdentityWatch
 from noclone.network.metrics import Metrics
 from noclone.network.relaying import Meter, Relaying, policies_of, relay_settings
+from noclone.network.roots import pin
 from noclone.network.scenario import LinkSection, Scenario
+from noclone.network.suites_file import follow, suites_path
 from noclone.records import Origin, SecretKey
 
 
@@ -77,8 +80,9 @@ class Node:
         self.name = name
         self.ends: dict[str, AliceEnd | BobEnd] = {}
         self._scenario = scenario
-        self._identity = load_kme(pki, name)
         self._log = log
+        self._data = data
+        self._identity = self._checked(load_kme(pki, name))
         self._options = options
         self._clock = clock or SystemClock()
         self._metrics = metrics
@@ -87,6 +91,9 @@ class Node:
         self._service = self._make_service()
         self._meters = {_peer(link, name): Meter(self._clock) for link in self._links()}
         self._relaying = Relaying(scenario, name, self._service, self._meters)
+        self._watch = IdentityWatch(
+            self._identity, lambda: self._checked(load_kme(pki, name)), lambda it: self._service.renew(it.files()), log
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -112,6 +119,11 @@ class Node:
             self.ends[link.name] = self._end(link, peer)
         self._relaying.start()
         self._tasks = [asyncio.create_task(end.run()) for end in self.ends.values()]
+        suites = self._service.kme.policies.suites
+        self._tasks += [
+            asyncio.create_task(self._watch.run()),
+            asyncio.create_task(follow(suites_path(self._data, name), suites, name, self._log)),
+        ]
         if self._metrics is not None:
             self._metrics.watch(name, self._service)
         self._state = ""
@@ -131,7 +143,7 @@ class Node:
 
     async def wait(self) -> None:
         """Wait until an end of a link fails for good; ends do not fail for what can pass."""
-        await asyncio.gather(*self._tasks)
+        await asyncio.gather(asyncio.Event().wait(), *self._tasks)
 
     async def stop(self) -> None:
         """Stop making key, finish what is under way, close the store."""
@@ -149,6 +161,14 @@ class Node:
         finally:
             self._store.close()
         self._log.add("node.stopped", f"node:{self.name}")
+
+    def _checked(self, identity: KmeIdentity) -> KmeIdentity:
+        """Pin the root of trust at first contact; refuse any other from then on."""
+        if identity.pq is not None:
+            self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if pin(self._data / f"{self.name}.root", identity.pq.root):
+                self._log.add("root.pinned", f"node:{self.name}", fingerprint=identity.pq.root)
+        return identity
 
     def _links(self) -> list[LinkSection]:
         return [link for link in self._scenario.links if self.name in (link.alice, link.bob)]
@@ -177,6 +197,8 @@ class Node:
             policies=policies_of(self._scenario),
             events=self._log,
             timer=self._metrics.timer(self.name) if self._metrics else None,
+            doors=self._scenario.pqc.doors(),
+            signatures=self._scenario.pqc.signatures,
         )
 
     def _end(self, link: LinkSection, peer: str) -> AliceEnd | BobEnd:

@@ -17,6 +17,7 @@ from noclone.io.toml import load_toml, parse_toml
 from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
 from noclone.network.audit_section import AuditSection
 from noclone.network.fields import Name, NonNegative, Positive, Probability, SaeId, Section
+from noclone.network.pqc_section import PqcSection
 from noclone.network.relay_sections import PolicySection, RelaySection, check_policies
 from noclone.proofs.epsilon import Epsilons
 from noclone.records import DecoyBB84
@@ -210,9 +211,10 @@ class Scenario(Section):
     defaults: DefaultsSection = Field(default_factory=DefaultsSection)
     nodes: list[NodeSection] = Field(alias="node", min_length=2, max_length=NODES_MAX)
     saes: list[SaeSection] = Field(alias="sae", default=[])
-    links: list[LinkSection] = Field(alias="link", min_length=1, max_length=LINKS_MAX)
+    links: list[LinkSection] = Field(alias="link", default=[], max_length=LINKS_MAX)
     attacks: list[AttackSection] = Field(alias="attack", default=[])
     relay: RelaySection = Field(default_factory=RelaySection)
+    pqc: PqcSection = Field(default_factory=PqcSection)
     policies: list[PolicySection] = Field(alias="policy", default=[])
     audit: AuditSection = Field(default_factory=AuditSection)
 
