@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 from typing import Any
 
+from noclone.combined import POST_QUANTUM_ONLY, CombinedProvenance, Part, inner_profile, suite_of
+from noclone.crypto.combiners import KDF_NAME
+from noclone.crypto.kems import suite
 from noclone.crypto.wegman_carter import forgery_bound
 from noclone.errors import ScenarioError
 from noclone.kms.policies import nodes_knowing
@@ -149,7 +152,7 @@ class Demand:
     @property
     def shares(self) -> tuple[int, int]:
         """How many shares are needed, and how many there are."""
-        return shape_of(self.profile) or (1, 1)
+        return shape_of(inner_profile(self.profile)) or (1, 1)
 
     @property
     def algorithms(self) -> tuple[str, ...]:
@@ -175,13 +178,34 @@ class Demand:
         return None if found is None or found.cost >= NEVER_WORTH else round(found.cost)
 
 
+@dataclass(frozen=True, slots=True)
+class Exchanges:
+    """The algorithms that KMEs combine key with: those of [pqc], where it begins."""
+
+    suite: str = "mlkem768-x25519"
+    signatures: tuple[str, ...] = ("ECDSA-P256", "ML-DSA-65")
+
+    def combine(self, profile: str, sites: tuple[str, str], parts: tuple[Part, ...]) -> CombinedProvenance:
+        """Return the provenance that a combined block of QKD blocks would have."""
+        name = self.suite if suite_of(profile) == "*" else suite_of(profile) or self.suite
+        link, mode = "+".join(sorted(sites)), profile.partition(":")[0]
+        kems = tuple(kem.name for kem in suite(name))
+        return CombinedProvenance(
+            link, 0, *sites, "planned", mode, name, kems, self.signatures, KDF_NAME, "planned", parts, 0, 0.0, 0.0
+        )
+
+
 class Routes:
     """Shortest routes over the links that give key; those of one source are found once."""
 
-    def __init__(self, links: Mapping[str, PlannedLink], gone: frozenset[Atom] = frozenset()) -> None:
+    def __init__(
+        self, links: Mapping[str, PlannedLink], gone: frozenset[Atom] = frozenset(), exchanges: Exchanges | None = None
+    ) -> None:
         """Args:
         gone: Nodes and links that are not there: `node:a`, `link:a-b`.
+        exchanges: The algorithms of combined key.
         """
+        self.exchanges = exchanges or Exchanges()
         lost = {atom.name for atom in gone if atom.kind == "node"}
         cut = {atom.name for atom in gone if atom.kind == "link"}
         usable = [link for link in links.values() if link.block is not None and link.section.name not in cut]
@@ -213,7 +237,7 @@ class Routes:
 
 def demands_of(scenario: Scenario, links: Mapping[str, PlannedLink]) -> list[Demand]:
     """Return every demand: the pairs with a policy first, then all others, which state nothing."""
-    routes = Routes(links)
+    routes = Routes(links, exchanges=Exchanges(scenario.pqc.suites[0], tuple(scenario.pqc.signatures)))
     stated = {frozenset(policy.between): policy for policy in scenario.policies}
     pairs = [(policy.between[0], policy.between[1]) for policy in scenario.policies]
     site = {sae.id: sae.node for sae in scenario.saes}
@@ -227,6 +251,8 @@ def demands_of(scenario: Scenario, links: Mapping[str, PlannedLink]) -> list[Dem
         policy = stated.get(frozenset((a, b)))
         if policy is not None:
             profiles = _profiles(policy, site, edges)
+        elif not edges:
+            profiles = (f"{POST_QUANTUM_ONLY}:*",)
         else:
             profiles = (LINK_PROFILE if frozenset((site[a], site[b])) in joined else relay_profile(1, 1),)
         years = None if policy is None else policy.secret_years
@@ -255,7 +281,7 @@ def _demand(
             found.append(routes_of(profile, sites, routes))
     except NoRoute as error:
         return Demand(saes, sites, profiles[0], stated, secret_years=years, problem=error.message)
-    blocks = tuple(_provenance(profile, paths, routes) for profile, paths in zip(profiles, found, strict=True))
+    blocks = tuple(_provenance(profile, sites, paths, routes) for profile, paths in zip(profiles, found, strict=True))
     formula = any_of(*(formula_of_key([block], master_site=sites[0], slave_site=sites[1]) for block in blocks))
     return Demand(
         saes, sites, profiles[0], stated, found[0], blocks, formula, formula.atoms(), nodes_knowing(formula), years
@@ -268,6 +294,9 @@ def routes_of(profile: str, sites: tuple[str, str], routes: Routes) -> tuple[tup
     Raises:
         NoRoute: There are not enough.
     """
+    profile = inner_profile(profile)
+    if not profile:
+        return ()
     shape = shape_of(profile)
     if shape is None:
         if sites not in routes.prices:
@@ -276,7 +305,14 @@ def routes_of(profile: str, sites: tuple[str, str], routes: Routes) -> tuple[tup
     return routes.find(*sites, shape[1])
 
 
-def _provenance(profile: str, paths: tuple[tuple[str, ...], ...], routes: Routes) -> Provenance:
+def _provenance(profile: str, sites: tuple[str, str], paths: tuple[tuple[str, ...], ...], routes: Routes) -> Provenance:
+    if suite_of(profile) is None:
+        return _qkd_provenance(profile, paths, routes)
+    inner = inner_profile(profile)
+    return routes.exchanges.combine(profile, sites, (_qkd_provenance(inner, paths, routes),) if inner else ())
+
+
+def _qkd_provenance(profile: str, paths: tuple[tuple[str, ...], ...], routes: Routes) -> Part:
     shape = shape_of(profile)
     if shape is None:
         return routes.blocks[(paths[0][0], paths[0][1])]
