@@ -28,7 +28,7 @@ from noclone.proofs.keylength import choose_proof
 from noclone.records import LINK_PROFILE, BlockProvenance, Provenance
 from noclone.relayed import RelayHop, RelayProvenance, relay_profile
 from noclone.trust.formula import Atom, Formula, any_of, cheapest_coalition
-from noclone.trust.provenance import PRE_SHARED_KEY, claim, formula_of_key
+from noclone.trust.provenance import PRE_SHARED_KEY, claim, formula_of_key, signed_bootstrap
 
 YEAR_S = 365.25 * 86_400
 BYTES_PER_DETECTION = 16  # a generous bound on what one detection adds to the transcript that a tag covers
@@ -81,10 +81,15 @@ class PlannedLink:
 
 def plan_links(scenario: Scenario) -> dict[str, PlannedLink]:
     """Return what every link promises, by its name."""
-    return {link.name: _plan(link) for link in scenario.links}
+    pqc = scenario.pqc
+    kems = [kem.name for kem in suite(pqc.suites[0])]
+    signed = signed_bootstrap(pqc.signatures, kems, KDF_NAME, 1)
+    return {
+        link.name: _plan(link, signed if link.bootstrap == "signatures" else PRE_SHARED_KEY) for link in scenario.links
+    }
 
 
-def _plan(link: LinkSection) -> PlannedLink:
+def _plan(link: LinkSection, bootstrap: str) -> PlannedLink:
     try:
         plan = plan_link(link)
     except ScenarioError as error:
@@ -93,13 +98,13 @@ def _plan(link: LinkSection) -> PlannedLink:
     qber = sum(expected.m_test) / sum(expected.n_test) if sum(expected.n_test) else 0.0
     if not plan.agreement.length_bits:
         return PlannedLink(link, None, qber=qber, problem=plan.agreement.reason)
-    block = _block(link, plan)
+    block = _block(link, plan, bootstrap)
     blocks_per_year = YEAR_S / plan.seconds_per_block
     rate = plan.agreement.length_bits / plan.seconds_per_block
     return PlannedLink(link, block, rate, qber, block.epsilon * blocks_per_year)
 
 
-def _block(link: LinkSection, plan: LinkPlan) -> BlockProvenance:
+def _block(link: LinkSection, plan: LinkPlan, bootstrap: str) -> BlockProvenance:
     authentication = 2 * forgery_bound(BYTES_PER_DETECTION * plan.detections_max)
     epsilon = link.epsilons().total + authentication
     return BlockProvenance(
@@ -113,7 +118,7 @@ def _block(link: LinkSection, plan: LinkPlan) -> BlockProvenance:
         statement=choose_proof(plan.agreement.proof, plan.agreement.protocol).statement,
         epsilon=epsilon,
         cumulative_epsilon=epsilon,
-        bootstrap=PRE_SHARED_KEY,
+        bootstrap=bootstrap,
         time_s=0.0,
     )
 

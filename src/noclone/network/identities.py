@@ -68,6 +68,10 @@ class KmeIdentity:
             pq = PqFiles(self.pq.certificate, self.pq.key, self.pq.kme_ca, self.pq.sae_ca)
         return KmeFiles(self.certificate, self.key, self.kme_ca, self.sae_ca, pq, self.crls)
 
+    def has_link_secret(self, link: str) -> bool:
+        """Say whether the initial secret of a link is here."""
+        return self._secret(link).exists()
+
     def link_secret(self, link: str) -> bytes:
         """Read the initial authentication secret of one of this KME's links.
 

@@ -23,6 +23,7 @@ from noclone.kms.kekfile import KekFile
 from noclone.kms.service import KmeService
 from noclone.kms.store import Store, StoreSettings
 from noclone.network.blocks import plan_link
+from noclone.network.bootstrap import Bootstrap, SignedLink
 from noclone.network.ends import Addresses, AliceEnd, BobEnd, Deposit, EndServices, WantsKey
 from noclone.network.identities import KmeIdentity, load_kme
 from noclone.network.identity_watch import IdentityWatch
@@ -32,6 +33,7 @@ from noclone.network.roots import pin
 from noclone.network.scenario import LinkSection, Scenario
 from noclone.network.suites_file import follow, suites_path
 from noclone.records import Origin, SecretKey
+from noclone.trust.provenance import PRE_SHARED_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,12 @@ class Node:
         self._service = self._make_service()
         self._meters = {_peer(link, name): Meter(self._clock) for link in self._links()}
         self._relaying = Relaying(scenario, name, self._service, self._meters)
+        signed = {
+            link.name: SignedLink(_peer(link, name), link.alice == name)
+            for link in self._links()
+            if link.bootstrap == "signatures"
+        }
+        self._bootstrap = Bootstrap(self._service, self._identity, signed, log)
         self._watch = IdentityWatch(
             self._identity, lambda: self._checked(load_kme(pki, name)), lambda it: self._service.renew(it.files()), log
         )
@@ -116,9 +124,12 @@ class Node:
         for link in self._links():
             peer = _peer(link, name)
             self._service.connect(peer, scenario.kme_address(peer))
-            self.ends[link.name] = self._end(link, peer)
+            if self._identity.has_link_secret(link.name) or link.bootstrap == PRE_SHARED_KEY:
+                self.ends[link.name] = self._end(link, peer)
         self._relaying.start()
         self._tasks = [asyncio.create_task(end.run()) for end in self.ends.values()]
+        later = [link for link in self._links() if link.name not in self.ends]
+        self._tasks += [asyncio.create_task(self._run_once_bootstrapped(link)) for link in later]
         suites = self._service.kme.policies.suites
         self._tasks += [
             asyncio.create_task(self._watch.run()),
@@ -201,6 +212,11 @@ class Node:
             signatures=self._scenario.pqc.signatures,
         )
 
+    async def _run_once_bootstrapped(self, link: LinkSection) -> None:
+        await self._bootstrap.ready(link.name)
+        end = self.ends[link.name] = self._end(link, _peer(link, self.name))
+        await end.run()
+
     def _end(self, link: LinkSection, peer: str) -> AliceEnd | BobEnd:
         role: Role = "alice" if link.alice == self.name else "bob"
         addresses = Addresses(self._scenario.light_address(link.name), self._scenario.channel_address(link.name))
@@ -213,6 +229,7 @@ class Node:
             clock=self._clock,
             origin=self._options.origin,
             seed=self._options.seed,
+            bootstrap=self._bootstrap.label(link.name),
         )
         return (AliceEnd if role == "alice" else BobEnd)(plan_link(link), addresses, services)
 

@@ -118,6 +118,9 @@ class LinkSection(Section):
     alice: Name = Field(description="node that sends the light")
     bob: Name = Field(description="node that measures it")
     protocol: Literal["decoy-bb84"] = "decoy-bb84"
+    bootstrap: Literal["pre-shared-key", "signatures"] = Field(
+        default="pre-shared-key", description="what authenticates the first block: a carried secret, or signatures"
+    )
     source: SourceSection
     fibre: FibreSection
     receiver: ReceiverSection

@@ -16,6 +16,7 @@ The weakest block speaks for the whole key: who knows a part of a key is said to
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -23,10 +24,34 @@ from noclone.combined import EVERLASTING, CombinedProvenance, fibre_blocks
 from noclone.errors import InputError
 from noclone.records import BlockProvenance, Provenance
 from noclone.relayed import RelayHop, RelayProvenance
-from noclone.trust.formula import Atom, Formula, all_of, any_of, at_least
+from noclone.trust.formula import NEVER, Atom, Formula, all_of, any_of, at_least
 
 PRE_SHARED_KEY = "pre-shared-key"
 SESSION = "@session"  # ends the name of an algorithm whose break matters only while the session lasts
+
+SIGNED = re.compile(r"signatures:([^,]+),kems:([^,]+),kdf:([^,#]+)#([0-9]+)")
+
+
+def signed_bootstrap(signatures: Sequence[str], kems: Sequence[str], kdf: str, number: int) -> str:
+    """Return how a block says that its link was bootstrapped by signatures, for the `number`th time."""
+    return f"signatures:{'+'.join(signatures)},kems:{'+'.join(kems)},kdf:{kdf}#{number}"
+
+
+def bootstrap_formula(bootstrap: str) -> Formula:
+    """Return when what authenticated a link's first block did not hold: while that mattered, or ever.
+
+    By signatures: all of them forged, or all KEMs of the exchange broken, or its KDF, before the first blocks were
+    authenticated. By a pre-shared key: nothing but the key itself, which has an atom of its own.
+    """
+    if bootstrap == PRE_SHARED_KEY:
+        return NEVER
+    found = SIGNED.fullmatch(bootstrap)
+    if found is None:
+        return any_of(Atom("alg", bootstrap))
+    signatures, kems, kdf = (found[i].split("+") for i in (1, 2, 3))
+    groups = [all_of(*(Atom("alg", f"{name}{SESSION}") for name in names)) for names in (signatures, kems, kdf)]
+    return any_of(*groups)
+
 
 SENTENCES = {
     "link": "The devices of link {name} betray it: source or detectors tell more than the proof allows for.",
@@ -89,9 +114,7 @@ def _formula_of_fibre(block: BlockProvenance) -> Formula:
     if block.origin.seeded:
         kinds.append("seed")
     atoms = [Atom(kind, block.link) for kind in kinds]
-    if block.bootstrap != PRE_SHARED_KEY:
-        atoms.append(Atom("alg", block.bootstrap))
-    return any_of(*atoms)
+    return any_of(*atoms, bootstrap_formula(block.bootstrap))
 
 
 def formula_of_key(blocks: Sequence[Provenance], *, master_site: str, slave_site: str) -> Formula:
@@ -155,7 +178,7 @@ def _claim_of_fibres(blocks: Sequence[BlockProvenance]) -> str:
     if any(block.origin.seeded for block in blocks):
         return "no secret: seeded randomness can be run again from a number that is written down"
     kinds = {block.origin.kind for block in blocks}
-    algorithms = {block.bootstrap for block in blocks} - {PRE_SHARED_KEY}
+    algorithms = {atom.name for block in blocks for atom in bootstrap_formula(block.bootstrap).atoms()}
     lasting = sorted(name for name in algorithms if not name.endswith(SESSION))
     passing = sorted(name.removesuffix(SESSION) for name in algorithms if name.endswith(SESSION))
     secrecy = "information-theoretic"
