@@ -98,6 +98,8 @@ CASES = {
     "by_threads": Case("threads", "threads"),
     "threads": Case("threads"),
     "delayed": Case("round trip, ms", "round_trip_ms"),
+    "by_combiner": Case("combiner"),
+    "by_suite": Case("suite"),
     "per_gap": Case("mean gap, slots", "mean_gap"),
 }
 
@@ -115,6 +117,11 @@ FIGURES = {
     "mbps_two_threads": Figure("2 threads", "Mb/s"),
     "mbps_per_core_fresh_seed": Figure("1 thread, fresh seed", "Mb/s"),
     "binary_toeplitz_mbps_per_core": Figure("binary Toeplitz matrix, 2^20 bits", "Mb/s"),
+    "combined_keys_per_s": Figure("keys of 256 bits", "a second"),
+    "named_keys_per_s": Figure("keys bound to their names", "a second"),
+    "exchanges_per_s": Figure("exchanges, both sides", "a second"),
+    "new_connections_per_s": Figure("new connections, each with a request", "a second"),
+    "kept_requests_per_s": Figure("requests on kept connections", "a second"),
     "qber": Figure("QBER", "", percent),
     "block_bits": Figure("block", "bits", binary),
     "poly1305_gbps_per_core": Figure("Poly1305", "Gb/s"),

@@ -213,7 +213,10 @@ def _introduce(network: Scenario, scenario: str, certificates: Path) -> None:
     if len(network.saes) >= 2:
         first, second = network.saes[0].id, network.saes[1].id
         say(f"try: noclone key get --scenario {scenario} --pki {certificates} --as {first} --to {second}")
-    say("simulated light: keys are for testing. Ctrl-C stops.")
+    what = (
+        "simulated light: keys are for testing" if network.links else "no quantum link: keys stand on algorithms alone"
+    )
+    say(f"{what}. Ctrl-C stops.")
 
 
 def _print_json(event: Event) -> None:
@@ -263,6 +266,22 @@ def describe(event: Event, *, both_ends: bool = False) -> str:
             what = f"refused: {data['reason']}"
         case "key.refused":
             what = f"the peer refused {len(data['keys'])} keys: {', '.join(data['reasons'])}"
+        case "exchange.made" if data["at"] < event.subject.partition("+")[2]:  # both ends say so; one is enough
+            what = f"block {data['block']}: {grouped(data['bits'])} bits by {' and '.join(data['kems'])}"
+        case "exchange.stalled":
+            what = f"no combined key with {data['peer']}: {data['reason']}"
+        case "link.bootstrapped":
+            what = (
+                f"{data['at']}: bootstrapped by signatures, time {data['number']}: {' and '.join(data['signatures'])}"
+            )
+        case "identity.renewed":
+            what = f"goes on with renewed certificates; {data['revoked']} are revoked"
+        case "identity.refused" | "suites.refused":
+            what = f"keeps what it had: {data['reason']}"
+        case "suites.changed":
+            what = f"suites in force: {', '.join(data['accepted'])}"
+        case "root.pinned":
+            what = f"pins the root of trust, SHA-256 {data['fingerprint']}"
         case "alarm.raised":
             what = f"ALARM {data.get('monitor', '')}: {data.get('message', '')}"
         case _:

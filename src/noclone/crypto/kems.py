@@ -9,7 +9,6 @@ Everything from outside has its exact length before it is looked at.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,7 +77,9 @@ def _x25519() -> Kem:
 
 def _other_family(name: str, module: str, public_bytes: int, ciphertext_bytes: int) -> Kem:
     def load() -> Any:  # at its first use, for most networks never need it
-        return getattr(importlib.import_module("pqcrypto.kem"), module)
+        from pqcrypto import kem
+
+        return getattr(kem, module)
 
     def generate() -> tuple[Any, bytes]:
         public, private = load().keygen()

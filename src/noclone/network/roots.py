@@ -9,7 +9,6 @@ starts, and refuses any other from then on; compare its fingerprint by voice whe
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -29,7 +28,9 @@ LINE = "-----{} NOCLONE SLH-DSA PRIVATE KEY-----"
 
 
 def _slh_dsa() -> Any:
-    return importlib.import_module("pqcrypto.sign").slh_dsa_sha2_128f
+    from pqcrypto import sign  # at its first use: a tenth of a second that most commands need not spend
+
+    return sign.slh_dsa_sha2_128f
 
 
 @dataclass(frozen=True, slots=True)
