@@ -170,6 +170,43 @@ def test_certificates_are_renewed_under_way_and_revoked_ones_are_cut_off(tmp_pat
     asyncio.run(story())
 
 
+def test_who_was_revoked_stays_revoked_and_whose_root_is_pinned_keeps_it(tmp_path: Path) -> None:
+    scenario = bare(tmp_path, 20_350)
+    log, pki = EventLog(), tmp_path / "pki"
+    place = pki / "kmes/ash"
+
+    async def story() -> None:
+        async with serve(scenario, tmp_path, log):
+            revoke(pki, "sae", "sae-oak")
+            await until(log, "identity.renewed", revoked=2)
+            for path in place.glob("*.crl"):
+                path.unlink()
+            refused = await until(log, "identity.refused")
+            assert "leave out who was revoked" in refused.data["reason"]
+
+    asyncio.run(story())
+    for path in place.glob("kme-pq*"):
+        path.unlink()
+    with pytest.raises(PkiError, match="whose root is pinned, are gone"):
+        Node(scenario, "ash", pki=pki, data=tmp_path / "data", log=log, options=RunOptions())
+
+
+def test_key_that_nobody_wants_is_not_taken(tmp_path: Path) -> None:
+    policy = '[[policy]]\nbetween = ["sae-ash", "sae-oak"]\nrequire = "post-quantum"\n'
+    scenario = bare(tmp_path, 20_370, policy=policy)
+    log = EventLog()
+
+    async def story() -> None:
+        async with serve(scenario, tmp_path, log) as network:
+            await asyncio.to_thread(fetch, scenario, tmp_path)
+            oak = network.nodes["oak"].service
+            assert oak.exchange.wants("ash", "kem:mlkem768-x25519")
+            assert not oak.exchange.wants("ash", "catkdf:mlkem768-x25519:link")
+            assert not oak.exchange.wants("elm", "kem:mlkem768-x25519")
+
+    asyncio.run(story())
+
+
 def test_files_that_do_not_fit_change_nothing(tmp_path: Path) -> None:
     scenario = bare(tmp_path, 20_360)
     log, place = EventLog(), tmp_path / "pki/kmes/ash"

@@ -241,7 +241,7 @@ between = ["sae-a", "sae-z"]
     async def story() -> None:
         async with Net(tmp_path, web_pki, scenario_of(tmp_path, RING, more=more)) as net:
             await net.fill()
-            found = await net.keys(4)
+            found = await net.keys(4, timeout_s=60)
             mark = found[0][2]
             assert mark["noclone_combined"] == [profile]
             assert len(mark.get("noclone_nodes", [])) == nodes

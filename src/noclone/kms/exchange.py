@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -62,11 +62,15 @@ class Exchange:
         calls: The KME, and how others are reached.
         signers: Sign for it.
         suites: Those in force.
+
+    `wants` says whether key of a profile, shared with another KME, is wanted here at all: a node sets it, so that
+    nobody can fill a pool with key that pairs without a policy would then be given.
     """
 
     def __init__(self, calls: Calls, signers: Signers, suites: Suites) -> None:
         self.signers = signers
         self.suites = suites
+        self.wants: Callable[[str, str], bool] = lambda _peer, _profile: True
         self._calls = calls
         self._waiting: dict[str, _Waiting] = {}
         self._answering: dict[str, asyncio.Task[dict[str, Any]]] = {}
@@ -179,6 +183,8 @@ class Exchange:
         Raises:
             NocloneError: It is refused.
         """
+        if not self.wants(peer, offer.profile):
+            raise KmeError("key of this kind is not wanted here")
         if not self.suites.allows(offer.profile):
             raise KmeError(f"the suite {offer.suite} is not accepted here, or not any more")
         theirs = sum(one.provenance.initiator == peer for one in self._waiting.values())

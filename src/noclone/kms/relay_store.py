@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from noclone.kms.pools import CLOSED, LEFT, provenance_of
 from noclone.kms.store import Store
@@ -46,13 +46,29 @@ def discard_profiles(store: Store, allows: Callable[[str], bool]) -> Future[int]
         refused = [profile for profile in profiles if not allows(profile)]
         if not refused:
             return 0
-        these = select(block.c.id).where(waiting, block.c.profile.in_(refused))
-        ids = list(connection.execute(these.order_by(block.c.id).with_for_update()).scalars())
-        for number in ids:
-            gone = {block.c.state: "expired", block.c.dek: None, **dict.fromkeys(LEFT, 0), **CLOSED}
-            connection.execute(delete(atom).where(atom.c.block_id == number))
-            connection.execute(update(block).where(block.c.id == number).values(gone))
-        store.session.journal.note("discarded", blocks=len(ids), profiles=refused)
-        return len(ids)
+        count = _discard(connection, waiting & block.c.profile.in_(refused))
+        store.session.journal.note("discarded", blocks=count, profiles=refused)
+        return count
 
     return store.commits.submit(discard)
+
+
+def discard_block(store: Store, link: str, number: int) -> Future[int]:
+    """Erase what is left of one block. What was promised stays promised."""
+
+    def discard(connection: Connection) -> int:
+        waiting = block.c.state.in_(("held", "ready"))
+        count = _discard(connection, waiting & (block.c.link == link) & (block.c.number == number))
+        store.session.journal.note("discarded", blocks=count)
+        return count
+
+    return store.commits.submit(discard)
+
+
+def _discard(connection: Connection, which: ColumnElement[bool]) -> int:
+    ids = list(connection.execute(select(block.c.id).where(which).order_by(block.c.id).with_for_update()).scalars())
+    for number in ids:
+        gone = {block.c.state: "expired", block.c.dek: None, **dict.fromkeys(LEFT, 0), **CLOSED}
+        connection.execute(delete(atom).where(atom.c.block_id == number))
+        connection.execute(update(block).where(block.c.id == number).values(gone))
+    return len(ids)

@@ -68,6 +68,7 @@ class KmeService:
         self.kme = Kme(store, saes, settings=settings, policies=policies, events=events)
         self._files = files
         self._addresses = dict(addresses or {})
+        self._revoked = files.revoked()
         self._notaries = kme_files.notaries(store.name, files)
         self.notary = next(iter(self._notaries.values()))
         self.relay = Relay(self.kme, self.notary, self.reach, relay) if relay else None
@@ -119,7 +120,10 @@ class KmeService:
         missing = set(self._notaries) - set(found)
         if missing:
             raise PkiError(f"the certificate for {min(missing)} is gone")
-        self._files, revoked, (kme_door, sae_door, calls) = files, files.revoked(), contexts
+        if not self._revoked <= files.revoked():
+            raise PkiError("the new revocation lists leave out who was revoked before")
+        self._files, (kme_door, sae_door, calls) = files, contexts
+        self._revoked = revoked = files.revoked()
         for algorithm, notary in self._notaries.items():
             notary.adopt(found[algorithm])
         cut = self._peer_server.renew(kme_door, revoked)

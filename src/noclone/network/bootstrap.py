@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,9 @@ from noclone.errors import KmeError, NocloneError
 from noclone.events import EventLog
 from noclone.kms.keys import Refused, StoredKey
 from noclone.kms.relay_messages import internal
+from noclone.kms.relay_store import discard_block
 from noclone.kms.service import KmeService
+from noclone.network.combining import WITHOUT_QKD, CombinedGoal
 from noclone.network.identities import KmeIdentity
 from noclone.network.private_files import Writer
 from noclone.trust.provenance import PRE_SHARED_KEY, signed_bootstrap
@@ -50,12 +52,19 @@ class Bootstrap:
         service: Its KME.
         identity: Where its secrets lie.
         links: Those to be authenticated by signatures, by name.
+        goals: Pools of combined key that the node keeps anyhow.
         log: Where to say what happened.
     """
 
     def __init__(
-        self, service: KmeService, identity: KmeIdentity, links: Mapping[str, SignedLink], log: EventLog
+        self,
+        service: KmeService,
+        identity: KmeIdentity,
+        links: Mapping[str, SignedLink],
+        log: EventLog,
+        goals: Sequence[CombinedGoal] = (),
     ) -> None:
+        self._goals = tuple(goals)
         self._service = service
         self._identity = identity
         self._links = dict(links)
@@ -160,5 +169,8 @@ class Bootstrap:
         writer = Writer(self._identity.links, overwrite=True)
         writer.write(f"{link}.bootstrap.json", json.dumps(record).encode())
         writer.write(f"{link}.secret", key.value)
+        for block in combined:  # its other half would be key for applications, which did not ask for such
+            if not any(goal.profile == WITHOUT_QKD for goal in self._goals if goal.peer == self._links[link].peer):
+                discard_block(self._service.kme.store, block.link, block.block)
         self._log.add("link.bootstrapped", f"link:{link}", at=self._identity.name, **record)
         self._arrived[link].set()

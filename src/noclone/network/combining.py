@@ -13,7 +13,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
-from noclone.combined import ANY_SUITE, POST_QUANTUM_ONLY, combined_profile, inner_profile, suite_of
+from noclone.combined import (
+    ANY_SUITE,
+    POST_QUANTUM_ONLY,
+    combined_profile,
+    generic_profile,
+    inner_profile,
+    suite_of,
+)
 from noclone.crypto.combiners import Mode
 from noclone.errors import NocloneError
 from noclone.kms.relay_store import discard_profiles
@@ -56,16 +63,36 @@ WITHOUT_QKD = combined_profile(POST_QUANTUM_ONLY, ANY_SUITE, "")
 
 
 class CombinedKeeper:
-    """Fills the pools of combined key of one node."""
+    """Fills the pools of combined key of one node.
 
-    def __init__(self, service: KmeService, goals: Iterable[CombinedGoal], section: PqcSection) -> None:
+    Args:
+        service: Its KME.
+        goals: The pools.
+        section: Watermarks and sizes.
+        signed: KMEs with which a link is bootstrapped by signatures: key without QKD is taken from them for that.
+    """
+
+    def __init__(
+        self,
+        service: KmeService,
+        goals: Iterable[CombinedGoal],
+        section: PqcSection,
+        signed: Iterable[str] = (),
+    ) -> None:
         self.goals = tuple(goals)
+        self._signed = frozenset(signed)
+        service.exchange.wants = self.wants
         self._service = service
         self._section = section
         self._problems: dict[CombinedGoal, str] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._room = asyncio.Semaphore(2)
         service.kme.policies.suites.listen(self._suites_changed)
+
+    def wants(self, peer: str, profile: str) -> bool:
+        """Say whether key of a profile is wanted with another KME."""
+        generic = generic_profile(profile)
+        return CombinedGoal(peer, generic) in self.goals or (generic == WITHOUT_QKD and peer in self._signed)
 
     @property
     def problems(self) -> dict[CombinedGoal, str]:

@@ -16,7 +16,7 @@ from OpenSSL import SSL
 from noclone import __version__
 from noclone.clock import Clock, SystemClock
 from noclone.distill.authentication import AuthenticationPool, Role
-from noclone.errors import InputError, StoreError
+from noclone.errors import InputError, PkiError, StoreError
 from noclone.events import EventLog
 from noclone.io import tls
 from noclone.kms.kekfile import KekFile
@@ -98,7 +98,7 @@ class Node:
             for link in self._links()
             if link.bootstrap == "signatures"
         }
-        self._bootstrap = Bootstrap(self._service, self._identity, signed, log)
+        self._bootstrap = Bootstrap(self._service, self._identity, signed, log, self._relaying.combined.goals)
         self._watch = IdentityWatch(
             self._identity, lambda: self._checked(load_kme(pki, name)), lambda it: self._service.renew(it.files()), log
         )
@@ -175,10 +175,16 @@ class Node:
 
     def _checked(self, identity: KmeIdentity) -> KmeIdentity:
         """Pin the root of trust at first contact; refuse any other from then on."""
+        path = self._data / f"{self.name}.root"
         if identity.pq is not None:
             self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if pin(self._data / f"{self.name}.root", identity.pq.root):
+            if pin(path, identity.pq.root):
                 self._log.add("root.pinned", f"node:{self.name}", fingerprint=identity.pq.root)
+        elif path.exists():
+            raise PkiError(
+                f"the post-quantum certificates of {self.name}, whose root is pinned, are gone",
+                hint="carry its folder anew; `noclone pki` adds what is missing",
+            )
         return identity
 
     def _links(self) -> list[LinkSection]:

@@ -20,7 +20,7 @@ from noclone.network.combining import WITHOUT_QKD, CombinedGoal, CombinedKeeper,
 from noclone.network.keeper import Goal, Keeper
 from noclone.network.link_state import LinkReport, LinkStates
 from noclone.network.relay_sections import shape_of
-from noclone.network.scenario import Scenario
+from noclone.network.scenario import LinkSection, Scenario
 from noclone.network.spreading import OPERATION, Spreader
 from noclone.records import LINK_PROFILE
 from noclone.relayed import relay_profile
@@ -46,6 +46,10 @@ class Meter:
         while self._came and self._came[0][0] < since_s:
             self._came.popleft()
         return sum(bits for _, bits in self._came) / MINUTE_S
+
+
+def _is_signed(link: LinkSection, name: str) -> bool:
+    return link.bootstrap == "signatures" and name in (link.alice, link.bob)
 
 
 def edges_of(scenario: Scenario) -> list[tuple[str, str]]:
@@ -143,7 +147,8 @@ class Relaying:
         kme.handlers[OPERATION] = self._spreader.on_state
         goals = goals_of(scenario, name)
         self.keeper = Keeper(service.relay, kme.store, self.states, goals, scenario.relay, service.reach, kme.events)
-        self.combined = CombinedKeeper(service, combined_goals_of(scenario, name), scenario.pqc)
+        signed = {link.bob if link.alice == name else link.alice for link in scenario.links if _is_signed(link, name)}
+        self.combined = CombinedKeeper(service, combined_goals_of(scenario, name), scenario.pqc, signed)
         self._start: asyncio.Task[None] | None = None
 
     def start(self) -> None:

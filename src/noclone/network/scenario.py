@@ -261,6 +261,19 @@ class Scenario(Section):
         """Where the links' ports begin after base_port: nodes take two each from 0, the operator the one before."""
         return max(100, 2 * len(self.nodes) + 2)
 
+    def first_link(self) -> LinkSection:
+        """Return the first link.
+
+        Raises:
+            ScenarioError: There is none.
+        """
+        if not self.links:
+            raise ScenarioError(
+                f"the scenario '{self.name}' has no link, so there is no light to run",
+                hint=f"its keys are made without: noclone serve {self.name}",
+            )
+        return self.links[0]
+
     def link(self, name: str) -> LinkSection:
         """Return the link of that name."""
         return _find("link", name, {link.name: link for link in self.links})
