@@ -374,6 +374,56 @@ def test_signatures_are_not_negotiated(serve: Callable[[], Any]) -> None:
     run(story())
 
 
+def test_a_block_that_one_end_alone_holds_is_nobodys_key_and_is_swept(serve: Callable[[], Any]) -> None:
+    async def story() -> None:
+        async with serve() as net:
+
+            async def dies(*_: Any) -> None:
+                raise KmeError("the power is gone")
+
+            net.alder.exchange._deposit = dies
+            with pytest.raises(KmeError, match="power"):
+                await net.alder.exchange.exchange("birch", "catkdf", 256, "link")
+            profile = combined_profile("catkdf", DEFAULT_SUITE, "link")
+            state = await asyncio.wrap_future(net.stores["birch"].pool("alder", (profile,)))
+            assert (state.ready_out_bits, state.ready_in_bits, state.held_bits) == (0, 0, 8 * 256)
+            later = net.stores["birch"].clock.now_s() + 1
+            assert await asyncio.wrap_future(net.stores["birch"].discard_held(later)) == 1
+            state = await asyncio.wrap_future(net.stores["birch"].pool("alder", (profile,)))
+            assert state.held_bits == 0
+
+    run(story())
+
+
+def test_a_second_family_stands_beside_the_first(serve: Callable[[], Any]) -> None:
+    async def story() -> None:
+        async with serve() as net:
+            for name in SITES:
+                getattr(net, name).kme.policies.suites.change(["mlkem768-hqc192-x25519"])
+            made = await net.alder.exchange.exchange("birch", "catkdf", 256, "link")
+            formula = formula_of_key([made], master_site="alder", slave_site="birch")
+            both = {Atom("alg", "ML-KEM-768"), Atom("alg", "X25519"), Atom("link", "alder-birch")}
+            assert not formula.leaks(both)
+            assert formula.leaks(both | {Atom("alg", "HQC-192")})
+            one, two = await fetch(net, "catkdf:*:link")
+            assert one.value == two.value
+
+    run(story())
+
+
+def test_no_secret_is_in_an_event_or_a_repr(serve: Callable[[], Any]) -> None:
+    async def story() -> None:
+        async with serve() as net:
+            made = await net.alder.exchange.exchange("birch", "catkdf", 256, "link")
+            one, _ = await fetch(net, "catkdf:*:link")
+            everything = "".join(event.to_json() for name in SITES for event in net.events[name])
+            everything += repr(made) + repr(net.alder.exchange.__dict__) + repr(net.birch.exchange._waiting)
+            assert one.value.hex() not in everything
+            assert repr(one.value) not in everything
+
+    run(story())
+
+
 def test_without_qkd_key_there_is_no_hybrid(serve: Callable[[], Any]) -> None:
     async def story() -> None:
         async with serve() as net:

@@ -13,6 +13,7 @@ import pytest
 from noclone.client import Etsi014Client, Refusal
 from noclone.errors import InputError, KmeError, NocloneError, PkiError, ScenarioError
 from noclone.events import EventLog
+from noclone.io import tls
 from noclone.network import identity_watch, suites_file
 from noclone.network.identities import load_kme, load_sae
 from noclone.network.node import Node, RunOptions
@@ -63,14 +64,14 @@ def bare(folder: Path, port: int, more: str = "", policy: str = "") -> Scenario:
     return scenario
 
 
-def client(scenario: Scenario, folder: Path, sae: str, tls: Any = "1.3") -> Etsi014Client:
+def client(scenario: Scenario, folder: Path, sae: str, speaks: Any = "1.3") -> Etsi014Client:
     host, port = scenario.etsi014_address(scenario.sae(sae).node)
     identity = load_sae(folder / "pki", sae)
     files = {"certificate": identity.certificate, "key": identity.key, "ca": identity.kme_ca}
-    if tls == "post-quantum":
+    if speaks == "post-quantum":
         assert identity.pq is not None
         files = {"certificate": identity.pq.certificate, "key": identity.pq.key, "ca": identity.pq.kme_ca}
-    return Etsi014Client(f"https://{host}:{port}", **files, tls=tls)
+    return Etsi014Client(f"https://{host}:{port}", **files, tls=speaks)
 
 
 def serve(scenario: Scenario, folder: Path, log: EventLog) -> ServedNetwork:
@@ -88,9 +89,9 @@ async def until(log: EventLog, kind: str, timeout_s: float = 20.0, **about: Any)
             await asyncio.sleep(0.02)
 
 
-def fetch(scenario: Scenario, folder: Path, tls: Any = "1.3") -> dict[str, Any]:
+def fetch(scenario: Scenario, folder: Path, speaks: Any = "1.3") -> dict[str, Any]:
     """Get a key at both ends, in a thread; return what it says of itself."""
-    with client(scenario, folder, "sae-ash", tls) as ash, client(scenario, folder, "sae-oak", tls) as oak:
+    with client(scenario, folder, "sae-ash", speaks) as ash, client(scenario, folder, "sae-oak", speaks) as oak:
         for _ in range(200):
             try:
                 got = ash.enc_keys("sae-oak").keys[0]
@@ -136,6 +137,35 @@ def test_a_door_for_post_quantum_callers_only_lets_no_other_in(tmp_path: Path) -
                 await asyncio.to_thread(lambda: client(scenario, tmp_path, "sae-ash").status("sae-oak"))
             await until(log, "tls.refused", plane="sae")
             await asyncio.to_thread(fetch, scenario, tmp_path, "post-quantum")
+
+    asyncio.run(story())
+
+
+def test_between_kmes_nothing_less_is_spoken(tmp_path: Path) -> None:
+    scenario = bare(tmp_path, 20_330)
+    log = EventLog()
+
+    async def story() -> None:
+        async with serve(scenario, tmp_path, log):
+            ash = load_kme(tmp_path / "pki", "ash")
+            assert ash.pq is not None
+            post = tls.Post(tls.Identity(ash.pq.certificate, ash.pq.key, ash.pq.kme_ca))
+            address = scenario.kme_address("oak")
+            for context, passes in (
+                (tls.client_context(ash.certificate, ash.key, ash.kme_ca), False),
+                (tls.client_context(ash.certificate, ash.key, ash.kme_ca, post=post), True),
+            ):
+                try:
+                    reader, writer, transport = await tls.connect_streams(context, *address)
+                    about = transport.get_extra_info("tls")
+                    writer.write(b"\0\0\0\2{}")
+                    got = await asyncio.wait_for(reader.read(1), 10)
+                    writer.close()
+                except NocloneError:
+                    got = b""
+                assert bool(got) == passes
+            assert about["group"] == "X25519MLKEM768"
+            await until(log, "tls.refused", plane="kme")
 
     asyncio.run(story())
 
