@@ -161,7 +161,7 @@ def test_between_kmes_nothing_less_is_spoken(tmp_path: Path) -> None:
                     writer.write(b"\0\0\0\2{}")
                     got = await asyncio.wait_for(reader.read(1), 10)
                     writer.close()
-                except NocloneError:
+                except (NocloneError, ConnectionError):
                     got = b""
                 assert bool(got) == passes
             assert about["group"] == "X25519MLKEM768"
