@@ -42,6 +42,7 @@ COMMANDS = (
     (LAB, "attack", "attack", "Attack a link of a served network, where the scenario is a lab."),
     (LAB, "audit", "audit", "Say what is secure, against whom, on which assumptions."),
     (LAB, "audit", "report", "Write the audit as one HTML file."),
+    (SETUP, "plan", "plan", "Plan the cheapest network for demands: links, devices, trusted nodes."),
     (SETUP, "topology", "import", "Turn a GraphML map of a network into a scenario."),
     (SETUP, "topology", "generate", "Make a scenario of randomly placed nodes."),
     (SETUP, "setup", "pki", "Make the certificates and secrets that a scenario needs; renew and revoke them."),

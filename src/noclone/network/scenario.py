@@ -308,6 +308,10 @@ class Scenario(Section):
         """Return where the operator reaches a served network: always on this machine."""
         return "127.0.0.1", self.base_port + self.first_link_port - 1
 
+    def window_address(self) -> tuple[str, int]:
+        """Return where a served network's window opens, if nothing else is said: on this machine."""
+        return "127.0.0.1", self.base_port + self.first_link_port - 2
+
     def _node_index(self, name: str) -> int:
         return [n.name for n in self.nodes].index(name)
 
