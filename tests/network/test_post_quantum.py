@@ -15,7 +15,7 @@ from noclone.errors import InputError, KmeError, NocloneError, PkiError, Scenari
 from noclone.events import EventLog
 from noclone.io import tls
 from noclone.network import identity_watch, suites_file
-from noclone.network.identities import load_kme, load_sae
+from noclone.network.identities import load_kme, load_operator_token, load_sae
 from noclone.network.node import Node, RunOptions
 from noclone.network.revocation import revoke, rotate
 from noclone.network.roots import PUBLIC, ROOTS, SIGNATURE, SignatureKey
@@ -24,6 +24,7 @@ from noclone.network.served import ServedNetwork
 from noclone.network.setup import create_pki_for
 from noclone.network.suites_file import read_suites, suites_path, write_suites
 from noclone.redteam.attacks import resolve
+from noclone.web.opening import open_window
 
 FAST = """
 block_bytes = 512
@@ -110,7 +111,7 @@ def test_a_network_without_light_gives_keys_that_say_what_they_stand_on(tmp_path
     log = EventLog()
 
     async def story() -> None:
-        async with serve(scenario, tmp_path, log):
+        async with serve(scenario, tmp_path, log) as network:
             about = await asyncio.to_thread(fetch, scenario, tmp_path)
             assert about["noclone_origin"] == "computed"
             assert about["noclone_combined"] == ["kem:mlkem768-x25519"]
@@ -119,6 +120,10 @@ def test_a_network_without_light_gives_keys_that_say_what_they_stand_on(tmp_path
             assert "alg:ML-KEM-768 AND alg:X25519" in about["noclone_leaks"]
             about = await asyncio.to_thread(fetch, scenario, tmp_path, "post-quantum")
             assert about["noclone_seeded"] is False
+            window = await open_window(network, load_operator_token(tmp_path / "pki"), ("127.0.0.1", 20_319))
+            await asyncio.sleep(0.5)
+            await asyncio.wait_for(asyncio.to_thread(fetch, scenario, tmp_path), 20)  # a window blocks nobody
+            await window.close()
 
     asyncio.run(story())
     assert any(event.kind == "root.pinned" for event in log)

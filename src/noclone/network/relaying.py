@@ -149,13 +149,15 @@ class Relaying:
         self.keeper = Keeper(service.relay, kme.store, self.states, goals, scenario.relay, service.reach, kme.events)
         signed = {link.bob if link.alice == name else link.alice for link in scenario.links if _is_signed(link, name)}
         self.combined = CombinedKeeper(service, combined_goals_of(scenario, name), scenario.pqc, signed)
+        self._relays = bool(scenario.links)  # without, there is nothing to relay, and no hash to compile for it
         self._start: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to tell of our links, and to fill our pools."""
         self._spreader.start()
         self.combined.start()
-        self._start = asyncio.create_task(self._warm_up())
+        if self._relays:
+            self._start = asyncio.create_task(self._warm_up())
 
     async def stop(self) -> None:
         """Begin nothing more."""
