@@ -17,7 +17,7 @@ from noclone.kms.calls import PeerRefused
 from noclone.kms.exchange import Exchange
 from noclone.kms.exchange_messages import Offer
 from noclone.kms.keys import Refused
-from noclone.kms.naming import name_key
+from noclone.kms.naming import name_keys
 from noclone.kms.policies import Policies, Policy
 from noclone.kms.relay_statements import ECDSA_P256, ML_DSA_65
 from noclone.kms.requests import KeyRequest
@@ -120,29 +120,27 @@ def test_a_delivered_key_is_bound_to_its_names(serve: Callable[[], Any]) -> None
     async def story() -> None:
         async with serve() as net:
             made = await net.alder.exchange.exchange("birch", "catkdf", 1024, "link")
-            claimed = await asyncio.wrap_future(
-                net.stores["alder"].claim(
-                    "birch", master="sae-a", slaves=["sae-b"], number=1, size_bits=256, profiles=[made.profile]
-                )
+            claimed = await net.stores["alder"].claim(
+                "birch", master="sae-a", slaves=["sae-b"], number=1, size_bits=256, profiles=[made.profile]
             )
             promise = claimed[0].assignment
             # The other KME is told of another application: it holds another key.
             await net.birch.kme.on_reserve("alder", [replace(promise, slaves=("sae-b2",))])
             (theirs,) = (await net.birch.kme.dec_keys("sae-b2", "sae-a", [promise.key_id])).keys
-            assert theirs.value != claimed[0].key.value
+            assert theirs.value != claimed[0].keys[0].value
             for changed in (
                 {"slaves": ("sae-b", "sae-b2")},
                 {"master": "sae-a2"},
-                {"key_id": "another"},
+                {"key_id": promise.key_id[:-1] + "f"},
                 {"size_bits": 248},
             ):
-                other = name_key(b"v" * 32, replace(promise, **changed), *SITES, [made])
-                assert other != name_key(b"v" * 32, promise, *SITES, [made])
-            assert name_key(b"v" * 32, promise, *SITES, [made]) != name_key(b"v" * 32, promise, *SITES[::-1], [made])
+                other = name_keys(b"v" * 32, replace(promise, **changed), *SITES, [made])
+                assert other != name_keys(b"v" * 32, promise, *SITES, [made])
+            assert name_keys(b"v" * 32, promise, *SITES, [made]) != name_keys(b"v" * 32, promise, *SITES[::-1], [made])
             other = replace(made, transcript="0" * 96)
-            assert name_key(b"v" * 32, promise, *SITES, [made]) != name_key(b"v" * 32, promise, *SITES, [other])
+            assert name_keys(b"v" * 32, promise, *SITES, [made]) != name_keys(b"v" * 32, promise, *SITES, [other])
             everlasting = replace(made, mode="everlasting")
-            assert name_key(b"v" * 32, promise, *SITES, [everlasting]) == b"v" * 32
+            assert name_keys(b"v" * 32, promise, *SITES, [everlasting]) == b"v" * 32
 
     run(story())
 
@@ -258,7 +256,7 @@ def test_nobody_between_them_can_talk_two_kmes_into_something_else(serve: Callab
                 await net.alder.exchange.exchange("birch", "catkdf", 256, "link")
             for name, peer in (SITES, SITES[::-1]):
                 profile = combined_profile("catkdf", DEFAULT_SUITE, "link")
-                state = await asyncio.wrap_future(net.stores[name].pool(peer, (profile,)))
+                state = await net.stores[name].pool(peer, (profile,))
                 assert (state.ready_out_bits, state.ready_in_bits, state.held_bits) == (0, 0, 0)
 
     run(story())
@@ -385,11 +383,11 @@ def test_a_block_that_one_end_alone_holds_is_nobodys_key_and_is_swept(serve: Cal
             with pytest.raises(KmeError, match="power"):
                 await net.alder.exchange.exchange("birch", "catkdf", 256, "link")
             profile = combined_profile("catkdf", DEFAULT_SUITE, "link")
-            state = await asyncio.wrap_future(net.stores["birch"].pool("alder", (profile,)))
+            state = await net.stores["birch"].pool("alder", (profile,))
             assert (state.ready_out_bits, state.ready_in_bits, state.held_bits) == (0, 0, 8 * 256)
             later = net.stores["birch"].clock.now_s() + 1
-            assert await asyncio.wrap_future(net.stores["birch"].discard_held(later)) == 1
-            state = await asyncio.wrap_future(net.stores["birch"].pool("alder", (profile,)))
+            assert await net.stores["birch"].discard_held(later) == 1
+            state = await net.stores["birch"].pool("alder", (profile,))
             assert state.held_bits == 0
 
     run(story())

@@ -107,7 +107,7 @@ def test_a_link_is_bootstrapped_by_signatures_and_every_block_says_so(tmp_path: 
         assert all(secret.stat().st_mode & 0o077 == 0 for secret in secrets)
         for node, peer in (("ada", "ben"), ("ben", "ada")):  # nothing of that exchange is left for applications
             store = network.nodes[node].service.kme.store
-            state = await asyncio.wrap_future(store.pool(peer, ("kem:mlkem768-x25519",)))
+            state = await store.pool(peer, ("kem:mlkem768-x25519",))
             assert (state.ready_out_bits, state.ready_in_bits, state.held_bits) == (0, 0, 0)
         with pytest.raises(KmeError, match="not wanted here"):
             await network.nodes["ada"].service.exchange.exchange("ben", "catkdf", 64, "link")

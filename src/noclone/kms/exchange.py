@@ -124,7 +124,7 @@ class Exchange:
         """Erase relayed and combined blocks that the other end never came to hold; return how many."""
         store = self._calls.kme.store
         self._forget_old()
-        return await asyncio.wrap_future(discard_held(store, store.clock.now_s() - self._calls.settings.orphan_s))
+        return await discard_held(store, store.clock.now_s() - self._calls.settings.orphan_s)
 
     async def close(self) -> None:
         """Drop what is under way."""
@@ -193,7 +193,7 @@ class Exchange:
         store = self._calls.kme.store
         if abs(store.clock.now_s() - offer.time_s) > CLOCKS_APART_S:
             raise KmeError("this offer is old, or our clocks are apart")
-        if await asyncio.wrap_future(find_block(store, offer.link, offer.block)) is not None:
+        if await find_block(store, offer.link, offer.block) is not None:
             raise KmeError("this block was here before")
         if not await asyncio.to_thread(store.wants_key, peer, offer.profile):
             raise KmeError("the pool is full")
@@ -222,7 +222,7 @@ class Exchange:
         if offer.mode == "kem":
             return None
         store = self._calls.kme.store
-        (key,) = await asyncio.wrap_future(store.collect(internal(self._calls.name), internal(peer), [offer.key_id]))
+        (key,) = await store.collect(internal(self._calls.name), internal(peer), [offer.key_id])
         return key
 
     async def _on_done(self, peer: str, data: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from noclone.combined import EVERLASTING, CombinedProvenance
 from noclone.crypto.combiners import named
-from noclone.kms.keys import Assignment
+from noclone.kms.keys import Assignment, values_of
 from noclone.records import Provenance
 
 
@@ -21,22 +21,22 @@ def needs_naming(profile: str) -> bool:
     return ":" in profile and not profile.startswith(f"{EVERLASTING}:")
 
 
-def name_key(value: bytes, promise: Assignment, master_kme: str, slave_kme: str, blocks: Iterable[Provenance]) -> bytes:
-    """Return the key that a promise is about."""
+def name_keys(
+    values: bytes, promise: Assignment, master_kme: str, slave_kme: str, blocks: Iterable[Provenance]
+) -> bytes:
+    """Return the keys that a promise is about, one after another, each bound to its own id."""
     combined = [block for block in blocks if isinstance(block, CombinedProvenance) and needs_naming(block.profile)]
     if not combined:
-        return value
-    return named(
-        value,
-        {
-            "what": "noclone-key-1",
-            "key_ID": promise.key_id,
-            "size_bits": str(promise.size_bits),
-            "master SAE": promise.master,
-            "slave SAEs": sorted(promise.slaves),
-            "master KME": master_kme,
-            "slave KME": slave_kme,
-            "suites": [block.suite for block in combined],
-            "transcripts": [block.transcript for block in combined],
-        },
-    )
+        return values
+    names: dict[str, str | list[str]] = {
+        "what": "noclone-key-1",
+        "size_bits": str(promise.size_bits),
+        "master SAE": promise.master,
+        "slave SAEs": sorted(promise.slaves),
+        "master KME": master_kme,
+        "slave KME": slave_kme,
+        "suites": [block.suite for block in combined],
+        "transcripts": [block.transcript for block in combined],
+    }
+    each = zip(promise.key_ids, values_of(values, promise.number), strict=True)
+    return b"".join([named(value, {**names, "key_ID": key_id}) for key_id, value in each])

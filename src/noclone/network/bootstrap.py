@@ -141,7 +141,7 @@ class Bootstrap:
                         f"links/{link}.secret first"
                     )
                 store = self._service.kme.store
-                (key,) = await asyncio.wrap_future(store.collect(internal(store.name), internal(peer), [key_id]))
+                (key,) = await store.collect(internal(store.name), internal(peer), [key_id])
                 agreed = max(number, self._number(link)) + 1
                 self._keep(link, key, agreed)
                 self._answers[link] = key_id, agreed

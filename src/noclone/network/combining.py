@@ -134,7 +134,7 @@ class CombinedKeeper:
         """Return how full a pool is in the preferred suite, by the half that masters here use."""
         suites = self._service.kme.policies.suites
         profile = combined_profile(goal.mode, suites.preferred, goal.inner)
-        state = await asyncio.wrap_future(self._service.kme.store.pool(goal.peer, (profile,)))
+        state = await self._service.kme.store.pool(goal.peer, (profile,))
         return 2 * state.ready_out_bits + state.held_bits
 
     def _suites_changed(self) -> None:
@@ -149,7 +149,7 @@ class CombinedKeeper:
 
         async def erase() -> None:
             with contextlib.suppress(NocloneError):
-                count = await asyncio.wrap_future(discard_profiles(kme.store, suites.allows))
+                count = await discard_profiles(kme.store, suites.allows)
                 if count:
                     kme.events.add("key.discarded", f"kme:{kme.name}", blocks=count, reason="suite")
 
