@@ -98,7 +98,7 @@ class Kme:
         """Answer what keys a master can have with a slave (ETSI GS QKD 014, clause 6.1)."""
         peer = self._peer_of(caller, slave)
         want = self.policies.want(caller, (slave,))
-        pool = await self.store.pool(peer, None if want is None else (want.profile,))
+        pool = await self.store.pool(peer, None if want is None else want.profiles)
         unit, capacity = self.store.settings.unit_bits, self.store.settings.capacity_bits
         return {
             "source_KME_ID": self.name,
@@ -133,14 +133,16 @@ class Kme:
             self._say_delivered(run.assignment.key_id, run.assignment.number, size_bits, caller, (caller, slave))
         return Delivered(tuple([key for run in runs for key in run.keys]), (self.name, peer))
 
-    async def pad(self, peer: str, n_bytes: int) -> StoredKey:
-        """Take key that a fibre made with a neighbour, for the two KMEs themselves: it collects the same once.
+    async def pad(self, peer: str, n_bytes: int, profiles: Sequence[str] = (LINK_PROFILE,)) -> StoredKey:
+        """Take key that we share with another KME, for the two KMEs themselves: it collects the same once.
+
+        By default key that a fibre made.
 
         Raises:
-            Refused: 503, there is not enough, or the neighbour cannot be reached.
+            Refused: 503, there is not enough, or the other cannot be reached.
         """
         ends = internal(self.name), (internal(peer),)
-        (run,) = await self._take(peer, *ends, 1, 8 * n_bytes, (LINK_PROFILE,))
+        (run,) = await self._take(peer, *ends, 1, 8 * n_bytes, profiles)
         return run.keys[0]
 
     async def _take(
