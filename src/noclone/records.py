@@ -65,12 +65,13 @@ class Origin:
     """Where detections came from, and so what a key made of them can claim.
 
     Args:
-        kind: Simulated light makes simulated secrecy; a recording is past data; hardware is live.
+        kind: Simulated light makes simulated secrecy; a recording is past data; hardware is live; computed has no
+            light in it, only algorithms.
         seeded: The randomness can be run again from a number that is written down: never a secret.
         detail: For people: the simulator's version, the file's name, the device.
     """
 
-    kind: Literal["simulated", "recorded", "hardware"]
+    kind: Literal["simulated", "recorded", "hardware", "computed"]
     seeded: bool = False
     detail: str = ""
 

@@ -7,13 +7,12 @@ values only, no secrets. It stands beside `records.BlockProvenance`, and is read
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from noclone.records import BlockProvenance, Origin, Provenance
+from noclone.records import BlockProvenance, Origin
 
-WEAKEST_FIRST = ("simulated", "recorded", "hardware")
+WEAKEST_FIRST = ("simulated", "recorded", "hardware", "computed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,19 +157,3 @@ class RelayProvenance:
 def relay_profile(threshold: int, shares: int) -> str:
     """Return the profile of blocks that are relayed in so many shares, `threshold` of which are needed."""
     return f"paths-{shares}" if threshold == shares else f"shares-{threshold}-{shares}"
-
-
-def provenance_from_json(data: dict[str, Any]) -> Provenance:
-    """Rebuild what either kind's `to_json` gave."""
-    return RelayProvenance.from_json(data) if data.get("kind") == "relay" else BlockProvenance.from_json(data)
-
-
-def fibre_blocks(blocks: Iterable[Provenance]) -> tuple[BlockProvenance, ...]:
-    """Return every fibre's block that some blocks are, or were relayed with."""
-    out: dict[BlockProvenance, None] = {}
-    for block in blocks:
-        if isinstance(block, RelayProvenance):
-            out.update(dict.fromkeys(block.blocks))
-        elif isinstance(block, BlockProvenance):
-            out[block] = None
-    return tuple(out)

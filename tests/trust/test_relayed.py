@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import pytest
 
+from noclone.combined import provenance_from_json
 from noclone.kms.labels import label
 from noclone.records import BlockProvenance, Origin
-from noclone.relayed import RelayHop, RelayProvenance, provenance_from_json, relay_profile
+from noclone.relayed import RelayHop, RelayProvenance, relay_profile
 from noclone.trust.explanation import explanation, lines
 from noclone.trust.formula import Atom, all_of, any_of, at_least, cheapest_coalition, minimal_cut_sets
 from noclone.trust.provenance import claim, formula_of_block, formula_of_key

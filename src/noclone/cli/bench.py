@@ -29,7 +29,9 @@ Stage = Literal[
     "gpu",
     "live",
     "kme",
+    "store",
     "relay",
+    "post_quantum",
     "cold_start",
 ]
 INTERRUPTED = 130  # as a shell reports Ctrl-C
@@ -78,7 +80,9 @@ STAGES = {
         "noclone.network.live_bench:bench_live", threads=2, quick={"block_key_bits": 1 << 20, "blocks": 2}
     ),
     "kme": Measurement("noclone.kms.bench:bench_kme", threads=3, quick={"seconds": 0.5}),
+    "store": Measurement("noclone.kms.store_bench:bench_store", quick={"keys": 100_000, "seconds": 0.3}),
     "relay": Measurement("noclone.kms.relay_bench:bench_relay", threads=6, quick={"seconds": 1.0}),
+    "post_quantum": Measurement("noclone.network.pqc_bench:bench_post_quantum", threads=2, quick={"seconds": 0.8}),
     "cold_start": Measurement("noclone.cli.bench_cold_start:bench_cold_start", quick={"runs": 2, "stages": ("light",)}),
 }
 

@@ -57,7 +57,7 @@ def record(
         raise InputError(
             f"{network.name} has {len(network.links)} links", hint=f"--link {' | '.join(x.name for x in network.links)}"
         )
-    plan = plan_link(network.link(link) if link else network.links[0])
+    plan = plan_link(network.link(link) if link else network.first_link())
     _may_write(output, overwrite)
     seeded = seed is not None
     start = rng.seed_from_int(seed) if seed is not None else rng.fresh_seed()

@@ -40,6 +40,7 @@ def run(
     from noclone.redteam.attacks import resolve
 
     network = load_scenario(scenario)
+    network.first_link()
     if seed is None:
         seed = secrets.randbelow(1 << 53)
     for plan in map(plan_link, network.links):

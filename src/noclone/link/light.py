@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from noclone import gpu, rng
 from noclone.link.aes import aes256_keys, ars_keys
 from noclone.link.aes_simd import AES
+from noclone.link.choices import basis_limits
 from noclone.link.clicktable import ClickTable, click_table
 from noclone.link.devices import LinkDevices
 from noclone.link.late import Late
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 
 I64 = NDArray[np.int64]
 
-PROPOSALS_PER_SEGMENT = 1 << 17  # a few MB and a few ms of work
+PROPOSALS_PER_SEGMENT = 1 << 17  # a few MB and a ms of work
+AHEAD = 4  # segments for each thread
 
 
 def physics_key(physics_seed: bytes, link: str, block: int, part: str) -> bytes:
@@ -58,12 +60,13 @@ class Pulses:
     def __init__(self, devices: LinkDevices, table: ClickTable, keys: U64, segment_slots: int) -> None:
         p = table.p_max
         protocol = devices.source.protocol
-        bob_limit = share_of_32_bits(protocol.p_key_bob)
+        bob_limits = basis_limits(share_of_32_bits(protocol.p_key_bob))
+        limits = np.stack([setting_limits(protocol), bob_limits][: table.choices])
         self.law = Law(
             keys=keys,
             p_max=p,
-            inverse_rate=-1 / math.log1p(-p) if 0 < p < 1 else 0.0,
-            choosers=(setting_limits(protocol), bob_limit, table.choices, table.eve_limits),
+            mean_negated=1 / math.log1p(-p) if 0 < p < 1 else 0.0,
+            choosers=(limits, table.eve_limits),
             table=table.law(),
             jitter_ticks=devices.jitter_periods * TICKS,
             length=segment_slots,
@@ -93,7 +96,7 @@ class Pulses:
                 segment,
                 segment * law.length,
                 n_slots,
-                law.inverse_rate,
+                law.mean_negated,
                 law.choosers,
                 law.table,
                 law.jitter_ticks,
@@ -115,23 +118,59 @@ def _on_card(pulses: Pulses) -> CardPulses | None:
     return card if card.fits else None
 
 
+class _Segment:
+    """One segment, to be worked out by whoever comes first."""
+
+    def __init__(self, pool: ThreadPoolExecutor, pulses: Pulses, segment: int, n_slots: int) -> None:
+        self._work = (pulses, segment, n_slots)
+        self._clicks: I64 | None = None
+        self._future = pool.submit(pulses.clicks, segment, n_slots)
+
+    def ready(self) -> bool:
+        """Return whether the clicks are known."""
+        return self._clicks is not None or self._future.done()
+
+    def take(self) -> bool:
+        """Work it out here, if nobody has begun; return whether that was so."""
+        if self._clicks is not None or not self._future.cancel():
+            return False
+        pulses, segment, n_slots = self._work
+        self._clicks = pulses.clicks(segment, n_slots)
+        return True
+
+    def clicks(self) -> I64:
+        """Return the clicks, when they are known."""
+        return self._clicks if self._clicks is not None else self._future.result()
+
+
 def _in_order(pulses: Pulses, lengths: _Lengths, threads: int) -> Iterator[I64]:
-    """Yield each segment's clicks in order, working a few segments ahead in threads."""
+    """Yield each segment's clicks in order, working some segments ahead in threads.
+
+    The caller's thread is one of them: it has the clicks to read out, and while it waits for the next ones it works on
+    segments too. One thread more would fight with it for a processor.
+    """
     if threads == 1:
         for segment, n_slots in enumerate(lengths):
             yield pulses.clicks(segment, n_slots)
         return
-    ahead: deque[Future[I64]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="light")
+    ahead: deque[_Segment] = deque()
+    pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="light")
     try:
         for segment, n_slots in enumerate(lengths):
-            ahead.append(pool.submit(pulses.clicks, segment, n_slots))
-            if len(ahead) > threads + 1:
-                yield ahead.popleft().result()
+            ahead.append(_Segment(pool, pulses, segment, n_slots))
+            if len(ahead) == AHEAD * threads:
+                yield _first(ahead)
         while ahead:
-            yield ahead.popleft().result()
+            yield _first(ahead)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _first(ahead: deque[_Segment]) -> I64:
+    """Return the first segment's clicks, doing something useful until they are there."""
+    while not ahead[0].ready() and any(later.take() for later in ahead):
+        pass
+    return ahead.popleft().clicks()
 
 
 class _Lengths:

@@ -26,7 +26,7 @@ from noclone import gpu
 from noclone.gpu import inlined, kernel, simulated
 from noclone.link.aes import ROUNDS_NATURE, ROUNDS_SECRET
 from noclone.link.aes_cuda import key_planes, two_blocks
-from noclone.link.hits import CELL_BITS, COLUMNS, JITTER_SIGMAS, SEVERAL
+from noclone.link.hits import COLUMNS, JITTER_SIGMAS
 from noclone.link.pulses import ALICE, BOB, EVE, NATURE, Law
 from noclone.link.sampling import TICK_BITS, TICKS
 from noclone.link.sampling_cuda import geometric, photon_tick
@@ -64,17 +64,18 @@ def _running(room, thread, value):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def propose(keys, first_segment, inverse_rate, at, draws, sums):  # type: ignore[no-untyped-def]
+def propose(keys, first_segment, mean_negated, at, draws, rests, sums):  # type: ignore[no-untyped-def]
     """Set at[segment, j] to the sum of gaps within a tile up to proposal j, sums[segment, tile] to that of the tile."""
     room = cuda.shared.array(THREADS, I64)
     thread, tile, segment = cuda.threadIdx.x, cuda.blockIdx.x, cuda.blockIdx.y
     j = tile * TILE + 2 * thread
     stream = U64(U64(first_segment + segment) << U64(2))
     word, draw, next_word, next_draw = two_blocks(keys, NATURE, ROUNDS_NATURE, U64(j), U64(j + 1), stream)
-    gap, next_gap = geometric(word, inverse_rate), geometric(next_word, inverse_rate)
+    gap, next_gap = geometric(word, mean_negated), geometric(next_word, mean_negated)
     total = _running(room, thread, gap + next_gap)
     at[segment, j], at[segment, j + 1] = total - next_gap, total
     draws[segment, j], draws[segment, j + 1] = draw, next_draw
+    rests[segment, j], rests[segment, j + 1] = word, next_word
     if thread == THREADS - 1:
         sums[segment, tile] = total
 
@@ -116,46 +117,56 @@ def _outcome(low, code, limits):  # type: ignore[no-untyped-def]
 @inlined
 def _cases(keys, first, second, choosers):  # type: ignore[no-untyped-def]
     """Return the rows of `pulses.find_cases` of two slots."""
-    setting_limits, bob_limit, choices, eve_limits = choosers
+    limits, eve_limits = choosers
     low, high, next_low, next_high = two_blocks(keys, ALICE, ROUNDS_SECRET, first, second, U64(0))
-    row, next_row = _setting(low, high, setting_limits), _setting(next_low, next_high, setting_limits)
+    row, next_row = _setting(low, high, limits[ALICE]), _setting(next_low, next_high, limits[ALICE])
     if eve_limits.shape[1] > 1:
         low, _, next_low, _ = two_blocks(keys, EVE, ROUNDS_SECRET, first, second, U64(0))
         row |= _outcome(low, row, eve_limits) << 4
         next_row |= _outcome(next_low, next_row, eve_limits) << 4
-    if choices == 2:
+    if limits.shape[0] > 1:
         low, _, next_low, _ = two_blocks(keys, BOB, ROUNDS_SECRET, first, second, U64(0))
-        row = (row << 1) | I64(I64(low & LOW_WORD) >= bob_limit)
-        next_row = (next_row << 1) | I64(I64(next_low & LOW_WORD) >= bob_limit)
+        row = (row << 1) | I64(I64(low & LOW_WORD) >= limits[BOB, 3])
+        next_row = (next_row << 1) | I64(I64(next_low & LOW_WORD) >= limits[BOB, 3])
     return row, next_row
 
 
 @inlined
-def _set_hit(draw, row, law):  # type: ignore[no-untyped-def]
-    """Return which detectors click, one bit each: `hits.set_hit`."""
-    cells, limits, masks, _ = law
-    cell = I64(cells[(row << CELL_BITS) | I64(draw >> U64(64 - CELL_BITS))])
-    if cell != SEVERAL:
-        return cell
-    place = row * COLUMNS
-    if draw >= limits[place + COLUMNS - 1]:
-        return I64(0)
-    while draw >= limits[place]:
+def _place(draw, row, law):  # type: ignore[no-untyped-def]
+    """Return which detector clicks alone by a photon, 4 where it takes a closer look, 5 if none clicks."""
+    limits, place = law[0], 0
+    while place < 5 and draw >= limits[place, row]:
         place += 1
-    return I64(masks[place])
+    return place
 
 
 @inlined
-def _clicks(left, slot, row, words, law, jitter_ticks, out, n):  # type: ignore[no-untyped-def]
+def _set_of(draw, row, law):  # type: ignore[no-untyped-def]
+    """Return which detectors click, one bit each, by the second draw: `hits.set_of`."""
+    _, closer, masks, _ = law
+    column = 0
+    while column < COLUMNS - 1 and draw >= closer[row * COLUMNS + column]:
+        column += 1
+    return I64(masks[row * COLUMNS + column])
+
+
+@inlined
+def _clicks(place, draw, rest, slot, row, words, law, jitter_ticks, out, n):  # type: ignore[no-untyped-def]
     """Append the clicks of one proposal, the lowest detector's first: `hits.clicks_of_one`."""
-    dark_limits = law[3]
-    rank = 0
+    if place < 4:
+        share = (draw << U64(44)) | ((rest & U64(0xFFF)) << U64(32))
+        out[n] = (slot << SET_BITS) + (photon_tick(share, jitter_ticks) << 2) + place
+        return n + 1
+    if place == 5:
+        return n
+    dark_limits, left, rank = law[3], _set_of(words[0], row, law), 1
+    limits = (row << 3) | (I64(left & (left - 1) != 0) << 2)
     while left != 0:
         one = left & -left
         left ^= one
         d = (one >> 1) - (one >> 3)
-        word = words[0] if rank == 0 else words[1] if rank == 1 else words[2] if rank == 2 else words[3]
-        if word & LOW_WORD < dark_limits[(row << 2) | d]:
+        word = words[1] if rank == 1 else words[2] if rank == 2 else words[3] if rank == 3 else words[4]
+        if word & LOW_WORD < dark_limits[limits | d]:
             tick = I64(word >> U64(64 - TICK_BITS))
         else:
             tick = photon_tick(word, jitter_ticks)
@@ -167,7 +178,20 @@ def _clicks(left, slot, row, words, law, jitter_ticks, out, n):  # type: ignore[
 
 @kernel
 def click(  # type: ignore[no-untyped-def]
-    keys, first_segment, first_slot, length, n_slots, at, draws, sums, choosers, law, jitter_ticks, clicks, counts
+    keys,
+    first_segment,
+    first_slot,
+    length,
+    n_slots,
+    at,
+    draws,
+    rests,
+    sums,
+    choosers,
+    law,
+    jitter_ticks,
+    clicks,
+    counts,
 ):
     """Write each tile's clicks into its row of `clicks`, and how many into `counts`.
 
@@ -187,16 +211,19 @@ def click(  # type: ignore[no-untyped-def]
         slot, next_slot = start + at[segment, j], start + at[segment, j + 1]
         first = first_slot + segment * length
         row, next_row = _cases(keys, U64(first + slot), U64(first + next_slot), choosers)
-        left = _set_hit(draws[segment, j], row, law) if slot < end else I64(0)
-        next_left = _set_hit(draws[segment, j + 1], next_row, law) if next_slot < end else I64(0)
-        stream = U64(U64(first_segment + segment) << U64(2))
-        a, b, c, d = two_blocks(keys, NATURE, ROUNDS_NATURE, U64(j), U64(j + 1), stream + U64(1))
-        e, f, g, h = U64(0), U64(0), U64(0), U64(0)
-        but_one, next_but_one = left & (left - 1), next_left & (next_left - 1)
-        if (but_one & (but_one - 1)) | (next_but_one & (next_but_one - 1)):  # more than two detectors click
-            e, f, g, h = two_blocks(keys, NATURE, ROUNDS_NATURE, U64(j), U64(j + 1), stream + U64(2))
-        n = _clicks(left, slot, row, (a, b, e, f), law, jitter_ticks, found, 0)
-        n = _clicks(next_left, next_slot, next_row, (c, d, g, h), law, jitter_ticks, found, n)
+        draw, next_draw = draws[segment, j], draws[segment, j + 1]
+        hit = _place(draw, row, law) if slot < end else 5
+        next_hit = _place(next_draw, next_row, law) if next_slot < end else 5
+        a, b, c, d, e = U64(0), U64(0), U64(0), U64(0), U64(0)
+        f, g, h, o, p = U64(0), U64(0), U64(0), U64(0), U64(0)
+        if hit == 4 or next_hit == 4:
+            stream = U64(U64(first_segment + segment) << U64(2))
+            a, b, f, g = two_blocks(keys, NATURE, ROUNDS_NATURE, U64(j), U64(j + 1), stream + U64(1))
+            c, d, h, o = two_blocks(keys, NATURE, ROUNDS_NATURE, U64(j), U64(j + 1), stream + U64(2))
+            e, _, p, _ = two_blocks(keys, NATURE, ROUNDS_NATURE, U64(j), U64(j + 1), stream + U64(3))
+        rest, next_rest = rests[segment, j], rests[segment, j + 1]
+        n = _clicks(hit, draw, rest, slot, row, (a, b, c, d, e), law, jitter_ticks, found, n)
+        n = _clicks(next_hit, next_draw, next_rest, next_slot, next_row, (f, g, h, o, p), law, jitter_ticks, found, n)
     place = _running(room, thread, I64(n)) - n
     number = segment * cuda.gridDim.x + tile
     for i in range(n):
@@ -259,6 +286,7 @@ class Memory:
     def __init__(self, segments: int, tiles: int) -> None:
         self.at = cuda.device_array((segments, tiles * TILE), I64)
         self.draws = cuda.device_array((segments, tiles * TILE), U64)
+        self.rests = cuda.device_array((segments, tiles * TILE), U64)
         self.sums = cuda.device_array((segments, tiles), I64)
         self.gaps = cuda.device_array(segments, I64)
         self.clicks = cuda.device_array((segments * tiles, MOST), I64)
@@ -293,8 +321,7 @@ class CardPulses:
         self._margin = int(JITTER_SIGMAS * law.jitter_ticks / TICKS) + 2 << SET_BITS  # around a segment: none mix
         self._span = (law.length << SET_BITS) + 2 * self._margin
         self._together = min(together or TOGETHER, ((1 << 62) - 1) // self._span)
-        limits, bob_limit, choices, eve_limits = law.choosers
-        self._choosers = cuda.to_device(limits), bob_limit, choices, cuda.to_device(eve_limits)
+        self._choosers = tuple(cuda.to_device(limits) for limits in law.choosers)
         self._keys = cuda.to_device(key_planes(law.keys))
         self._table = tuple(cuda.to_device(part) for part in law.table)
 
@@ -347,10 +374,10 @@ class CardPulses:
         numbers, counts, totals, out = segments * tiles, memory.counts, memory.totals, memory.out
         left = n_slots - first * law.length
         report = cuda.to_device(np.zeros(segments + 3, np.int64))
-        propose[grid](self._keys, first, law.inverse_rate, memory.at, memory.draws, memory.sums)
+        propose[grid](self._keys, first, law.mean_negated, memory.at, memory.draws, memory.rests, memory.sums)
         add_up[segments, THREADS](memory.sums, memory.gaps)
         click[grid](
-            self._keys, first, first * law.length, law.length, left, memory.at, memory.draws, memory.sums,
+            self._keys, first, first * law.length, law.length, left, memory.at, memory.draws, memory.rests, memory.sums,
             self._choosers, self._table, law.jitter_ticks, memory.clicks, counts,
         )  # fmt: skip
         add_up[1, THREADS](counts, totals)

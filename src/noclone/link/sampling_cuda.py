@@ -17,15 +17,14 @@ from noclone.link.sampling import (
     CENTRAL_TOP,
     CENTRE,
     LN_2,
-    LONGEST_GAP,
-    SQRT_2,
+    LOG_INVERSES,
+    LOGS,
     TAIL_LOW,
     TAIL_TOP,
     TICKS,
 )
 
-ONE = 0x3FF0000000000000  # the bits of 1.0
-MANTISSA = (1 << 52) - 1
+START = 0x3FE6000000000000  # the bits of sampling.LOG_START
 
 times: Any
 divided: Any
@@ -47,26 +46,25 @@ else:
 def _log(x):  # type: ignore[no-untyped-def]
     """Return `sampling.natural_log` of a normal number above zero."""
     bits = bits_of(x)
-    exponent = np.float64((bits >> 52) - 1023)
-    mantissa = float_of((bits & MANTISSA) | ONE)
-    if mantissa > SQRT_2:
-        mantissa = times(mantissa, 0.5)
-        exponent = exponent + 1.0
-    f = divided(mantissa - 1.0, mantissa + 1.0)
-    g = times(f, f)
+    above = bits - START
+    k = above >> 52
+    i = (above >> 48) & 15
+    z = bits - (k << 52)
+    centre = float_of((z >> 48 << 48) | (1 << 47))
+    r = times(float_of(z) - centre, LOG_INVERSES[i])
+    g = times(r, r)
     h = times(g, g)
-    i = times(h, h)
-    low = (1.0 + times(g, 1.0 / 3.0)) + times(h, 1.0 / 5.0 + times(g, 1.0 / 7.0))
-    high = (1.0 / 9.0 + times(g, 1.0 / 11.0)) + times(h, 1.0 / 13.0 + times(g, 1.0 / 15.0))
-    s = (low + times(i, high)) + times(times(i, i), 1.0 / 17.0 + times(g, 1.0 / 19.0))
-    return times(times(2.0, f), s) + times(exponent, LN_2)
+    low = (1.0 + times(r, -1.0 / 2.0)) + times(g, 1.0 / 3.0 + times(r, -1.0 / 4.0))
+    high = (1.0 / 5.0 + times(r, -1.0 / 6.0)) + times(g, 1.0 / 7.0 + times(r, -1.0 / 8.0))
+    s = (low + times(h, high)) + times(times(h, h), 1.0 / 9.0 + times(r, -1.0 / 10.0))
+    return times(r, s) + (LOGS[i] + times(np.float64(k), LN_2))
 
 
 @inlined
-def geometric(word, inverse_rate):  # type: ignore[no-untyped-def]
+def geometric(word, mean_negated):  # type: ignore[no-untyped-def]
     """Return `sampling.geometric`."""
     u = times(np.float64(np.int64(word >> np.uint64(12))) + 0.5, 2.220446049250313e-16)
-    return np.int64(min(times(-_log(u), inverse_rate), np.float64(LONGEST_GAP))) + 1
+    return np.int64(times(_log(u), mean_negated)) + 1
 
 
 @inlined

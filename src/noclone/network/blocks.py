@@ -22,6 +22,7 @@ from noclone.link.theory import ExpectedCounts, expected_counts
 from noclone.network.scenario import LinkSection
 from noclone.proofs.agreement import Agreement, agree
 from noclone.records import MAX_SLOTS, BlockProvenance, Detections, Origin
+from noclone.trust.provenance import PRE_SHARED_KEY
 from noclone.watch.meters import Watched, watched
 
 TRIAL_SLOTS = 1_000_000_000
@@ -65,7 +66,7 @@ class LinkPlan:
         """What the link's monitors hold its blocks against."""
         return watched(self.devices, self.expected, self.agreement.length_bits)
 
-    def job(self, block: int, origin: Origin) -> BlockJob:
+    def job(self, block: int, origin: Origin, bootstrap: str = PRE_SHARED_KEY) -> BlockJob:
         """Return the job of one block."""
         return BlockJob(
             link=self.link.name,
@@ -79,6 +80,7 @@ class LinkPlan:
             proof=self.agreement.proof,
             agreement=self.agreement,
             origin=origin,
+            bootstrap=bootstrap,
             reconciliation=self.link.distillation.reconciliation,
             detections_max=self.detections_max,
         )

@@ -30,7 +30,7 @@ from OpenSSL import SSL
 from noclone import rng
 from noclone.clock import Clock
 from noclone.distill.authentication import AuthenticationPool
-from noclone.distill.job import BLOCK_MAX, BlockAborted, BlockResult, BlockStatistics
+from noclone.distill.job import BLOCK_MAX, BlockAborted, BlockJob, BlockResult, BlockStatistics
 from noclone.distill.parties import Party, alice, bob
 from noclone.distill.session import run_party
 from noclone.errors import AuthenticationError, ChannelError, NocloneError
@@ -42,6 +42,7 @@ from noclone.network.blocks import LinkPlan, record_aborted, record_distilled
 from noclone.network.frames import read_json, receive_frame, receive_json, send_json, whole
 from noclone.network.light_server import events_from_frame
 from noclone.records import Detections, Origin, SecretKey
+from noclone.trust.provenance import PRE_SHARED_KEY
 
 KEEPALIVE_S = 5.0
 LIGHT_TIMEOUT_S = 86_400.0 * 30  # a block of a very long link takes days of light
@@ -75,6 +76,7 @@ class EndServices:
         context: TLS settings with the node's certificate, for the light.
         wants_key: Whether the store has room for another block.
         seed: Makes Alice's settings repeatable, for seeded runs alone.
+        bootstrap: What authenticated the link's first block.
     """
 
     context: SSL.Context
@@ -86,6 +88,7 @@ class EndServices:
     origin: Origin
     seed: bytes | None = None
     vet: Vet | None = None
+    bootstrap: str = PRE_SHARED_KEY
 
 
 class _End:
@@ -138,6 +141,9 @@ class _End:
                 hint="check the ports of the scenario, and what else runs on this machine",
             )
         return reader, writer
+
+    def _job(self, block: int) -> BlockJob:
+        return self.plan.job(block, self._services.origin, self._services.bootstrap)
 
     def _next_block(self) -> int:
         return self._services.pool.last_block + 1
@@ -213,7 +219,7 @@ class AliceEnd(_End):
         await channel.send(b'{"sent":true}')
         party = alice(
             SeededSettings(seed, self.plan.devices.source.protocol),
-            self.plan.job(block, self._services.origin),
+            self._job(block),
             self._services.pool,
             time_s=self._services.clock.now_s(),
             qber_expected=self._qber,
@@ -271,9 +277,7 @@ class BobEnd(_End):
                 "the public channel, or the other node's data is older than this one's"
             )
         detections = await self._light(channel, reader, block)
-        await self._distil(
-            bob(detections, self.plan.job(block, self._services.origin), self._services.pool), channel, block
-        )
+        await self._distil(bob(detections, self._job(block), self._services.pool), channel, block)
 
     async def _light(self, channel: PublicChannel, reader: asyncio.StreamReader, block: int) -> Detections:
         """Return what the light brings: no longer than Alice is there, and soon after she says that all was sent.

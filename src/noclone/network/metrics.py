@@ -7,8 +7,9 @@ and no address is among them.
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, wait
 
 from prometheus_client import (
     CollectorRegistry,
@@ -21,7 +22,9 @@ from prometheus_client import (
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from noclone.errors import NocloneError
 from noclone.events import Event, EventLog
+from noclone.kms.answers import Answer
 from noclone.kms.service import KmeService
 from noclone.kms.store import PoolState
 
@@ -57,6 +60,9 @@ class Metrics:
         self._relays = counter("relay_blocks", "Blocks relayed, by what became of them here.", "kme", "outcome")
         self._relayed = counter("relayed_key_bits", "Bits of key relayed, counted where they begin.", "kme", "profile")
         self._stalls = counter("relay_stalls", "Times that a pool began to get no key.", "kme", "peer", "profile")
+        self._combined = counter("combined_key_bits", "Bits of key combined, at each end.", "kme", "profile")
+        self._starved = counter("exchange_stalls", "Times that a pool began to get no combined key.", "kme", "peer")
+        self._identity = counter("identity_changes", "Certificates or suites that changed, by outcome.", "kme", "what")
         self._alarms = counter("alarms", "Alarms of the monitors.", "subject", "monitor")
         self._qber = Gauge("noclone_qber_ratio", "Error rate of the last block.", ["link", "end"], registry=registry)
         self._last = Gauge(
@@ -109,7 +115,7 @@ class Metrics:
                     self._qber.labels(name, end).set(data["qber"])
             case "key.delivered":
                 kme = self._sites.get(name, "unknown")
-                self._delivered.labels(kme).inc()
+                self._delivered.labels(kme).inc(data.get("keys", 1))
                 self._delivered_bits.labels(kme).inc(data["bits"])
             case "request.refused":
                 self._refused.labels(name, data["status"], data["reason"]).inc()
@@ -125,6 +131,12 @@ class Metrics:
                     self._relayed.labels(data["at"], data["profile"]).inc(data["bits"])
             case "relay.stalled":
                 self._stalls.labels(name, data["peer"], data["profile"]).inc()
+            case "exchange.made":
+                self._combined.labels(data["at"], data["profile"]).inc(data["bits"])
+            case "exchange.stalled":
+                self._starved.labels(name, data["peer"]).inc()
+            case "identity.renewed" | "identity.refused" | "suites.changed" | "suites.refused":
+                self._identity.labels(name, event.kind).inc()
             case "alarm.raised":
                 self._alarms.labels(event.subject, data.get("monitor", "")).inc()
 
@@ -151,9 +163,12 @@ class _Pools:
         return [stored, waiting, reach]
 
     def _states(self) -> dict[tuple[str, str], PoolState]:
-        asked: dict[tuple[str, str], Future[PoolState]] = {}
+        asked: dict[tuple[str, str], Answer[PoolState]] = {}
         for name, service in tuple(self._kmes.items()):
             for peer in tuple(service.kme.peers):
                 asked[name, peer] = service.kme.store.pool(peer)
-        wait(asked.values(), timeout=POOL_WAIT_S)
-        return {place: f.result() for place, f in asked.items() if f.done() and f.exception() is None}
+        until_s, found = time.monotonic() + POOL_WAIT_S, {}
+        for place, answer in asked.items():
+            with contextlib.suppress(TimeoutError, NocloneError):
+                found[place] = answer.result(max(0.0, until_s - time.monotonic()))
+        return found

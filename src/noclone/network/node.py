@@ -17,19 +17,24 @@ from OpenSSL import SSL
 from noclone import __version__
 from noclone.clock import Clock, SystemClock
 from noclone.distill.authentication import AuthenticationPool, Role
-from noclone.errors import InputError, StoreError
+from noclone.errors import InputError, PkiError, StoreError
 from noclone.events import EventLog
 from noclone.io import tls
 from noclone.kms.kekfile import KekFile
-from noclone.kms.service import KmeFiles, KmeService
+from noclone.kms.service import KmeService
 from noclone.kms.store import Store, StoreSettings
 from noclone.network.blocks import plan_link
+from noclone.network.bootstrap import Bootstrap, SignedLink
 from noclone.network.ends import Addresses, AliceEnd, BobEnd, Deposit, EndServices, Vet, WantsKey
 from noclone.network.identities import KmeIdentity, load_kme
+from noclone.network.identity_watch import IdentityWatch
 from noclone.network.metrics import Metrics
 from noclone.network.relaying import Meter, Relaying, policies_of, relay_settings
+from noclone.network.roots import pin
 from noclone.network.scenario import LinkSection, Scenario
+from noclone.network.suites_file import follow, suites_path
 from noclone.records import Origin, SecretKey
+from noclone.trust.provenance import PRE_SHARED_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +89,9 @@ class Node:
         self._channels = dict(channels or {})
         self.ends: dict[str, AliceEnd | BobEnd] = {}
         self._scenario = scenario
-        self._identity = load_kme(pki, name)
         self._log = log
+        self._data = data
+        self._identity = self._checked(load_kme(pki, name))
         self._options = options
         self._clock = clock or SystemClock()
         self._metrics = metrics
@@ -94,6 +100,15 @@ class Node:
         self._service = self._make_service()
         self._meters = {_peer(link, name): Meter(self._clock) for link in self._links()}
         self._relaying = Relaying(scenario, name, self._service, self._meters)
+        signed = {
+            link.name: SignedLink(_peer(link, name), link.alice == name)
+            for link in self._links()
+            if link.bootstrap == "signatures"
+        }
+        self._bootstrap = Bootstrap(self._service, self._identity, signed, log, self._relaying.combined.goals)
+        self._watch = IdentityWatch(
+            self._identity, lambda: self._checked(load_kme(pki, name)), lambda it: self._service.renew(it.files()), log
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -116,9 +131,17 @@ class Node:
         for link in self._links():
             peer = _peer(link, name)
             self._service.connect(peer, scenario.kme_address(peer))
-            self.ends[link.name] = self._end(link, peer)
+            if self._identity.has_link_secret(link.name) or link.bootstrap == PRE_SHARED_KEY:
+                self.ends[link.name] = self._end(link, peer)
         self._relaying.start()
         self._tasks = [asyncio.create_task(end.run()) for end in self.ends.values()]
+        later = [link for link in self._links() if link.name not in self.ends]
+        self._tasks += [asyncio.create_task(self._run_once_bootstrapped(link)) for link in later]
+        suites = self._service.kme.policies.suites
+        self._tasks += [
+            asyncio.create_task(self._watch.run()),
+            asyncio.create_task(follow(suites_path(self._data, name), suites, name, self._log)),
+        ]
         if self._metrics is not None:
             self._metrics.watch(name, self._service)
         self._state = ""
@@ -131,14 +154,14 @@ class Node:
         if failed is not None:
             return f"an end of a link failed: {failed.exception()}"
         try:
-            await asyncio.wrap_future(self._store.alive())
+            await self._store.alive()
         except StoreError as error:
             return error.message
         return ""
 
     async def wait(self) -> None:
         """Wait until an end of a link fails for good; ends do not fail for what can pass."""
-        await asyncio.gather(*self._tasks)
+        await asyncio.gather(asyncio.Event().wait(), *self._tasks)
 
     async def stop(self) -> None:
         """Stop making key, finish what is under way, close the store."""
@@ -156,6 +179,20 @@ class Node:
         finally:
             self._store.close()
         self._log.add("node.stopped", f"node:{self.name}")
+
+    def _checked(self, identity: KmeIdentity) -> KmeIdentity:
+        """Pin the root of trust at first contact; refuse any other from then on."""
+        path = self._data / f"{self.name}.root"
+        if identity.pq is not None:
+            self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if pin(path, identity.pq.root):
+                self._log.add("root.pinned", f"node:{self.name}", fingerprint=identity.pq.root)
+        elif path.exists():
+            raise PkiError(
+                f"the post-quantum certificates of {self.name}, whose root is pinned, are gone",
+                hint="carry its folder anew; `noclone pki` adds what is missing",
+            )
+        return identity
 
     def _links(self) -> list[LinkSection]:
         return [link for link in self._scenario.links if self.name in (link.alice, link.bob)]
@@ -177,14 +214,21 @@ class Node:
         return KmeService(
             self._store,
             {sae.id: sae.node for sae in self._scenario.saes},
-            KmeFiles(identity.certificate, identity.key, identity.kme_ca, identity.sae_ca),
+            identity.files(),
             peers=tuple(others),
             addresses={name: self._scenario.kme_address(name) for name in others},
             relay=relay_settings(self._scenario),
             policies=policies_of(self._scenario),
             events=self._log,
             timer=self._metrics.timer(self.name) if self._metrics else None,
+            doors=self._scenario.pqc.doors(),
+            signatures=self._scenario.pqc.signatures,
         )
+
+    async def _run_once_bootstrapped(self, link: LinkSection) -> None:
+        await self._bootstrap.ready(link.name)
+        end = self.ends[link.name] = self._end(link, _peer(link, self.name))
+        await end.run()
 
     def _end(self, link: LinkSection, peer: str) -> AliceEnd | BobEnd:
         role: Role = "alice" if link.alice == self.name else "bob"
@@ -202,6 +246,7 @@ class Node:
             origin=self._options.origin,
             seed=self._options.seed,
             vet=self._vet,
+            bootstrap=self._bootstrap.label(link.name),
         )
         return (AliceEnd if role == "alice" else BobEnd)(plan_link(link), addresses, services)
 

@@ -18,6 +18,7 @@ from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
 from noclone.network.audit_section import AuditSection
 from noclone.network.fields import Name, NonNegative, Positive, Probability, SaeId, Section
 from noclone.network.flaws_sections import FlawsSection, GuardsSection
+from noclone.network.pqc_section import PqcSection
 from noclone.network.relay_sections import PolicySection, RelaySection, check_policies
 from noclone.network.responses import ResponseSection
 from noclone.proofs.epsilon import Epsilons
@@ -119,6 +120,9 @@ class LinkSection(Section):
     alice: Name = Field(description="node that sends the light")
     bob: Name = Field(description="node that measures it")
     protocol: Literal["decoy-bb84"] = "decoy-bb84"
+    bootstrap: Literal["pre-shared-key", "signatures"] = Field(
+        default="pre-shared-key", description="what authenticates the first block: a carried secret, or signatures"
+    )
     source: SourceSection
     fibre: FibreSection
     receiver: ReceiverSection
@@ -218,9 +222,10 @@ class Scenario(Section):
     defaults: DefaultsSection = Field(default_factory=DefaultsSection)
     nodes: list[NodeSection] = Field(alias="node", min_length=2, max_length=NODES_MAX)
     saes: list[SaeSection] = Field(alias="sae", default=[])
-    links: list[LinkSection] = Field(alias="link", min_length=1, max_length=LINKS_MAX)
+    links: list[LinkSection] = Field(alias="link", default=[], max_length=LINKS_MAX)
     attacks: list[AttackSection] = Field(alias="attack", default=[])
     relay: RelaySection = Field(default_factory=RelaySection)
+    pqc: PqcSection = Field(default_factory=PqcSection)
     policies: list[PolicySection] = Field(alias="policy", default=[])
     responses: list[ResponseSection] = Field(alias="response", default=[], max_length=200)
     audit: AuditSection = Field(default_factory=AuditSection)
@@ -267,6 +272,19 @@ class Scenario(Section):
     def first_link_port(self) -> int:
         """Where the links' ports begin after base_port: nodes take two each from 0, the operator the one before."""
         return max(100, 2 * len(self.nodes) + 2)
+
+    def first_link(self) -> LinkSection:
+        """Return the first link.
+
+        Raises:
+            ScenarioError: There is none.
+        """
+        if not self.links:
+            raise ScenarioError(
+                f"the scenario '{self.name}' has no link, so there is no light to run",
+                hint=f"its keys are made without: noclone serve {self.name}",
+            )
+        return self.links[0]
 
     def link(self, name: str) -> LinkSection:
         """Return the link of that name."""

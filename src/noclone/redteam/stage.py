@@ -113,19 +113,17 @@ class Stage:
         """Keep the pads that pass through a node: what its owner could read in its memory."""
         take, collect, pads = kme.pad, kme.store.collect, self.pads[node]
 
-        async def pad(peer: str, n_bytes: int) -> Any:
-            key = await take(peer, n_bytes)
+        async def pad(peer: str, n_bytes: int, *more: Any) -> Any:
+            key = await take(peer, n_bytes, *more)
             pads[key.key_id] = key.value
             return key
 
-        def collected(*arguments: Any) -> Any:
-            future = collect(*arguments)
-            future.add_done_callback(
-                lambda done: pads.update({k.key_id: k.value for k in done.result()}) if not done.exception() else None
-            )
-            return future
+        async def collected(*arguments: Any) -> Any:
+            keys = await collect(*arguments)
+            pads.update({key.key_id: key.value for key in keys})
+            return keys
 
-        kme.pad = pad  # type: ignore[method-assign]
+        kme.pad = pad  # type: ignore[method-assign,assignment]
         kme.store.collect = collected  # type: ignore[method-assign,assignment]
 
     async def fill(self, n_bytes: int = 8192) -> None:
@@ -147,7 +145,7 @@ class Stage:
             KmeError: It does not come.
         """
         for _ in range(500):
-            if (await asyncio.wrap_future(self.kmes[node].store.pool(peer))).ready_out_bits >= bits:
+            if (await self.kmes[node].store.pool(peer)).ready_out_bits >= bits:
                 return
             await asyncio.sleep(0.01)
         raise KmeError(f"no {bits} bits of key between {node} and {peer} within 5 s")

@@ -39,7 +39,7 @@ async def _trial(defended: bool) -> Row:
         try:
             with Store.open(stolen, name="a", kek=kek, clock=one.clock) as store:
                 found = store.claim("z", master="sae-a", slaves=("sae-z",), number=NUMBER, size_bits=256).result()
-                hers += b"".join(reservation.key.value for reservation in found)
+                hers += b"".join(key.value for reservation in found for key in reservation.keys)
             problem = ""
         except NocloneError as error:
             problem = error.message
