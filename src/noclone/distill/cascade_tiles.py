@@ -20,7 +20,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from noclone.distill.cascade_words import count, gather_bits, put, scatter_bits, take, transpose64
+from noclone.distill.bit_kernels import gather, spread
+from noclone.distill.cascade_words import count, put, take, transpose64
 
 _U1 = np.uint64(1)
 _U0 = np.uint64(0)
@@ -115,7 +116,7 @@ def ask_level(bits, tiles, wanted, lo, out):  # type: ignore[no-untyped-def]
             lanes = wanted[n, i]
             if lanes == _U0:
                 continue
-            found = gather_bits(bits, tiles[n, i], lanes)
+            found = gather(bits, tiles[n, i], lanes)
             word |= found << np.uint64(fill)
             fill += np.int64(count(lanes))
             if fill >= 64:
@@ -140,7 +141,7 @@ def enter_level(bits, outcomes, lo, per, stride, offset, wanted, below):  # type
             if lanes == _U0:
                 continue
             width = np.int64(count(lanes))
-            left = scatter_bits(bits, take(outcomes, at, width), lanes)
+            left = spread(bits, take(outcomes, at, width), lanes)
             at += width
             if lo < 32:
                 wanted[n, 2 * i] = left
@@ -176,15 +177,31 @@ def correct_found(found, k, sliced):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def pack_rows(tiles, lanes, rows):  # type: ignore[no-untyped-def]
-    """Turn one batch's tiles into words of single frames: rows[lane, tile]."""
-    tile = np.empty(64, np.uint64)
-    for w in range(len(tiles)):
+def fill_rows(odd, asked, own, above, singles, rows):  # type: ignore[no-untyped-def]
+    """Turn one batch's tiles into records of single frames, rows[lane, tile], of which each is touched but once.
+
+    Args:
+        odd: Tiles for the first word of each record, or none, for zeros; `asked` the same for the second.
+        above: Bits to add to each second word, and `singles` those to add tile by tile, or none.
+        own: Tiles for the third word.
+    """
+    columns = np.zeros((3, 64), np.uint64)
+    for w in range(len(own)):
         for i in range(64):
-            tile[i] = tiles[w, i]
-        transpose64(tile)
-        for lane in range(lanes):
-            rows[lane, w] = tile[lane]
+            columns[2, i] = own[w, i]
+            if len(odd):
+                columns[0, i] = odd[w, i]
+            if len(asked):
+                columns[1, i] = asked[w, i]
+        for column, tiles in ((0, odd), (1, asked), (2, own)):
+            if len(tiles):
+                transpose64(columns[column])
+        more = above | (singles[w] if len(singles) else _U0)
+        for lane in range(len(rows)):
+            rows[lane, w, 0] = columns[0, lane]
+            rows[lane, w, 1] = columns[1, lane] | more
+            rows[lane, w, 2] = columns[2, lane]
+            rows[lane, w, 3] = _U0
 
 
 @njit(cache=True, nogil=True)
