@@ -98,8 +98,9 @@ class Search:
         self.tiles.find_singles(m, k, self.singles)
         self.levels: Levels | None = Levels(group)
         self.own_tiles = NO_TILES, NO_TILES
-        tiles = group.words + group.mid_words
+        tiles = (group.words + group.mid_words) | 1  # odd, or all frames' records would fall into a few sets of a cache
         self.known = np.empty((frames, 2, tiles, cascade_known.RECORD_WORDS), np.uint64)
+        self.known[:, :, -1] = 0
         self.late = np.zeros((group.batches, self.late_passes, 1 << LATE_DEPTH), np.uint64)
         self.counts = np.zeros(frames, np.int32)
         self.modes = np.ones(frames, np.uint8)
