@@ -82,12 +82,13 @@ class _Party:
             raise ChannelError(
                 f"a Cascade message of {len(message)} bytes came where {_HEADER.size + n_bytes} were due"
             )
-        if message[: _HEADER.size] != _HEADER.pack(magic, group, 0, self.rounds, n_bits):
+        if not message.startswith(_HEADER.pack(magic, group, 0, self.rounds, n_bits)):
             raise ChannelError("a Cascade message came out of turn")
         if n_bits % 8 and message[-1] >> (n_bits % 8):
             raise ChannelError("a Cascade message has bits set behind its end")
-        padding = bytes(8 * (n_bits // 64 + 2) - n_bytes)
-        return np.frombuffer(message[_HEADER.size :] + padding, np.uint64).copy()
+        words = np.zeros(n_bits // 64 + 2, np.uint64)
+        words.view(np.uint8)[:n_bytes] = np.frombuffer(message, np.uint8, n_bytes, _HEADER.size)
+        return words
 
 
 class Questioner(_Party):

@@ -46,9 +46,9 @@ def _orders(seed: bytes, late: int, m: int) -> tuple[NDArray[np.uint64], NDArray
     starts = np.frombuffer(stream.read(16), "<u8").astype(np.uint64)
     orders = np.empty((late, 3), np.int64)
     for p in range(late):
-        draws = [int(x) % m for x in np.frombuffer(stream.read(1024), "<u8")]
-        step = next((x for x in draws[1:] if math.gcd(x, m) == 1), 1)  # a fifth are coprime at least
-        orders[p] = step, draws[0], pow(step, -1, m)
+        offset, *draws = np.frombuffer(stream.read(1024), "<u8")
+        step = next((x for draw in draws if math.gcd(x := int(draw) % m, m) == 1), 1)  # a fifth are coprime at least
+        orders[p] = step, int(offset) % m, pow(step, -1, m)
     return starts, orders
 
 
@@ -91,7 +91,7 @@ class Search:
         self.perm = np.empty((2, m), np.uint16)
         cascade_parities.draw_permutations(starts, self.perm)
         self.dealt = self.perm[0].copy()  # the key's order; from here on positions are numbered by pass 0
-        self.perm[0] = np.arange(m)
+        self.perm[0] = np.arange(m, dtype=np.uint16)
         self.leaf = np.empty_like(self.perm)
         cascade_parities.place_leaves(self.perm[1], k, self.leaf)
         self.singles = np.zeros(0 if m == 1 << k else group.words, np.uint64)

@@ -128,6 +128,8 @@ class Conversation:
         while True:
             frame = (yield None) if self._received else (yield from self._first_frame())
             kind, flags, payload = self._read(frame)
+            if not flags and first is None and kind in kinds and len(payload) <= bytes_max:
+                return kind, payload  # as nearly all are
             if kind not in kinds or (first is not None and kind is not first):
                 wanted = " or ".join(k.name.lower() for k in kinds)
                 raise Misbehaved(f"the peer sent {kind.name.lower()} where {wanted} was due")

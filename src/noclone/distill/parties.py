@@ -154,6 +154,8 @@ class _Alice(Side):
                 raise Misbehaved(f"the peer announces {announced} of {total} detections in {n_slots} slots")
             if count == 0:
                 break
+            if not answers:
+                sieve = Sieve.empty(total)
             previous = int(chunk.slots[-1])
             answers.append(answer(chunk, settings.at(chunk.slots), self.levels, sieve))
         self.statistics.detections = announced
@@ -200,9 +202,7 @@ class _Alice(Side):
             if kind is Kind.RECONCILED:
                 break
             rounds += 1
-            with conduct():
-                parities = answerer.answer(data)
-            yield from talk.send(Kind.ANSWER, parities)
+            yield from talk.send(Kind.ANSWER, conduct(answerer.answer, data))
         if data != NUMBER.pack(answerer.leak_bits):
             raise Misbehaved("the two ends do not count the same leak")
         self.reconciled(answerer.leak_bits, rounds)
@@ -301,8 +301,7 @@ class _Bob(Side):
     def _listen(self, questioner: Questioner | Listener, n_bits: int) -> Steps[bytes | None]:
         """Wait for what Alice tells, and return what to ask next."""
         _, reply = yield from self.talk.receive(Kind.ANSWER, bytes_max=cascade_bytes_max(n_bits))
-        with conduct():
-            return questioner.next(reply)
+        return conduct(questioner.next, reply)
 
     def _confirm(self, words: Words, n_bits: int) -> Steps[None]:
         """Check Alice's hash of her key against the same hash of his."""

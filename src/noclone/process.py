@@ -1,0 +1,32 @@
+"""How this process treats threads and memory, once it computes block after block.
+
+In and out: nothing. Both are settings of the whole process that cannot change a result; a library that imported us and
+never distils is left alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+
+SWITCH_INTERVAL_S = 1e-4
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_KEPT_BYTES = 1 << 30
+
+
+@functools.cache
+def prepare_to_compute() -> None:
+    """Let threads take turns quickly, and keep memory that was freed for the next block; once is enough.
+
+    A thread whose kernel has ended waits for Python's lock until the other one gives it up: by default 5 ms, several
+    hundred rounds of Cascade. And memory given back after each block is fetched again for the next, page by page: this
+    took a sixth of a block's time. The allocator keeps at most what the process has had in use at one time.
+    """
+    sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL_S))
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return  # no glibc: whatever allocates there has its own way
+    for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
+        mallopt(option, _KEPT_BYTES)
