@@ -62,6 +62,12 @@ class _Party:
         words = self._key[group.first_word : group.first_word + word_count(group.n_bits)]
         self._half = Half(words, self._search, corrects=self._corrects)
 
+    @property
+    def brisk(self) -> bool:
+        """Whether the next step is one of the many small ones, a millisecond of work at most."""
+        last = self._group == len(self.params.groups) - 1
+        return last and self._search.brisk
+
     def _count(self, n_queries: int) -> None:
         if self.leak_bits + n_queries > self.params.leak_bits_max:
             raise Aborted(

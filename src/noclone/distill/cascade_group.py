@@ -24,6 +24,8 @@ from noclone.distill import cascade_desk
 from noclone.distill.cascade_plan import LATE_DEPTH, CascadeParameters, Group
 from noclone.errors import Aborted
 
+BRISK_QUERIES = 1 << 14  # at some 10 ns each
+BRISK_BATCHES = 2  # of 2^22 bits, for which the late passes are opened, or the key is put together again, in one step
 NO_ORDER = np.zeros(0, np.uint16)
 NO_TILES = np.zeros((0, 64), np.uint64)
 
@@ -129,6 +131,12 @@ class Search:
     @property
     def done(self) -> bool:
         return self.stage is Stage.DONE
+
+    @property
+    def brisk(self) -> bool:
+        """Whether it takes little to enter the outcomes of the round at hand and to do what may follow."""
+        waves = self.stage is Stage.WAVES or self.stage is Stage.LATE_WAVES
+        return waves and self.n_queries <= BRISK_QUERIES and self.group.batches <= BRISK_BATCHES
 
     @property
     def asked(self) -> NDArray[np.int32]:

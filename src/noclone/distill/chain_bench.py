@@ -266,10 +266,10 @@ def _timed(party: Party, seconds: dict[str, float]) -> Party:
             seconds[stage] += time.perf_counter() - start
             result: BlockResult = stop.value
             return result
-        stage = stage if message is None else STAGES[Kind(message[0])]
+        stage = STAGES[Kind(message[0])] if message else stage
         seconds[stage] += time.perf_counter() - start
         reply = yield message
-        if message is None:
+        if not message:
             stage = STAGES[Kind(reply[0])]
         elif message[0] == Kind.COUNTS:
             stage = "reconciliation"  # Alice makes ready for it

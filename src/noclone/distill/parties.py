@@ -198,7 +198,9 @@ class _Alice(Side):
             yield from talk.send(Kind.ANSWER, answerer.opening())
         rounds = 0
         while True:
-            kind, data = yield from talk.receive(Kind.QUERY, Kind.RECONCILED, bytes_max=cascade_bytes_max(n_bits))
+            kind, data = yield from talk.receive(
+                Kind.QUERY, Kind.RECONCILED, bytes_max=cascade_bytes_max(n_bits), brisk=answerer.brisk
+            )
             if kind is Kind.RECONCILED:
                 break
             rounds += 1
@@ -300,7 +302,9 @@ class _Bob(Side):
 
     def _listen(self, questioner: Questioner | Listener, n_bits: int) -> Steps[bytes | None]:
         """Wait for what Alice tells, and return what to ask next."""
-        _, reply = yield from self.talk.receive(Kind.ANSWER, bytes_max=cascade_bytes_max(n_bits))
+        _, reply = yield from self.talk.receive(
+            Kind.ANSWER, bytes_max=cascade_bytes_max(n_bits), brisk=questioner.brisk
+        )
         return conduct(questioner.next, reply)
 
     def _confirm(self, words: Words, n_bits: int) -> Steps[None]:
