@@ -81,7 +81,7 @@ def open_passes(outcomes, n_tops, height, k, lanes, known, asked, active, counts
     Return how many queries there are, and of how many frames; their parities go into `told`, a byte each.
     """
     n = n_active = np.int64(0)
-    at = 0
+    at = np.int64(0)
     low = height <= 6
     lo = 1 << ((6 if low else 12) - height)
     shift = 6 if low else 12

@@ -188,9 +188,9 @@ def late_parities(sliced, orders, depth, lanes, chunks, at, out):  # type: ignor
     batches, m = sliced.shape
     for b in range(batches):
         _sum_chunks(sliced[b], orders, chunks[b])
-        source = sliced[b].ctypes.data
+        source = np.int64(sliced[b].ctypes.data)
         for p in range(len(orders)):
-            chunk = chunks[b, p].ctypes.data
+            chunk = np.int64(chunks[b, p].ctypes.data)
             for i in range((1 << depth) - 1):
                 low, high = i * m >> depth, (i + 1) * m >> depth
                 x = _late_parity(source, m, orders[p, 0], orders[p, 1], chunk, low, high)

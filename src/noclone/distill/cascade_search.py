@@ -12,6 +12,7 @@ search: a position that both passes single out is known to be right once it is c
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit
 
 from noclone.distill import cascade_desk as on
@@ -214,11 +215,11 @@ def advance(desk, outcome_bits, parities):  # type: ignore[no-untyped-def]
     active, counts = desk[on.ACTIVE], desk[on.COUNTS]
     end = following + 4 * desk[on.FRAMES] * desk[on.ROOM]
     outcome, late_outcome = desk[on.OUTCOMES], desk[on.OUTCOMES] + desk[on.N_ASKED]
-    bytes_of_bits(outcome_bits.ctypes.data, desk[on.N_QUERIES], outcome)
-    n_next = n_all = n_errors = n_on = 0
+    bytes_of_bits(np.int64(outcome_bits.ctypes.data), desk[on.N_QUERIES], outcome)
+    n_next = n_all = n_errors = n_on = np.int64(0)
     for i in range(desk[on.N_ACTIVE] + desk[on.N_IDLE]):
         f = load_int(active + 4 * i)
-        more = n_here = errors = status = 0
+        more = n_here = errors = status = np.int64(0)
         if i < desk[on.N_ACTIVE]:
             n, p = load_int(counts + 4 * f), load_byte(desk[on.MODES] + f)
             if p == LATE:
@@ -246,5 +247,5 @@ def advance(desk, outcome_bits, parities):  # type: ignore[no-untyped-def]
     desk[on.N_ACTIVE], desk[on.N_IDLE] = n_on, 0
     if n_all > n_next:
         searched_parities(desk, told + n_next)
-    bits_of_bytes(told, n_all, parities.ctypes.data)
+    bits_of_bytes(told, n_all, np.int64(parities.ctypes.data))
     return OK, n_all, n_errors

@@ -7,6 +7,7 @@ tile. An even half asked about ahead may turn out to hold two errors: then both 
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit
 
 from noclone.distill import cascade_desk as on
@@ -32,7 +33,7 @@ def _ask(row, tile, node, following, told, n, end):  # type: ignore[no-untyped-d
 @njit(cache=True, nogil=True)
 def begin_tail_wave(row, candidates, n_candidates, parity, following, told, end):  # type: ignore[no-untyped-def]
     """Ask about those candidates that are odd, once each, and about their halves; return how many queries that makes."""
-    n = 0
+    n = np.int64(0)
     for i in range(n_candidates):
         query = load_int(candidates + 4 * i)
         at, node = row + (query >> 6) * RECORD, query & 63
@@ -73,8 +74,8 @@ def enter_tail(desk, row, queries, n_queries, outcomes, deep, following, told, e
         at = row + (query >> 6) * RECORD
         store(at, load(at) ^ load_byte(outcomes + t) << (query & 63))
         tell_roots(row, query >> 6, query & 63, words, deep, parity)
-    n = 0
-    errors = 0
+    n = np.int64(0)
+    errors = np.int64(0)
     for t in range(n_queries):
         ahead = load_int(queries + 4 * t) & AHEAD
         query = load_int(queries + 4 * t) & ~AHEAD

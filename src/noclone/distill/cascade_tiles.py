@@ -55,12 +55,12 @@ def build_tiles(source, order, k, low, mid):  # type: ignore[no-untyped-def]
                     part[i] = _U0
                     continue
             part[i] = source[order[place]] if len(order) else source[place]
-        _heap(part, 64, low[w])
+        _heap(part, np.int64(64), low[w])
     for j in range(len(mid)):
         for i in range(64):
             w = j << 6 | i
             part[i] = low[w, 0] if w < len(low) else _U0
-        _heap(part, 64, mid[j])
+        _heap(part, np.int64(64), mid[j])
 
 
 @njit(cache=True, nogil=True)
@@ -76,7 +76,7 @@ def find_singles(m, k, singles):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def top_parities(tiles, lo, told, lanes, out):  # type: ignore[no-untyped-def]
     """Write each batch's first `told` top blocks, one bit for each frame; they are nodes lo .. 2 lo - 1."""
-    at = 0
+    at = np.int64(0)
     for b in range(len(tiles)):
         for top in range(told):
             tile = tiles[b, top // lo]
@@ -94,7 +94,7 @@ def top_parities(tiles, lo, told, lanes, out):  # type: ignore[no-untyped-def]
 def want_tops(outcomes, lo, n_tops, lanes, wanted):  # type: ignore[no-untyped-def]
     """Want the left half of every odd top block of pass 0; return how many there are."""
     mask = ~_U0 if lanes == 64 else (_U1 << np.uint64(lanes)) - _U1
-    at = 0
+    at = np.int64(0)
     total = np.int64(0)
     for b in range(len(wanted)):
         for top in range(n_tops):
@@ -212,7 +212,7 @@ def open_rows(outcomes, lo, n_tops, lanes, tiles):  # type: ignore[no-untyped-de
     """
     mask = ~_U0 if lanes == 64 else (_U1 << np.uint64(lanes)) - _U1
     part = np.empty(64, np.uint64)
-    at = 0
+    at = np.int64(0)
     for b in range(len(tiles)):
         total = _U0
         for first in range(0, n_tops, lo):

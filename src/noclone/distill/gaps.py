@@ -43,15 +43,15 @@ def write_events(events, previous, widths, planes, bases, values):  # type: igno
         How many words the planes took, or -1 if the slots do not rise.
     """
     gaps, small = np.zeros(GROUP, np.uint64), np.zeros(GROUP, np.uint8)
-    small_at = small.ctypes.data
+    gaps_at, small_at = np.int64(gaps.ctypes.data), np.int64(small.ctypes.data)
+    events_at = np.int64(events.ctypes.data)
     slot = np.uint64(previous)
     used = np.int64(0)
     for group in range(len(widths)):
         first = np.uint64(GROUP * group)
         count = min(np.uint64(GROUP), np.uint64(len(events)) - first)
         if count == GROUP:
-            at = events.ctypes.data + np.int64(8 * first)
-            every = gaps_of_events(at, slot, gaps.ctypes.data, small_at)
+            every = gaps_of_events(events_at + np.int64(8 * first), slot, gaps_at, small_at)
         else:
             every = _gaps(events, first, count, slot, gaps, small)
         slot = events[first + count - np.uint64(1)] >> SLOT_SHIFT
@@ -60,7 +60,7 @@ def write_events(events, previous, widths, planes, bases, values):  # type: igno
             return np.int64(-1)
         width = np.int64(bit_length(every))
         for low in range(0, width, 8):
-            bytes_of_words(gaps.ctypes.data, low, small_at)
+            bytes_of_words(gaps_at, low, small_at)
             for bit in range(8):  # the next group writes over those that are too many
                 planes[used + low + bit] = plane_of_bytes(small_at, bit)
         used += width
@@ -97,6 +97,7 @@ def read_slots(widths, planes, previous, n_slots, slots):  # type: ignore[no-unt
         Whether the planes are all used and say, in the one way in which it may be said, slots that exist.
     """
     small = np.zeros((WIDTH_MAX // 8, GROUP), np.uint8)
+    small_at, planes_at, slots_at = (np.int64(small.ctypes.data), np.int64(planes.ctypes.data), np.int64(slots.ctypes.data))
     slot = np.int64(previous)
     n_planes = np.int64(len(planes) - PLANES_BEHIND)
     used = np.int64(0)
@@ -108,9 +109,9 @@ def read_slots(widths, planes, previous, n_slots, slots):  # type: ignore[no-unt
         rows = max((width + 7) // 8, 1)  # one of zeros, if all gaps are
         for row in range(rows):
             start = used + 8 * row
-            bytes_of_planes(planes.ctypes.data + 8 * start, min(8, width - 8 * row), small.ctypes.data + GROUP * row)
+            bytes_of_planes(planes_at + 8 * start, min(8, width - 8 * row), small_at + GROUP * row)
         if count == GROUP and width <= 16:
-            slot = slots_of_gaps(small.ctypes.data, rows, slot, slots.ctypes.data + np.int64(8 * first))
+            slot = slots_of_gaps(small_at, rows, slot, slots_at + np.int64(8 * first))
         else:
             slot = _slots(small, width, slot, slots, first, count)
         used += width

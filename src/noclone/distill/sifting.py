@@ -258,14 +258,14 @@ def sift_settings(token, codes, theirs, matches, told, key, test, sums):  # type
     """Append Alice's bits where the bases agree; write matches and their intensities; return how many match."""
     key_sums, test_sums, matched = _row(sums, 0), _row(sums, 1), np.int64(0)
     padded = np.zeros(GROUP, np.uint8)
-    at = codes.ctypes.data
+    at = np.int64(codes.ctypes.data)
     every = ~np.uint64(0)
     for group in range(len(matches)):
         rest = len(codes) - GROUP * group
         if rest < GROUP:
             for i in range(rest):
                 padded[i] = codes[GROUP * group + i]
-            at = padded.ctypes.data
+            at = np.int64(padded.ctypes.data)
             every = (np.uint64(1) << np.uint64(rest)) - np.uint64(1)
         value, low, high = plane_of_bytes(at, 0), plane_of_bytes(at, 2), plane_of_bytes(at, 3)
         same = ~(plane_of_bytes(at, 1) ^ theirs[group]) & every
