@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from noclone.bits import pack, unpack, word_count
+from noclone.bits import pack, word_count
 from noclone.distill import cascade_parities as kernels
 
 

@@ -93,7 +93,7 @@ def first_odd(desk, f):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def enter_late(desk, search, outcomes):  # type: ignore[no-untyped-def]
-    """Enter the outcomes of a late search, a byte each; return the search, 0 at its end, and then the position found."""
+    """Enter a late search's outcomes, a byte each; return the search, 0 at its end, and then the position found."""
     m, k = desk[on.FRAME_BITS], desk[on.LEVELS]
     p = search >> 32
     s = search & _START_MASK
@@ -123,7 +123,7 @@ def _late_sum(source, m, a, c, low, high):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _late_parity(source, m, a, c, chunk, low, high):  # type: ignore[no-untyped-def]
-    """Add up places low .. high of a late pass: `source` is a batch of the key, `chunk` its sums, by their addresses."""
+    """Add up places low .. high of a late pass; `source` is a batch of the key, `chunk` its sums, by address."""
     first = (low + 63) >> 6
     last = high >> 6
     if first >= last:

@@ -116,7 +116,7 @@ def _enter_errors(desk, f, p, errors):  # type: ignore[no-untyped-def]
             flip_late(desk, b, o, frame)
         s = load_short(leaf + 2 * o)
         store_int(found + 4 * e, s)
-        prefetch(other + (s >> 6) * RECORD)
+        prefetch(other + (s >> 6) * RECORD)  # type: ignore[call-arg]
     worst = 0
     for e in range(errors):
         query = flip(other, load_int(found + 4 * e), words, deep_other, toggled, above)

@@ -32,7 +32,7 @@ def _ask(row, tile, node, following, told, n, end):  # type: ignore[no-untyped-d
 
 @njit(cache=True, nogil=True)
 def begin_tail_wave(row, candidates, n_candidates, parity, following, told, end):  # type: ignore[no-untyped-def]
-    """Ask about those candidates that are odd, once each, and about their halves; return how many queries that makes."""
+    """Ask about those candidates that are odd, once each, and about their halves; return how many queries follow."""
     n = np.int64(0)
     for i in range(n_candidates):
         query = load_int(candidates + 4 * i)

@@ -95,7 +95,7 @@ def _bytes_of_word(_context, word, out):  # type: ignore[no-untyped-def]
 def bytes_of_bits(bits, n, out):  # type: ignore[no-untyped-def]
     """Write n bits, packed from an address on, as bytes of 0 and 1 to another; up to 63 behind them are written too."""
     for i in range(0, n, 64):
-        _bytes_of_word(load(bits + i // 8), out + i)
+        _bytes_of_word(load(bits + i // 8), out + i)  # type: ignore[call-arg]
 
 
 @njit(cache=True, nogil=True)

@@ -21,9 +21,9 @@ from noclone.distill.lanes import BlockInput, distill_blocks
 from noclone.distill.messages import Kind
 from noclone.distill.parties import Party, alice, bob
 from noclone.distill.session import DistilledBlock, converse
+from noclone.process import prepare_to_compute
 from noclone.proofs.agreement import agree
 from noclone.proofs.epsilon import Epsilons
-from noclone.process import prepare_to_compute
 from noclone.records import U8, U64, Counts, DecoyBB84, Detections, Origin, Settings
 
 # One decoy, as in Rusca et al. 2018 (Appl. Phys. Lett. 112, 171104); enough test bits for blocks of a few million.

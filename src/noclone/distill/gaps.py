@@ -97,7 +97,8 @@ def read_slots(widths, planes, previous, n_slots, slots):  # type: ignore[no-unt
         Whether the planes are all used and say, in the one way in which it may be said, slots that exist.
     """
     small = np.zeros((WIDTH_MAX // 8, GROUP), np.uint8)
-    small_at, planes_at, slots_at = (np.int64(small.ctypes.data), np.int64(planes.ctypes.data), np.int64(slots.ctypes.data))
+    small_at = np.int64(small.ctypes.data)
+    planes_at, slots_at = np.int64(planes.ctypes.data), np.int64(slots.ctypes.data)
     slot = np.int64(previous)
     n_planes = np.int64(len(planes) - PLANES_BEHIND)
     used = np.int64(0)
@@ -106,8 +107,8 @@ def read_slots(widths, planes, previous, n_slots, slots):  # type: ignore[no-unt
         count = min(np.uint64(GROUP), np.uint64(len(slots)) - first)
         if width > WIDTH_MAX or used + width > n_planes or not _sound(planes, used, width, np.int64(count)):
             return False
-        rows = max((width + 7) // 8, 1)  # one of zeros, if all gaps are
-        for row in range(rows):
+        rows = max((width + 7) // 8, np.int64(1))  # one of zeros, if all gaps are
+        for row in range(int(rows)):
             start = used + 8 * row
             bytes_of_planes(planes_at + 8 * start, min(8, width - 8 * row), small_at + GROUP * row)
         if count == GROUP and width <= 16:

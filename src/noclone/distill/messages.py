@@ -3,8 +3,8 @@
 In: payloads of one party.  Out: frames to carry to the other, each `kind | flags | block | sequence | payload`.
 A party is a generator: it yields a frame to send, or None to wait for one, and is sent what arrived; it may also yield
 `BRISK`, to wait for one that costs it a millisecond at most, so that whoever runs it need not find a thread for that.
-Messages larger than a frame travel in parts. Every frame, in both directions and in order, enters the transcript; two one-time tags,
-one per direction, cover all of it. Layout: docs/public-channel.md.
+Messages larger than a frame travel in parts. Every frame, in both directions and in order, enters the transcript; two
+one-time tags, one per direction, cover all of it. Layout: docs/public-channel.md.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ KEY_BITS_MIN = 128  # below that no proof gives a key, and Cascade has nothing t
 
 
 def conduct(step: Callable[[bytes], T], message: bytes) -> T:
-    """Take one step of reconciliation; what it finds wrong with the message is a verdict about the peer, who is told."""
+    """Take one step of reconciliation; what is wrong with the message is a verdict about the peer, who is told."""
     try:
         return step(message)
     except ChannelError as error:

@@ -20,7 +20,6 @@ from noclone.errors import ChannelError
 FRAME_BYTES_MAX = 8 << 20
 TIMEOUT_S = 60.0
 HANDSHAKE_TIMEOUT_S = 10.0
-JOINED_BYTES_MAX = 1 << 16  # a longer message is not copied to stand behind its length
 MEMORY_FRAMES_MAX = 64  # how far one end of a memory channel may run ahead of the other
 DRAIN_BYTES_MAX = 1 << 30
 HANDSHAKES_MAX = 8  # callers who have not said who they are yet
@@ -235,11 +234,7 @@ class TcpChannel(_Channel):
             raise ChannelError("the public channel is closed")
         self._count_sent(message)
         try:
-            if len(message) <= JOINED_BYTES_MAX:
-                self._writer.write(LENGTH.pack(len(message)) + message)
-            else:
-                self._writer.write(LENGTH.pack(len(message)))
-                self._writer.write(message)
+            self._writer.writelines((LENGTH.pack(len(message)), message))
             if self._writer.transport.get_write_buffer_size():
                 await self._in_time(self._writer.drain(), "took no message")
         except OSError as error:
@@ -257,10 +252,8 @@ class TcpChannel(_Channel):
             length = LENGTH.unpack(await self._reader.readexactly(count))[0]
             if length > FRAME_BYTES_MAX:
                 await self.close()
-                raise ChannelError(
-                    f"the peer announced a message of {length} bytes; "
-                    f"the public channel carries {FRAME_BYTES_MAX} at most"
-                )
+                what = f"the peer announced a message of {length} bytes"
+                raise ChannelError(f"{what}; the public channel carries {FRAME_BYTES_MAX} at most")
             count = length
             return await self._reader.readexactly(count)
         except asyncio.IncompleteReadError as error:
