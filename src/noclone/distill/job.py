@@ -20,6 +20,8 @@ from noclone.records import MAX_SLOTS, Counts, DecoyBB84, Origin, SecretKey
 PROTOCOL_NAME = "decoy-bb84"
 BLOCK_MAX = 1 << 62  # the number of every block is smaller
 Reconciliation = Literal["cascade", "ldpc"]
+# Over Shannon's limit, what a length leaves room for: what is told on average, and bad luck.
+EFFICIENCY: dict[Reconciliation, float] = {"cascade": 1.12, "ldpc": 1.3}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
+from noclone.distill.job import EFFICIENCY
 from noclone.errors import ScenarioError
 from noclone.io.toml import load_toml, parse_toml
 from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
@@ -22,8 +23,6 @@ from noclone.records import DecoyBB84
 
 NODES_MAX, LINKS_MAX = 400, 1200
 LINK_SECTIONS = ("source", "fibre", "receiver", "distillation")
-
-EFFICIENCY = {"cascade": 1.12, "ldpc": 1.3}  # that a length leaves room for: what is told on average, and bad luck
 
 T = TypeVar("T")
 
