@@ -25,7 +25,7 @@ T = TypeVar("T")
 Steps = Generator[bytes | None, bytes, T]
 
 BRISK = b""
-FORMAT = 2  # of the block protocol; both ends must speak the same
+FORMAT = 3  # of the block protocol; both ends must speak the same
 HEADER = struct.Struct(">BBQI")  # kind, flags, block, sequence
 ABSORBED = struct.Struct(">BQ")  # direction, length
 PART_BYTES = 4 << 20

@@ -33,7 +33,6 @@ import numpy as np
 
 from noclone.bits import Words, bytes_from_words, words_from_bytes
 from noclone.crypto.polynomial_hash import digest
-from noclone.distill.amplification import amplify, seed_bytes
 from noclone.distill.authentication import AuthenticationPool
 from noclone.distill.cascade import Answerer, Questioner
 from noclone.distill.estimation import errors_by_intensity, pack_numbers, qber_estimate, unpack_numbers
@@ -124,10 +123,10 @@ class _Alice(Side):
         yield from self._reconcile(words, n_bits, qber_estimate(counts, qber_expected), counts, entropy)
         m_key = yield from self._confirm(words, n_bits, entropy)
         length = self.settled(m_key)
-        seed = entropy(seed_bytes(n_bits, length.bits))
+        seed = entropy(self.hashes.seed_bytes(n_bits, length.bits))
         yield from talk.send(Kind.AMPLIFY, seed)
         yield from talk.send_tag()
-        key = amplify(words, n_bits, seed, length.bits)
+        key: Words = self.hashes.amplify(words, n_bits, seed, length.bits)
         self.statistics.stage = "authentication"
         yield from talk.receive_tag()
         return self.release(key, length, greeting)
@@ -236,9 +235,10 @@ class _Bob(Side):
         yield from talk.send(Kind.CONFIRMED, pack_numbers(m_key))
         _, seed = yield from talk.receive(Kind.AMPLIFY, bytes_max=n_bits // 4 + 2048)
         length = self.settled(m_key)
-        if len(seed) != seed_bytes(n_bits, length.bits):
-            raise Misbehaved(f"the peer's seed has {len(seed)} bytes, {seed_bytes(n_bits, length.bits)} are due")
-        key = amplify(words, n_bits, seed, length.bits)
+        due = self.hashes.seed_bytes(n_bits, length.bits)
+        if len(seed) != due:
+            raise Misbehaved(f"the peer's seed has {len(seed)} bytes, {due} are due")
+        key: Words = self.hashes.amplify(words, n_bits, seed, length.bits)
         self.statistics.stage = "authentication"
         yield from talk.receive_tag()
         yield from talk.send_tag()

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from noclone.bits import Words, bytes_from_words, take
 from noclone.crypto.polynomial_hash import tag_bits_for
-from noclone.distill import ldpc
+from noclone.distill import amplification, binary_toeplitz, ldpc
 from noclone.distill.authentication import PAIR_BITS, AuthenticationPool
 from noclone.distill.cascade import CascadeParameters, plan
 from noclone.distill.estimation import leak_factor
@@ -25,6 +25,8 @@ from noclone.proofs.keylength import KeyLength
 from noclone.records import BlockProvenance, Counts, SecretKey
 
 T = TypeVar("T")
+
+HASHES = {module.FAMILY: module for module in (amplification, binary_toeplitz)}
 
 KEY_BITS_MIN = 128  # below that no proof gives a key, and Cascade has nothing to divide
 
@@ -47,6 +49,7 @@ class Side:
         self.talk = Conversation(pool.role, self.statistics)
         self.time_s = time_s
         self.levels = len(job.protocol.intensities)
+        self.hashes = HASHES[job.amplification]
 
     def close(self) -> None:
         """Forget the tag keys; the block is not under way any more."""

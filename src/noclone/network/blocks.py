@@ -72,6 +72,7 @@ class LinkPlan:
             agreement=self.agreement,
             origin=origin,
             reconciliation=self.link.distillation.reconciliation,
+            amplification=self.link.distillation.amplification,
             detections_max=self.detections_max,
         )
 
