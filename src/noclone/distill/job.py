@@ -57,7 +57,7 @@ class BlockJob:
         agreement: The length and the leak that were agreed before the light was sent.
         bootstrap: What authenticated the link's first block, such as "pre-shared-key".
         reconciliation: "cascade", or "ldpc" where each round takes long: one message, and Cascade for what fails.
-        amplification: Family of hashes: our own (`amplification`), or that of others, for interoperation (`binary_toeplitz`).
+        amplification: Family of hashes: our own (`amplification`), or the one that others use (`binary_toeplitz`).
         detections_max: The most detections that Alice lets Bob announce: a bound for this end's memory, not part of
             what is agreed. None where nothing but the slots bounds them.
     """
