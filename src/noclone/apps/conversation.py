@@ -32,6 +32,7 @@ FRAME_BYTES_MAX = 65_536
 OPENING_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 30.0
 KEYS_MAX = 1024
+PEACE_S = 0.5
 FRAME = struct.Struct(">I")
 
 
@@ -266,12 +267,12 @@ def parse_address(text: str) -> tuple[str, int]:
 
 @contextmanager
 def turned_away(say: Callable[[NocloneError], None]) -> Iterator[None]:
-    """Report what a caller did wrong and go on; a second of peace keeps a flood of them from our KME."""
+    """Report what a caller did wrong and go on; a moment of peace keeps a flood of them from our KME."""
     try:
         yield
     except NocloneError as error:
         say(error)
-        time.sleep(1.0)
+        time.sleep(PEACE_S)
 
 
 def _new_tag_keys(client: KeySource, to: str) -> tuple[Key, ...]:
@@ -317,7 +318,7 @@ def _exactly(connection: socket.socket, n_bytes: int, deadline: float) -> bytes:
     while len(data) < n_bytes:
         left = deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError("no answer in time")
+            raise TimeoutError
         connection.settimeout(left)
         piece = connection.recv(n_bytes - len(data))
         if not piece:
@@ -341,7 +342,8 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def _broke(peer: str, error: OSError) -> ChannelError:
-    return ChannelError(f"the conversation with {peer} broke ({error.strerror or error})")
+    why = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or error
+    return ChannelError(f"the conversation with {peer} broke ({why})")
 
 
 def _unreachable(to: str, address: tuple[str, int], error: OSError) -> ChannelError:
