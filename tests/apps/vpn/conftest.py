@@ -64,7 +64,7 @@ class Namespaces:
         return Ping(self.start(end, *words, stdout=subprocess.PIPE, text=True))
 
     def reaches(self, end: str, address: str, tries: int = 1) -> bool:
-        return "1 received" in self.run(end, "ping", "-n", "-c", str(tries), "-W", "1", address, check=False)
+        return ", 0 received" not in self.run(end, "ping", "-n", "-c", str(tries), "-W", "1", address, check=False)
 
     def stop(self) -> None:
         for process in self.processes:
