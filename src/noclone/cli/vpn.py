@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter, validators
@@ -82,6 +83,57 @@ def wireguard(
     from noclone.apps.vpn.wireguard import WireGuard
 
     return _run(interface, end, who, lambda: WireGuard(interface, peer, at_once=at_once), as_json)
+
+
+@vpn.command
+def ipsec(
+    connection: Path,
+    /,
+    *,
+    vici: Path = Path("/var/run/charon.vici"),
+    end: End | None = None,
+    who: Application | None = None,
+    as_json: JsonLines = False,
+) -> int:
+    """Give strongSwan post-quantum preshared keys (RFC 8784), each a new IKE_SA. Run it at both ends; Ctrl-C stops.
+
+    The end that calls is the initiator. Both ends require a key; an IKE_SA that came up without one is ended, and an
+    alarm. When this stops, the last IKE_SA stays.
+
+    Args:
+        connection: A TOML file with the connection, in swanctl.conf's words; docs/vpn.md has one.
+        vici: The daemon's socket.
+    """
+    from noclone.apps.vpn.ipsec import IpsecEnd, load_connection
+
+    loaded = load_connection(connection)
+    master = end is not None and end.call is not None
+    return _run(loaded.name, end, who, lambda: IpsecEnd(loaded, master=master, socket=vici), as_json)
+
+
+@vpn.command
+def stunnel(
+    config: Path,
+    service: str,
+    /,
+    *,
+    end: End | None = None,
+    who: Application | None = None,
+    as_json: JsonLines = False,
+) -> int:
+    """Give an stunnel service TLS 1.3 preshared keys, and change them. Run it at both ends; Ctrl-C stops.
+
+    The TLS client's end calls. A connection keeps the key that it was opened with; new ones use the newest.
+
+    Args:
+        config: stunnel's configuration.
+        service: Which of its services, by the name of its section.
+    """
+    from noclone.apps.vpn.stunnel import StunnelEnd, load_service
+
+    found = load_service(config, service)
+    master = end is not None and end.call is not None
+    return _run(service, end, who, lambda: StunnelEnd(found, master=master), as_json)
 
 
 def _run(name: str, end: End | None, who: Application | None, make: Callable[[], Tunnel], as_json: bool) -> int:

@@ -138,6 +138,9 @@ def test_a_master_waits_for_a_slave_that_is_not_there_yet(
         (["wireguard", "wg0", "--peer", "x", "--to", "b", "--call", "h:1", "--listen", "h:1"], "either"),
         (["wireguard", "wg0", "--peer", "x", "--to", "b", "--call", "h:1"], "--as"),
         (["wireguard", "wg0", "--peer", "x", "--to", "b", "--call", "h:1", "--interval", "0"], "interval"),
+        (["ipsec"], "connection"),
+        (["ipsec", "nowhere.toml", "--to", "b", "--call", "h:1"], "nowhere.toml"),
+        (["stunnel", "nowhere.conf", "web", "--to", "b", "--call", "h:1"], "nowhere.conf"),
     ],
 )
 def test_bad_input_is_said(words: list[str], said: str) -> None:
