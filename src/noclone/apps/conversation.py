@@ -139,7 +139,7 @@ def call(
     try:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         tags = _new_tag_keys(client, to)
-        keys = client.enc_keys(to, number, size).keys if number else ()
+        keys = tuple(_new_keys(client, to, number, size))
         if any(8 * len(key.value) != size for key in keys):
             raise KmeError(f"the KME gave keys of other sizes than {size} bits")
         talk = Conversation(to, opening, keys, connection, _joined(tags))
@@ -286,6 +286,12 @@ def _new_tag_keys(client: KeySource, to: str) -> tuple[Key, ...]:
     if number > min(4 * TAG_KEYS, status.max_key_per_request):
         raise KmeError(f"the KME's keys are too small: {number} of them would be needed for one conversation")
     return client.enc_keys(to, number, 8 * size).keys
+
+
+def _new_keys(client: KeySource, to: str, number: int, size: int) -> Iterator[Key]:
+    at_once = max(1, client.status(to).max_key_per_request) if number > 1 else 1
+    for start in range(0, number, at_once):
+        yield from client.enc_keys(to, min(at_once, number - start), size).keys
 
 
 def _joined(keys: Sequence[Key]) -> bytes:

@@ -102,6 +102,11 @@ class Record:
     offset: int
     n_bytes: int
 
+    @property
+    def sealed_bytes(self) -> int:
+        """How many bytes follow the head: ciphertext and tag."""
+        return self.n_bytes + TAG_BYTES
+
 
 def name_bytes(name: str) -> bytes:
     """Return the id of an application or a key as bytes.

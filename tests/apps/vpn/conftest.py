@@ -60,7 +60,7 @@ class Namespaces:
         return process
 
     def ping(self, end: str, address: str, interval_s: float = 0.02) -> Ping:
-        words = ("ping", "-n", "-i", str(interval_s), "-W", "1", address)
+        words = ("ping", "-q", "-n", "-i", str(interval_s), "-W", "1", address)
         return Ping(self.start(end, *words, stdout=subprocess.PIPE, text=True))
 
     def reaches(self, end: str, address: str, tries: int = 1) -> bool:
