@@ -241,8 +241,9 @@ def test_a_book_without_its_key_or_with_another_is_refused(books: Books) -> None
 def test_rows_that_were_swapped_are_refused(books: Books) -> None:
     first, second = books.a.propose("sae-b", 10_000)[:2]
     database = sqlite3.connect(books.folder / "a" / "pads.db")
-    rows = dict(database.execute("SELECT id, sealed FROM pad").fetchall())
-    database.execute("UPDATE pad SET sealed = ? WHERE id = ?", (rows[second], first))
+    rows = dict(database.execute("SELECT id, sealed FROM pad JOIN batch USING (number)").fetchall())
+    query = "UPDATE pad SET sealed = ? WHERE number = (SELECT number FROM batch WHERE id = ?)"
+    database.execute(query, (rows[second], first))
     database.commit()
     database.close()
     with pytest.raises(StoreError, match="does not open"):

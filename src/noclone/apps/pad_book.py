@@ -32,9 +32,9 @@ Connect = Callable[[Path], Any]
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS batch (
-    id TEXT PRIMARY KEY, peer TEXT NOT NULL, role TEXT NOT NULL, n_bytes INTEGER NOT NULL, granted INTEGER NOT NULL,
-    opened TEXT NOT NULL, label TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS pad (id TEXT PRIMARY KEY REFERENCES batch (id), sealed BLOB NOT NULL);
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, peer TEXT NOT NULL, role TEXT NOT NULL,
+    n_bytes INTEGER NOT NULL, granted INTEGER NOT NULL, opened TEXT NOT NULL, label TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS pad (number INTEGER PRIMARY KEY REFERENCES batch (number), sealed BLOB NOT NULL);
 """
 
 
@@ -90,8 +90,8 @@ class PadBook:
             if database.execute("SELECT 1 FROM batch WHERE id = ?", (batch_id,)).fetchall():
                 raise InputError(f"the pad book has a batch {batch_id} already")
             row = (batch_id, peer, role, len(value), 0, "[]", json.dumps(label))
-            database.execute("INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-            database.execute("INSERT INTO pad VALUES (?, ?)", (batch_id, sealed))
+            database.execute("INSERT INTO batch VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", row)
+            database.execute("INSERT INTO pad SELECT number, ? FROM batch WHERE id = ?", (sealed, batch_id))
 
     def stock(self, peer: str, role: Role) -> tuple[int, int]:
         """Return how many bytes of pad were never granted, and how many the smallest batch of them has."""
@@ -109,7 +109,7 @@ class PadBook:
 
     def propose(self, peer: str, n_bytes: int) -> list[str]:
         """Return batches for the receiver to grant, so many bytes of them as far as there are, the oldest first."""
-        query = "SELECT id, n_bytes FROM batch WHERE peer = ? AND role = 'out' ORDER BY rowid"
+        query = "SELECT id, n_bytes FROM batch WHERE peer = ? AND role = 'out' ORDER BY number"
         out: list[str] = []
         with self._trouble():
             for batch_id, size in self._database.execute(query, (peer,)).fetchall():
@@ -137,7 +137,9 @@ class PadBook:
         out = []
         with self._transaction() as database:
             for batch_id in proposed:
-                query = "SELECT sealed, label FROM pad JOIN batch USING (id) WHERE id = ? AND peer = ? AND role = 'out'"
+                query = (
+                    "SELECT sealed, label FROM pad JOIN batch USING (number) WHERE id = ? AND peer = ? AND role = 'out'"
+                )
                 for sealed, label in database.execute(query, (batch_id, peer)).fetchall():
                     if batch_id in granted:
                         value = bytearray(self._sealer.open(sealed, "pads", batch_id, peer, "out"))
@@ -158,7 +160,7 @@ class PadBook:
         Raises:
             InputError: There is none.
         """
-        query = "SELECT sealed, opened FROM pad JOIN batch USING (id) WHERE id = ? AND peer = ? AND role = 'in'"
+        query = "SELECT sealed, opened FROM pad JOIN batch USING (number) WHERE id = ? AND peer = ? AND role = 'in'"
         with self._trouble():
             rows = self._database.execute(query, (batch_id, peer)).fetchall()
         if not rows:
@@ -192,14 +194,15 @@ class PadBook:
 
     def tidy(self) -> None:
         """Overwrite what was opened of batches that have more: to be done when the book is closed for a while."""
-        query = "SELECT id, peer, opened, sealed FROM batch JOIN pad USING (id) WHERE role = 'in' AND opened <> '[]'"
+        query = "SELECT number, id, peer, opened, sealed FROM batch JOIN pad USING (number) "
+        query += "WHERE role = 'in' AND opened <> '[]'"
         with self._transaction() as database:
-            for batch_id, peer, opened, sealed in database.execute(query).fetchall():
+            for number, batch_id, peer, opened, sealed in database.execute(query).fetchall():
                 value = bytearray(self._sealer.open(sealed, "pads", batch_id, peer, "in"))
                 for start, end in json.loads(opened):
                     value[start:end] = bytes(end - start)
                 anew = self._sealer.seal(bytes(value), "pads", batch_id, peer, "in")
-                database.execute("UPDATE pad SET sealed = ? WHERE id = ?", (anew, batch_id))
+                database.execute("UPDATE pad SET sealed = ? WHERE number = ?", (anew, number))
                 erase(value)
 
     def close(self) -> None:
@@ -247,7 +250,7 @@ def merged(ranges: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:
 
 
 def _forget(database: Any, batch_id: str) -> None:
-    database.execute("DELETE FROM pad WHERE id = ?", (batch_id,))
+    database.execute("DELETE FROM pad WHERE number = (SELECT number FROM batch WHERE id = ?)", (batch_id,))
     database.execute("DELETE FROM batch WHERE id = ?", (batch_id,))
 
 

@@ -29,6 +29,7 @@ Stage = Literal[
     "live",
     "kme",
     "relay",
+    "pads",
     "cold_start",
 ]
 INTERRUPTED = 130  # as a shell reports Ctrl-C
@@ -74,6 +75,10 @@ STAGES = {
     ),
     "kme": Measurement("noclone.kms.bench:bench_kme", threads=3, quick={"seconds": 0.5}),
     "relay": Measurement("noclone.kms.relay_bench:bench_relay", threads=6, quick={"seconds": 1.0}),
+    "pads": Measurement(
+        "noclone.apps.bench:bench_pads",
+        quick={"n_messages": 2_000, "n_reservations": 100, "file_mb": 32, "repeats": 2},
+    ),
     "cold_start": Measurement("noclone.cli.bench_cold_start:bench_cold_start", quick={"runs": 2, "stages": ("light",)}),
 }
 

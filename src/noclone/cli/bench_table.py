@@ -36,6 +36,7 @@ TITLES = {
     "chain": "The whole chain without light, both parties' work",
     "live": "A live link: light and both parties",
     "kme": "Keys for applications: ETSI GS QKD 014 over mutual TLS",
+    "pads": "One-time pads at hand, in books at both ends: messages, files, leases",
     "relay": "Keys between sites that no fibre joins: relayed over 4 hops, durable at every KME",
     "cold_start": "Cold start, whole processes",
 }
