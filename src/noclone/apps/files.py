@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from noclone.apps.pads import KnownKeys, NewKeys, PadCollection, PadSupply
 from noclone.apps.sealed import (
@@ -96,7 +96,7 @@ def send_file(
         StoreError: The disk is full. Key that was taken is lost, as it must be.
     """
     check_free(out, overwrite=overwrite)
-    with _open_regular(path) as (file, size):
+    with open_regular(path) as (file, size):
         stream_bytes = padded_length(LENGTH_BYTES + size)
         header = Header("file", os.urandom(CONTAINER_ID_BYTES), sender, to, stream_bytes)
         with _container(out, file, header, overwrite=overwrite, resume=resume) as (sealed, header, first):
@@ -104,9 +104,9 @@ def send_file(
             if not first:
                 sealed.write(head)
             supply = PadSupply(client, sender=sender, recipient=to)
-            contents = _contents(path, file, size, header, first)
+            contents_left = contents(path, file, size, header, first)
             for index, ((keys, pad), content) in enumerate(
-                zip(supply.pads(header, first), contents, strict=True), first
+                zip(supply.pads(header, first), contents_left, strict=True), first
             ):
                 front = record_head(index, keys, final=index == header.n_records - 1)
                 sealed.write(seal_record(head, front, pad, content))
@@ -143,7 +143,7 @@ def receive_file(
         StoreError: The disk is full; fetched key is kept.
     """
     check_free(out, overwrite=overwrite)
-    with _open_regular(sealed) as (file, size):
+    with open_regular(sealed) as (file, size):
         header, head = read_header(file)
         check_addressee(header, "file", receiver)
         for _ in records(file, header, len(head), size):
@@ -181,7 +181,7 @@ def _container(
 
 
 @contextlib.contextmanager
-def _open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     """Open a file for reading; give it and its size."""
     try:
         file = path.open("rb")
@@ -194,7 +194,19 @@ def _open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         yield file, state.st_size
 
 
-def _contents(path: Path, file: BinaryIO, size: int, header: Header, first: int) -> Iterator[bytes]:
+class Cut(Protocol):
+    """How a stream is cut into records."""
+
+    @property
+    def n_records(self) -> int: ...
+
+    @property
+    def record_bytes(self) -> int: ...
+
+    def size_of(self, index: int) -> int: ...
+
+
+def contents(path: Path, file: BinaryIO, size: int, header: Cut, first: int = 0) -> Iterator[bytes]:
     """Cut the stream (true length, content, zeros) into the contents of records, from one on."""
     start = b"" if first else size.to_bytes(LENGTH_BYTES, "big")
     done = min(size, max(0, first * header.record_bytes - LENGTH_BYTES))

@@ -147,7 +147,7 @@ def _run(name: str, end: End | None, who: Application | None, make: Callable[[],
     own = who.name()
     with who.client() as client, stopped_by_signals() as stop:
         tunnel = make()
-        tell = _teller(f"tunnel:{name}", as_json=as_json)
+        tell = teller(f"tunnel:{name}", as_json=as_json)
         if end.call is not None:
             master = Master(client, tunnel, parse_address(end.call), sender=own, to=end.to)
             tell("vpn.started", role="master", peer=end.to, calls=end.call)
@@ -174,7 +174,7 @@ def stopped_by_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _teller(subject: str, *, as_json: bool) -> Tell:
+def teller(subject: str, *, as_json: bool) -> Tell:
     """Return what tells of an event: a line of JSON on stdout, or of words on stderr."""
     from noclone.events import EventLog
 
@@ -205,6 +205,10 @@ def _print_words(event: Event) -> None:
             what = f"the key did not change: {data['message']}" + (f" ({data['hint']})" if data.get("hint") else "")
         case "alarm.raised":
             what = f"ALARM {data['message']}"
+        case "pad.failed":
+            what = data["message"] + (f" ({data['hint']})" if data.get("hint") else "")
+        case "vpn.loaded" | "vpn.rolled-back":
+            what = f"key {data['key_ID']}: {data['message']}"
         case _:
-            what = f"key {data.get('key_ID', '')}: {data.get('message', '')}"
+            what = data.get("message", "")
     say(f"{event.subject}  {what}")
