@@ -261,18 +261,27 @@ def test_ranges() -> None:
 
 
 @pytest.mark.parametrize(
-    ("largest", "at_once", "shape"),
-    [(65_536, 128, (128, 6147)), (256, 128, (128, 32)), (1024, 4096, (683, 96)), (1 << 19, 128, (128, 6147))],
+    ("largest", "at_once", "stored", "wanted", "shape"),
+    [
+        (65_536, 128, 1 << 30, 1 << 30, (128, 6147)),  # twelve records
+        (1 << 19, 128, 1 << 30, 1 << 30, (16, 49_176)),
+        (1024, 4096, 1 << 30, 1 << 30, (683, 96)),  # one record
+        (256, 128, 1 << 30, 1 << 30, (128, 32)),  # as much as fits
+        (65_536, 128, 1 << 30, 1, (1, 1024)),
+        (65_536, 128, 1000, 1 << 30, (4, 7744)),  # as much as there is
+        (65_536, 128, 0, 1 << 30, (1, 1024)),
+    ],
 )
-def test_a_batch_is_made_of_whole_records_where_that_can_be(largest: int, at_once: int, shape: tuple[int, int]) -> None:
-    status = Status("a", "b", "m", "s", 256, 9, 9, at_once, largest, 64, 0)
-    assert batch_shape(status) == shape
-    assert shape[0] * shape[1] in (12 * 65_568, 65_568, 128 * 32)
+def test_a_batch_is_made_of_whole_records_where_that_can_be(
+    largest: int, at_once: int, stored: int, wanted: int, shape: tuple[int, int]
+) -> None:
+    status = Status("a", "b", "m", "s", 256, stored, 9, at_once, largest, 64, 0)
+    assert batch_shape(status, wanted) == shape
 
 
 def test_a_kme_that_gives_nothing_is_said() -> None:
     with pytest.raises(KmeError, match="no keys at all"):
-        batch_shape(Status("a", "b", "m", "s", 256, 9, 9, 0, 256, 64, 0))
+        batch_shape(Status("a", "b", "m", "s", 256, 9, 9, 0, 256, 64, 0), 1)
 
 
 def test_a_label_is_what_all_keys_say() -> None:
@@ -313,8 +322,9 @@ def test_books_are_filled_and_leased_over_conversations(
     address, said = conversing
     client = keys.client("sae-a")
     done = fill(books.a, client, address, sender="sae-a", to="sae-b", n_bytes=1_000_000)
-    assert done == 2 * 12 * 65_568
-    assert said == ["kept 786816 bytes of pad of sae-a"] * 2
+    assert done >= 1_000_000
+    assert said[0] == "kept 786816 bytes of pad of sae-a"
+    assert len(said) == 3, "twelve records, three, and the rest"
     sender = PadSender(books.a, ask_grant(client, address, sender="sae-a", to="sae-b"), own="sae-a", peer="sae-b")
     plain = tmp_path / "plain"
     plain.write_bytes(os.urandom(600_000))

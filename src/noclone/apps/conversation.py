@@ -90,6 +90,11 @@ class Conversation:
         readable, _, _ = select.select([self._connection], [], [], 0)
         return bool(readable)
 
+    def hand_over(self) -> socket.socket:
+        """Return the connection, for whatever follows the conversation. It must bring its own protection."""
+        self._connection.settimeout(None)
+        return self._connection
+
     def close(self) -> None:
         """Hang up."""
         self._connection.close()

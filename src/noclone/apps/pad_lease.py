@@ -25,7 +25,8 @@ from noclone.errors import ChannelError, InputError, KeysExhausted, KmeError, St
 PAD = re.compile(r"([0-9a-z]{1,64}):([0-9]{1,9})\+([0-9]{1,9})")
 FILL, LEASE = "pad-fill", "pad-lease"
 RECORD_PAD_BYTES = pad_bytes(RECORD_BYTES)
-BATCH_BYTES = 12 * RECORD_PAD_BYTES
+BATCH_BYTES, BATCH_BYTES_MIN = 12 * RECORD_PAD_BYTES, 1024
+CONVERSATION_BYTES = 1024  # of key, with some to spare, for the tags of the conversation
 LEASE_BYTES = 16 << 10  # asked for at once, where one message needs less: this much a crash of the sender can cost
 LEASE_BATCHES_MAX = 1200
 PER_REQUEST = 128  # pads in memory at once, of a record each: 8 MB
@@ -44,9 +45,9 @@ def fill(
         KeysExhausted: The KME has no more key; what was kept stays.
         ChannelError: The other end does not keep its half; that batch is lost.
     """
-    number, size = batch_shape(client.status(to))
     done = 0
     while done < n_bytes:
+        number, size = batch_shape(client.status(to), n_bytes - done)
         batch_id = uuid.uuid4().hex
         with call(
             client, address, sender=sender, to=to, topic=FILL, number=number, size=8 * size, batch=batch_id
@@ -61,16 +62,24 @@ def fill(
     return done
 
 
-def batch_shape(status: Status) -> tuple[int, int]:
-    """Return of how many keys, and of how many bytes each, a batch is made: whole records, where that can be."""
-    largest, number = status.max_key_size // 8, min(status.max_key_per_request, KEYS_PER_BATCH_MAX)
-    if largest < 1 or number < 1:
+def batch_shape(status: Status, n_bytes: int) -> tuple[int, int]:
+    """Return of how many keys, and of how many bytes each, the next batch is made.
+
+    Whole records of a file, where so much is wanted and the KME has it.
+
+    Args:
+        status: What the KME can do.
+        n_bytes: How much is wanted still.
+    """
+    largest, most = status.max_key_size // 8, min(status.max_key_per_request, KEYS_PER_BATCH_MAX)
+    if largest < 1 or most < 1:
         raise KmeError("the KME says that it gives no keys at all (max_key_size or max_key_per_request)")
-    records = min(BATCH_BYTES, number * largest) // RECORD_PAD_BYTES
-    wanted = records * RECORD_PAD_BYTES or number * largest
-    while wanted % number and number > 1 and -(-wanted // (number - 1)) <= largest:
-        number -= 1
-    return number, max(-(-wanted // number), -(-status.min_key_size // 8))
+    spare = status.stored_key_count * status.key_size // 8 - CONVERSATION_BYTES
+    wanted = max(BATCH_BYTES_MIN, min(n_bytes, spare, BATCH_BYTES, most * largest))
+    wanted = wanted // RECORD_PAD_BYTES * RECORD_PAD_BYTES or wanted
+    least = -(-wanted // largest)
+    number = next((n for n in range(least, most + 1) if wanted % n == 0), min(least, most))
+    return number, max(min(-(-wanted // number), largest), -(-status.min_key_size // 8))
 
 
 def batch_label(keys: Sequence[Key]) -> dict[str, Any]:

@@ -38,6 +38,7 @@ COMMANDS = (
     (KEYS, "key", "key", "Fetch keys from a KME, as an application does."),
     (KEYS, "protect", "message", "Send or receive a short text under a one-time pad."),
     (KEYS, "protect", "file", "Send or receive a file under a one-time pad."),
+    (KEYS, "chat", "chat", "Write to another site, each line under a one-time pad, and see what it stands on."),
     (KEYS, "pad", "pad", "Keep a book of one-time pads with another application, filled ahead."),
     (KEYS, "vpn", "vpn", "Feed WireGuard, IPsec or stunnel with keys from KMEs, and change them in time."),
     (KEYS, "kms", "kms", "Keep a key store: another key-encryption key, backups, the audit log."),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from noclone.cli.application import Application
-from noclone.cli.terminal import Json, grouped, progress, show
+from noclone.cli.terminal import Json, grouped, printable, progress, show
 from noclone.errors import InputError
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def receive_file(
 
             with who.client() as client:
                 received = (receive_hybrid if is_hybrid(sealed) else receive)(
-                    client, sealed, spool_folder=_spool(who), **common
+                    client, sealed, spool_folder=spool_folder(who), **common
                 )
     lines = [
         f"{output}: {grouped(received.bytes)} bytes from {received.sender}, sha256 {received.sha256}",
@@ -187,10 +187,10 @@ def receive_message(
             book.tidy()
     else:
         with who.client() as client:
-            received = receive(client, container, receiver=who.name(), spool_folder=_spool(who))
+            received = receive(client, container, receiver=who.name(), spool_folder=spool_folder(who))
     if received.simulated and not as_json:
         sys.stderr.write(f"from {received.sender}; {SIMULATED}\n")
-    show(_plain(received), [_printable(received.text)], as_json=as_json)
+    show(_plain(received), [printable(received.text)], as_json=as_json)
     return 0
 
 
@@ -239,7 +239,7 @@ def _receive_from_book(sealed: Path, who: Application, common: dict[str, Any]) -
     return received
 
 
-def _spool(who: Application) -> Path:
+def spool_folder(who: Application) -> Path:
     """Return the folder where pads wait that were fetched and not yet used."""
     folder = who.folder() / "spool"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -248,8 +248,3 @@ def _spool(who: Application) -> Path:
 
 def _plain(record: Any) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(record).items()}
-
-
-def _printable(text: str) -> str:
-    """Return text that cannot steer the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
