@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.timeout(300)  # the first to come waits for kernels to compile
 NOCLONE = [sys.executable, "-m", "noclone"]
 
 
