@@ -30,7 +30,7 @@ def bench_pads(
     message_bytes: int = 200,
     n_messages: int = 10_000,
     n_reservations: int = 500,
-    file_mb: int = 256,
+    file_mb: int = 128,
     repeats: int = 5,
 ) -> dict[str, Any]:
     """Measure, in a temporary folder, and return the best of several runs.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -173,3 +175,39 @@ def ends(keys: Any) -> Iterator[Ends]:
     both = Ends(keys)
     yield both
     both.leave()
+
+
+@pytest.fixture
+def by_command(served: Any) -> Callable[[list[str], list[str]], None]:
+    """Run both ends of a VPN by command, for two keys each, and compare what they say."""
+
+    def run(slave: list[str], master: list[str]) -> None:
+        def words(what: list[str], own: str, other: str) -> list[str]:
+            common = ["--scenario", str(served.scenario), "--pki", str(served.pki), "--rotations", "2", "--json"]
+            return [sys.executable, "-m", "noclone", "vpn", *what, "--as", own, "--to", other, *common]
+
+        first = subprocess.Popen(
+            words([*slave, "--listen", "127.0.0.1:0"], "sae-ben", "sae-ada"),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            assert first.stdout is not None
+            line = first.stdout.readline()
+            assert line, first.communicate()
+            call = ["--call", json.loads(line)["listens"], "--interval", "0.5"]
+            second = subprocess.run(
+                words([*master, *call], "sae-ada", "sae-ben"), capture_output=True, text=True, timeout=100
+            )
+            assert (second.returncode, second.stderr) == (0, "")
+            out, errors = first.communicate(timeout=30)
+        finally:
+            first.kill()
+            first.wait()
+        assert (first.returncode, errors) == (0, "")
+        told = [[json.loads(one) for one in text.splitlines()] for text in (out, second.stdout)]
+        ids = [[one["key_ID"] for one in events if one["kind"] == "vpn.effective"] for events in told]
+        assert ids[0] == ids[1], told
+        assert len(set(ids[0])) == 2
+        assert not [one for events in told for one in events if one["kind"] in ("vpn.failed", "alarm.raised")]
+
+    return run

@@ -91,11 +91,14 @@ class Daemons:
     spaces: Any
     folder: Path
 
-    def end(self, end: str, *, master: bool) -> IpsecEnd:
+    def file(self, end: str) -> Path:
         path = self.folder / f"{end}.toml"
         path.write_text(CONNECTION.format(own=1 + (end == "b"), other=1 + (end == "a")))
         path.chmod(0o600)
-        return IpsecEnd(load_connection(path), master=master, socket=self.folder / f"{end}.vici")
+        return path
+
+    def end(self, end: str, *, master: bool) -> IpsecEnd:
+        return IpsecEnd(load_connection(self.file(end)), master=master, socket=self.folder / f"{end}.vici")
 
     def vici(self, end: str) -> Vici:
         return Vici(self.folder / f"{end}.vici", 20.0)
@@ -147,6 +150,13 @@ def test_keys_change_and_traffic_goes_on(daemons: Daemons, ends: Any) -> None:
             assert len([name for name in vici.ask("get-shared")["keys"] if name.startswith("noclone.")]) == 1
             assert len(vici.ask("get-conns")["conns"]) == 1
     assert lost <= 0.1 * 20, f"{lost} of {sent}: about 0.03 to 0.08 a rotation is what kernel-libipsec loses"
+
+
+@pytest.mark.timeout(300)
+def test_both_ends_by_command(daemons: Daemons, by_command: Callable[..., None]) -> None:
+    words = {end: ["ipsec", str(daemons.file(end)), "--vici", str(daemons.folder / f"{end}.vici")] for end in "ab"}
+    by_command(words["b"], words["a"])
+    assert daemons.spaces.reaches("a", "10.99.2.1", 3)
 
 
 def test_a_key_that_the_other_end_lacks_makes_no_tunnel(daemons: Daemons, ends: Any) -> None:

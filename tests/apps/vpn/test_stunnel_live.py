@@ -8,7 +8,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,14 @@ def test_keys_change_and_every_connection_is_served(stunnels: Stunnels, ends: An
     # stunnel opens its port anew when it reads its configuration: who comes in that moment is turned away.
     assert served.count(b"") <= 2 * 8, served
     assert stunnels.secrets("a") == stunnels.secrets("b") == [done[-1].key_id if done[-1] else ""]
+
+
+@pytest.mark.timeout(300)
+def test_both_ends_by_command(stunnels: Stunnels, by_command: Callable[..., None]) -> None:
+    words = {end: ["stunnel", str(stunnels.folder / f"{end}.conf"), "web"] for end in "ab"}
+    by_command(words["b"], words["a"])
+    time.sleep(0.5)
+    assert stunnels.hello() == b"hello"
 
 
 def test_a_wrong_key_is_refused_and_nothing_changes(stunnels: Stunnels, ends: Any) -> None:

@@ -110,6 +110,15 @@ def test_a_wrong_key_stops_traffic_and_the_next_rotation_repairs_it(tunnel: Tunn
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.timeout(300)
+def test_both_ends_by_command(tunnel: Tunnel, by_command: Callable[..., None]) -> None:
+    """wireguard-go's sockets are files, so `wg` reaches both from outside their namespaces."""
+    names, public = tunnel.interfaces, tunnel.public
+    slave = ["wireguard", names["b"], "--peer", public["a"]]
+    by_command(slave, ["wireguard", names["a"], "--peer", public["b"], "--at-once"])
+    assert tunnel.spaces.reaches("a", INSIDE["b"])
+
+
 def test_an_interface_or_a_peer_that_is_not_there_is_said(tunnel: Tunnel) -> None:
     with pytest.raises(InputError, match="no peer"):
         WireGuard(tunnel.interfaces["a"], tunnel.public["a"])

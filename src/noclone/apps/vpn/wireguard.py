@@ -166,13 +166,12 @@ class WireGuard:
         self._loaded_at_s, self._load_monotonic_s = int(self._clock.now_s()), self._clock.monotonic_s()
 
     def _set_up_anew(self) -> None:
-        """Remove the peer and add it again, as it was: all its sessions end, and the keepalive starts a new one."""
+        """Remove the peer and add it again, as it was, in one go: its sessions end, the keepalive starts a new one."""
         peer = self._read()
-        self._set("remove")
         settings = ["persistent-keepalive", peer.keepalive, "allowed-ips", peer.allowed_ips]
         if peer.endpoint != "(none)":
             settings += ["endpoint", peer.endpoint]
-        self._set("preshared-key", "/dev/stdin", *settings, secret=peer.psk)
+        self._set("remove", "peer", self._peer, "preshared-key", "/dev/stdin", *settings, secret=peer.psk)
 
     def _read(self) -> Peer:
         for line in self._run(["show", self._interface, "dump"], "").splitlines()[1:]:
