@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,6 +92,19 @@ def need(*tools: str) -> None:
     missing = [tool for tool in tools if shutil.which(tool) is None]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
+
+
+def need_free(program: str) -> None:
+    """Skip a test whose daemon may only use its own folders here."""
+    with contextlib.suppress(OSError):
+        profiles = Path("/sys/kernel/security/apparmor/profiles").read_text()
+        if re.search(rf"{program} \(enforce\)", profiles):
+            pytest.skip(f"AppArmor keeps {program} to folders of its own")
+
+
+@pytest.fixture
+def needs_free() -> Callable[[str], None]:
+    return need_free
 
 
 @pytest.fixture

@@ -109,8 +109,9 @@ class Daemons:
 
 
 @pytest.fixture
-def daemons(needs: Callable[..., None], namespaces: Any, tmp_path: Path) -> Daemons:
+def daemons(needs: Callable[..., None], needs_free: Callable[[str], None], namespaces: Any, tmp_path: Path) -> Daemons:
     needs("ip", "ping")
+    needs_free("charon-systemd")
     if shutil.which(CHARON) is None or not Path("/dev/net/tun").exists():
         pytest.skip("not installed: charon-systemd, or no TUN device")
     for number, end in enumerate("ab", 1):
@@ -149,7 +150,8 @@ def test_keys_change_and_traffic_goes_on(daemons: Daemons, ends: Any) -> None:
         with daemons.vici(end) as vici:
             assert len([name for name in vici.ask("get-shared")["keys"] if name.startswith("noclone.")]) == 1
             assert len(vici.ask("get-conns")["conns"]) == 1
-    assert lost <= 0.1 * 20, f"{lost} of {sent}: about 0.03 to 0.08 a rotation is what kernel-libipsec loses"
+    # The userspace ESP loses 0.03 to 0.1 packets when an old SA is removed: more than 12 of 20 come once in 10^6 runs.
+    assert lost <= 12, f"{lost} of {sent}"
 
 
 @pytest.mark.timeout(300)

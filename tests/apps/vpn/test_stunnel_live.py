@@ -67,7 +67,8 @@ class Stunnels:
 
 
 @pytest.fixture
-def stunnels(tmp_path: Path) -> Iterator[Stunnels]:
+def stunnels(tmp_path: Path, needs_free: Callable[[str], None]) -> Iterator[Stunnels]:
+    needs_free("stunnel4?")
     program = shutil.which("stunnel4") or shutil.which("stunnel")
     if program is None:
         pytest.skip("not installed: stunnel4")
