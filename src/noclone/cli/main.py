@@ -23,7 +23,7 @@ ABOUT = "A quantum-safe network in software: plan, run, attack and audit it, pho
 JOURNEY = "See it run"
 DETECTIONS = "Detections and proofs"
 KEYS = "Keys and applications"
-LAB = "Lab"
+LAB = "Attack and audit"
 SETUP = "Setting up and measuring"
 
 COMMANDS = (
@@ -43,6 +43,8 @@ COMMANDS = (
     (KEYS, "vpn", "vpn", "Feed WireGuard, IPsec or stunnel with keys from KMEs, and change them in time."),
     (KEYS, "kms", "kms", "Keep a key store: another key-encryption key, backups, the audit log."),
     (LAB, "attack", "attack", "Attack a link of a served network, where the scenario is a lab."),
+    (LAB, "audit", "audit", "Say what is secure, against whom, on which assumptions."),
+    (LAB, "audit", "report", "Write the audit as one HTML file."),
     (SETUP, "topology", "import", "Turn a GraphML map of a network into a scenario."),
     (SETUP, "topology", "generate", "Make a scenario of randomly placed nodes."),
     (SETUP, "setup", "pki", "Make the certificates and secrets that a scenario needs."),

@@ -76,7 +76,8 @@ class ServedNetwork:
         self._data = data
         self._options = options
         self._resolve = resolve
-        self._control: PlainServer | None = None
+        self.control: Control | None = None
+        self._door: PlainServer | None = None
 
     async def __aenter__(self) -> ServedNetwork:
         try:
@@ -108,13 +109,18 @@ class ServedNetwork:
             )
             self.nodes[section.name] = node
             await node.start()
-        control = Control(scenario.name, scenario.lab, self.lights, self.log, self._find_key)
-        self._control = await open_control(control, load_operator_token(self._pki), *scenario.control_address())
+        self.control = Control(scenario.name, scenario.lab, self.lights, self.log, self._find_key)
+        self._door = await open_control(self.control, load_operator_token(self._pki), *scenario.control_address())
 
     async def _find_key(self, key_id: str) -> dict[str, Any] | None:
         services = {name: node.service for name, node in self.nodes.items()}
         stores = {name: (service.kme.store, service.notary) for name, service in services.items()}
         return await find_among(stores, key_id)
+
+    @property
+    def speed(self) -> float:
+        """How much faster than the real links it runs."""
+        return self._options.speed
 
     async def wait(self) -> None:
         """Wait for ever, or until a part fails for good."""
@@ -122,8 +128,8 @@ class ServedNetwork:
 
     async def stop(self) -> None:
         """Stop everything, in order."""
-        if self._control is not None:
-            await self._control.stop()
+        if self._door is not None:
+            await self._door.stop()
         for node in self.nodes.values():
             await node.stop()
         for light in self.lights.values():

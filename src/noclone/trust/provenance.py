@@ -13,6 +13,7 @@ The weakest block speaks for the whole key: who knows a part of a key is said to
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from noclone.errors import InputError
 from noclone.records import BlockProvenance, Provenance
@@ -59,6 +60,7 @@ def formula_of_share(hops: Sequence[RelayHop], target: str) -> Formula:
     return any_of(*(_formula_of_fibre(block) for hop in hops for block in hop.blocks), *between)
 
 
+@lru_cache(maxsize=2048)  # a block is in many keys, and a link in many routes
 def _formula_of_fibre(block: BlockProvenance) -> Formula:
     kinds = ["link", "bootstrap"]
     if block.origin.kind == "simulated":

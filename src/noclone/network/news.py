@@ -1,0 +1,54 @@
+"""Events in words, for people: one line each, or nothing where it is no news."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from noclone.events import Event
+
+
+def tell(event: Event, *, both_ends: bool = False) -> str:
+    """Say what an event is about, without its subject; nothing where it is no news for people.
+
+    Args:
+        both_ends: Say also what Bob's end reports; where both run here, Alice's is enough.
+    """
+    data: dict[str, Any] = event.data
+    if data.get("end") == "bob" and event.kind.startswith("block.") and not both_ends:
+        return ""
+    match event.kind:
+        case "block.distilled":
+            return f"block {data['block']}: {_grouped(data['secret_bits'])} secret bits, error rate {data['qber']:.2%}"
+        case "block.aborted":
+            return f"block {data['block']}: NO KEY ({data['reason']}): {data['message']}"
+        case "node.started":
+            return f"ETSI GS QKD 014 at {data['etsi014']}"
+        case "fibre.started":
+            return "its light is on"
+        case "kme.connected":
+            return f"reaches the KME of {data['peer']}"
+        case "kme.disconnected":
+            return f"has lost the KME of {data['peer']}"
+        case "attack.started":
+            return f"Eve: {data['name']}, strength {data['strength']:g}"
+        case "attack.stopped":
+            return f"Eve has left ({data['name']})"
+        case "link.down":
+            return f"{data['end']}: {data['message']}; trying again"
+        case "link.up":
+            return f"{data['end']}: works again"
+        case "key.delivered":
+            return f"key {data['key_id']} ({data['bits']} bits)"
+        case "kme.refused" | "tls.refused":
+            return f"refused: {data['reason']}"
+        case "key.refused":
+            return f"the peer refused {len(data['keys'])} keys: {', '.join(data['reasons'])}"
+        case "alarm.raised":
+            return f"ALARM {data.get('monitor', '')}: {data.get('message', '')}"
+        case "verdict.changed":
+            return f"VERDICT {data['code']}: {data['sentence']}"
+    return ""
+
+
+def _grouped(number: int) -> str:
+    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
