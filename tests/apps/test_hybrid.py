@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from noclone.apps.hybrid import is_hybrid, receive_hybrid, send_hybrid
+from noclone.apps.hybrid import is_hybrid, open_text, receive_hybrid, seal_text, send_hybrid
 from noclone.errors import AuthenticationError, InputError, KmeError, NocloneError
 
 
@@ -56,7 +56,7 @@ def test_keys_change_by_bytes_and_by_time(keys: Any, folder: Path) -> None:
 def test_every_altered_byte_class_is_refused_and_the_true_one_still_opens(keys: Any, folder: Path) -> None:
     send(keys, folder, rekey_bytes=65_536)
     true = (folder / "sealed").read_bytes()
-    places = [9, 20, 27, 33, 40, 47, 49, 50, 60, 90, 5_000, len(true) // 2, len(true) - 70_000, len(true) - 1]
+    places = [8, 9, 21, 28, 34, 41, 48, 50, 51, 61, 91, 5_000, len(true) // 2, len(true) - 70_000, len(true) - 1]
     for place in places:
         (folder / "sealed").write_bytes(true[:place] + bytes([true[place] ^ 1]) + true[place + 1 :])
         with pytest.raises(NocloneError):
@@ -96,3 +96,24 @@ def test_it_is_opened_once_and_by_its_addressee(keys: Any, folder: Path) -> None
 def test_the_wrong_name_is_refused(keys: Any, folder: Path) -> None:
     with pytest.raises(InputError, match="knows us as"):
         send_hybrid(keys.client("sae-a"), folder / "plain", sender="sae-x", to="sae-b", out=folder / "sealed")
+
+
+def test_texts_cross_for_a_key_each_and_say_what_they_are(keys: Any, folder: Path) -> None:
+    opened = {"receiver": "sae-b", "spool_folder": folder / "spool"}
+    before = len(keys.handed_out)
+    for text in ("", "hello \N{SNOWMAN}", "x" * 60_000):
+        container = seal_text(keys.client("sae-a"), text, sender="sae-a", to="sae-b")
+        got = open_text(keys.client("sae-b"), container, **opened)
+        assert (got.text, got.sender, got.secrecy[:13]) == (text, "sae-a", "computational")
+    assert len(keys.handed_out) - before == 3
+    lengths = {len(seal_text(keys.client("sae-a"), text, sender="sae-a", to="sae-b")) for text in ("yes", "no, never")}
+    assert len(lengths) == 1
+    container = seal_text(keys.client("sae-a"), "true", sender="sae-a", to="sae-b")
+    with pytest.raises(AuthenticationError):
+        open_text(keys.client("sae-b"), container[:-1] + bytes([container[-1] ^ 1]), **opened)
+    (folder / "sealed").write_bytes(container)
+    with pytest.raises(InputError, match="holds no file"):
+        receive(keys, folder)
+    assert open_text(keys.client("sae-b"), container, **opened).text == "true"
+    with pytest.raises(InputError, match="at most"):
+        seal_text(keys.client("sae-a"), "x" * 70_000, sender="sae-a", to="sae-b")

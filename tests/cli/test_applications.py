@@ -133,6 +133,9 @@ def test_a_file_under_aes_is_called_that(noclone: Run, served: Any, tmp_path: Pa
     assert (sent["key_bits"], sent["secrecy"][:13]) == (256, "computational")
     assert "not on a one-time pad" in noclone("file", "receive", tmp_path / "s", "-o", tmp_path / "out", *ben)
     assert (tmp_path / "out").read_bytes() == plain.read_bytes()
+    noclone("message", "send", "hello", "--to", "sae-ben", "-o", tmp_path / "t", *cipher, *ada)
+    told = noclone("message", "receive", tmp_path / "t", *ben, "--json")
+    assert (told["text"], told["secrecy"][:13]) == ("hello", "computational")
     words = ("file", "send", plain, "--to", "sae-ben", "-o", tmp_path / "x", *cipher, "--resume", *ada)
     assert "one-time pads" in noclone(*words, code=2)
 

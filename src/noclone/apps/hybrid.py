@@ -1,13 +1,15 @@
-"""Files under AES-256-GCM with delivered keys: for when there is too little key for a one-time pad, and it says so.
+"""Files and texts under AES-256-GCM with delivered keys: for when there is too little key for a one-time pad.
 
-In: a file of the sender.  Out: a container that takes 256 bits of key for each 64 MiB or minute; and back, identical or
-not at all. Its secrecy is computational: it rests on AES-256 and HKDF-SHA384, today and for as long as somebody keeps
-what he recorded. Each key is bound to the container, to its place in it, and to the two applications.
+In: a file or a text of the sender.  Out: a container that takes 256 bits of key for each 64 MiB or minute; and back,
+identical or not at all. Its secrecy is computational, and that is said wherever it goes: it rests on AES-256 and
+HKDF-SHA384, today and for as long as somebody keeps what he recorded. Each key is bound to the container, to its place
+in it, and to the two applications.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import struct
 import time
@@ -22,8 +24,9 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from noclone.apps.files import Progress, contents, open_regular
+from noclone.apps.messages import text_bytes
 from noclone.apps.pads import KnownKeys, NewKeys, held_interrupts
-from noclone.apps.sealed import LENGTH_BYTES, RECORD_BYTES, name_bytes, padded_length
+from noclone.apps.sealed import KINDS, LENGTH_BYTES, RECORD_BYTES, bucket, name_bytes, padded_length
 from noclone.apps.spool import PadStore, SpooledPad, spool_for
 from noclone.apps.whole_file import check_free, whole_file
 from noclone.errors import AuthenticationError, InputError, KmeError
@@ -33,7 +36,8 @@ VERSION = 1
 KEY_BYTES, TAG_BYTES, NONCE_BYTES = 32, 16, 12
 REKEY_BYTES, REKEY_S = 64 << 20, 60.0
 FINAL, NEW_KEY = 1, 2
-FIXED = struct.Struct(">8sB16sQBB")
+FIXED = struct.Struct(">8sBB16sQBB")
+PADDED = {"file": padded_length, "message": bucket}  # how much of the length shows
 SECRECY = "computational: it rests on AES-256-GCM and HKDF-SHA384, not on a one-time pad"
 
 
@@ -61,7 +65,18 @@ class ReceivedHybridFile:
 
 
 @dataclass(frozen=True, slots=True)
+class HybridText:
+    """What `open_text` opened: who sealed it, what it says, and what its secrecy rests on."""
+
+    sender: str
+    text: str
+    simulated: bool
+    secrecy: str = SECRECY
+
+
+@dataclass(frozen=True, slots=True)
 class _Head:
+    kind: str
     sender: str
     recipient: str
     stream_bytes: int
@@ -97,28 +112,54 @@ def send_hybrid(
         The others are those of `files.send_file`, and so are the errors.
     """
     check_free(out, overwrite=overwrite)
-    status = client.status(to)
-    if status.master != sender:
-        raise InputError(f"the KME knows us as {status.master}, not as {sender}", hint="check --as, or the certificate")
+    keys = _NewKeys(client, sender, to, rekey_bytes, rekey_s, now_s)
     with open_regular(path) as (file, size):
-        head = _new_head(sender, to, padded_length(LENGTH_BYTES + size))
+        head = _new_head("file", sender, to, padded_length(LENGTH_BYTES + size))
         with whole_file(out, overwrite=overwrite, n_bytes=head.stream_bytes) as sealed:
             sealed.write(head.encoded)
-            cipher, n_keys, used, since_s, simulated = None, 0, 0, 0.0, False
             for index, content in enumerate(contents(path, file, size, head)):
-                flags = FINAL if index == head.n_records - 1 else 0
-                front = bytes([flags])
-                if cipher is None or used + len(content) > rekey_bytes or now_s() - since_s > rekey_s:
-                    (key,) = client.enc_keys(to, 1, 8 * KEY_BYTES).keys
-                    cipher = _cipher(key.value, key.key_id, head, index)
-                    name = name_bytes(key.key_id)
-                    front = bytes([flags | NEW_KEY, len(name)]) + name
-                    n_keys, used, since_s, simulated = n_keys + 1, 0, now_s(), simulated or key.simulated
-                used += len(content)
-                sealed.write(front + cipher.encrypt(_nonce(index), content, head.encoded + front))
+                sealed.write(keys.seal(head, index, content))
                 if on_progress is not None:
                     on_progress(min(size, (index + 1) * RECORD_BYTES), size)
-    return HybridFile(out, size, 8 * KEY_BYTES * n_keys, n_keys, simulated)
+    return HybridFile(out, size, 8 * KEY_BYTES * keys.taken, keys.taken, keys.simulated)
+
+
+def seal_text(client: NewKeys, text: str, *, sender: str, to: str) -> bytes:
+    """Seal a text for another application under a delivered key of its own; its length tells only a bucket.
+
+    Raises:
+        InputError: It is too long, or no text.
+        KmeError: The KME cannot be reached, or refuses.
+    """
+    data = text_bytes(text)
+    stream = len(data).to_bytes(LENGTH_BYTES, "big") + data
+    head = _new_head("message", sender, to, bucket(len(stream)))
+    keys = _NewKeys(client, sender, to, REKEY_BYTES, REKEY_S, time.monotonic)
+    return head.encoded + keys.seal(head, 0, stream.ljust(head.stream_bytes, b"\0"))
+
+
+def open_text(client: KnownKeys, container: bytes, *, receiver: str, spool_folder: Path) -> HybridText:
+    """Open what `seal_text` made.
+
+    Raises:
+        InputError: It is truncated, malformed or for somebody else.
+        AuthenticationError: It was altered or forged.
+        KmeError: The KME cannot be reached, or does not hand out the key.
+    """
+    stream = io.BytesIO(container)
+    head = _read_head(stream, len(container), "message", receiver)
+    if head.n_records != 1:
+        raise _malformed("a message has one record")
+    with spool_for(spool_folder, head.sender) as spool:
+        keys = _Keys(client, head, spool)
+        (content,) = _opened(stream, head, keys)
+        length = _true_length(content, head)
+        try:
+            text = content[LENGTH_BYTES : LENGTH_BYTES + length].decode("utf-8")
+        except UnicodeDecodeError:
+            raise InputError(f"what {head.sender} sealed as a message is no text") from None
+        spool.erase(keys.ids)
+    return HybridText(head.sender, text, keys.simulated)
 
 
 def receive_hybrid(
@@ -141,9 +182,7 @@ def receive_hybrid(
     """
     check_free(out, overwrite=overwrite)
     with open_regular(sealed) as (file, size):
-        head = _read_head(file, size)
-        if head.recipient != receiver:
-            raise InputError(f"this container is for {head.recipient}, not for {receiver}")
+        head = _read_head(file, size, "file", receiver)
         with spool_for(spool_folder, head.sender) as spool:
             keys = _Keys(client, head, spool)
             with whole_file(out, overwrite=overwrite, n_bytes=head.stream_bytes) as plain:
@@ -172,6 +211,41 @@ def is_hybrid(path: Path) -> bool:
             return file.read(len(MAGIC)) == MAGIC
     except OSError:
         return False
+
+
+class _NewKeys:
+    """Seal records, each under the key of its turn: a key protects so many bytes, for so long, and no more."""
+
+    def __init__(
+        self, client: NewKeys, sender: str, to: str, rekey_bytes: int, rekey_s: float, now_s: Callable[[], float]
+    ) -> None:
+        master = client.status(to).master
+        if master != sender:
+            raise InputError(f"the KME knows us as {master}, not as {sender}", hint="check --as, or the certificate")
+        self._client, self._to = client, to
+        self._rekey_bytes, self._rekey_s, self._now_s = rekey_bytes, rekey_s, now_s
+        self._cipher: AESGCM | None = None
+        self._used, self._since_s = 0, 0.0
+        self.taken, self.simulated = 0, False
+
+    def seal(self, head: _Head, index: int, content: bytes) -> bytes:
+        """Return a record, with the name of its key in front where it is the first under that key."""
+        flags = FINAL if index == head.n_records - 1 else 0
+        front = bytes([flags])
+        if (
+            self._cipher is None
+            or self._used + len(content) > self._rekey_bytes
+            or self._now_s() - self._since_s > self._rekey_s
+        ):
+            (key,) = self._client.enc_keys(self._to, 1, 8 * KEY_BYTES).keys
+            self._cipher = _cipher(key.value, key.key_id, head, index)
+            name = name_bytes(key.key_id)
+            front = bytes([flags | NEW_KEY, len(name)]) + name
+            self._used, self._since_s = 0, self._now_s()
+            self.taken += 1
+            self.simulated |= key.simulated
+        self._used += len(content)
+        return front + self._cipher.encrypt(_nonce(index), content, head.encoded + front)
 
 
 class _Keys:
@@ -226,7 +300,7 @@ def _opened(file: BinaryIO, head: _Head, keys: _Keys) -> Iterator[bytes]:
 
 def _true_length(content: bytes, head: _Head) -> int:
     length = int.from_bytes(content[:LENGTH_BYTES], "big")
-    if padded_length(LENGTH_BYTES + length) != head.stream_bytes:
+    if PADDED[head.kind](LENGTH_BYTES + length) != head.stream_bytes:
         raise _malformed("its length and its padding differ")
     return length
 
@@ -241,24 +315,28 @@ def _nonce(index: int) -> bytes:
     return index.to_bytes(NONCE_BYTES, "big")
 
 
-def _new_head(sender: str, recipient: str, stream_bytes: int) -> _Head:
-    return _encoded(os.urandom(16), sender, recipient, stream_bytes)
+def _new_head(kind: str, sender: str, recipient: str, stream_bytes: int) -> _Head:
+    return _encoded(kind, os.urandom(16), sender, recipient, stream_bytes)
 
 
-def _encoded(container_id: bytes, sender: str, recipient: str, stream_bytes: int) -> _Head:
+def _encoded(kind: str, container_id: bytes, sender: str, recipient: str, stream_bytes: int) -> _Head:
     names = name_bytes(sender), name_bytes(recipient)
-    fixed = FIXED.pack(MAGIC, VERSION, container_id, stream_bytes, len(names[0]), len(names[1]))
-    return _Head(sender, recipient, stream_bytes, fixed + b"".join(names))
+    fixed = FIXED.pack(MAGIC, VERSION, KINDS[kind], container_id, stream_bytes, len(names[0]), len(names[1]))
+    return _Head(kind, sender, recipient, stream_bytes, fixed + b"".join(names))
 
 
-def _read_head(file: BinaryIO, size: int) -> _Head:
-    magic, version, container_id, stream_bytes, *lengths = FIXED.unpack(_exactly(file, FIXED.size))
+def _read_head(file: BinaryIO, size: int, kind: str, receiver: str) -> _Head:
+    magic, version, number, container_id, stream_bytes, *lengths = FIXED.unpack(_exactly(file, FIXED.size))
     if magic != MAGIC or version != VERSION:
         raise InputError("this is no sealed container of a kind that we know")
+    if number != KINDS[kind]:
+        raise InputError(f"this container holds no {kind}", hint="`noclone file` is for files, `message` for messages")
     names = [_exactly(file, length).decode("ascii", "replace") for length in lengths]
     if not LENGTH_BYTES <= stream_bytes <= size:
         raise InputError("the sealed container is truncated", hint="ask for the same sealed file again")
-    return _encoded(container_id, names[0], names[1], stream_bytes)
+    if names[1] != receiver:
+        raise InputError(f"this container is for {names[1]}, not for {receiver}")
+    return _encoded(kind, container_id, names[0], names[1], stream_bytes)
 
 
 def _exactly(file: BinaryIO, n_bytes: int) -> bytes:

@@ -71,14 +71,7 @@ def seal_message(client: NewKeys, text: str, *, sender: str, to: str) -> SealedM
         KeysExhausted: There is too little key.
         KmeError: The KME cannot be reached, or refuses.
     """
-    try:
-        data = text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise InputError("the message holds bytes that are no text", hint="send it as a file") from None
-    if len(data) > TEXT_BYTES_MAX:
-        raise InputError(
-            f"a message has at most {TEXT_BYTES_MAX} bytes, this one {len(data)}", hint="send it as a file"
-        )
+    data = text_bytes(text)
     stream = len(data).to_bytes(LENGTH_BYTES, "big") + data
     header = Header("message", os.urandom(CONTAINER_ID_BYTES), sender, to, bucket(len(stream)))
     head = header.encode()
@@ -87,6 +80,23 @@ def seal_message(client: NewKeys, text: str, *, sender: str, to: str) -> SealedM
     front = record_head(0, keys, final=True)
     sealed = head + seal_record(head, front, pad, stream.ljust(header.stream_bytes, b"\0"))
     return SealedMessage(sealed, tuple(supply.labels.values()))
+
+
+def text_bytes(text: str) -> bytes:
+    """Return a text as bytes.
+
+    Raises:
+        InputError: It is too long for a message, or no text.
+    """
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError("the message holds bytes that are no text", hint="send it as a file") from None
+    if len(data) > TEXT_BYTES_MAX:
+        raise InputError(
+            f"a message has at most {TEXT_BYTES_MAX} bytes, this one {len(data)}", hint="send it as a file"
+        )
+    return data
 
 
 def receive_message(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from noclone.cli.application import Application
-from noclone.cli.terminal import Json, grouped, printable, progress, show
+from noclone.cli.terminal import Json, grouped, printable, progress, say, show
 from noclone.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ Granted = Annotated[
     Parameter(name="--pads", help="Use pads of the book, granted at HOST:PORT, where the other's `pad serve` listens."),
 ]
 FromBook = Annotated[bool, Parameter(name="--pads", negative=(), help="It was sealed with pads of the book.")]
+Cipher = Literal["one-time-pad", "aes-256-gcm"]
 Overwrite = Annotated[bool, Parameter(negative=(), help="Replace the output if it is there.")]
 
 SIMULATED = "its keys come from simulated light: this protects nothing"
@@ -48,7 +48,7 @@ def send_file(
     overwrite: Overwrite = False,
     resume: Annotated[bool, Parameter(negative=())] = False,
     pads: Granted = None,
-    cipher: Literal["one-time-pad", "aes-256-gcm"] = "one-time-pad",
+    cipher: Cipher = "one-time-pad",
     who: Application | None = None,
     as_json: Json = False,
 ) -> int:
@@ -140,26 +140,34 @@ def receive_file(
 @message.command(name="send")
 def send_message(
     text: str, /, *, to: To, output: Output, overwrite: Overwrite = False, pads: Granted = None,
-    who: Application | None = None, as_json: Json = False,
+    cipher: Cipher = "one-time-pad", who: Application | None = None, as_json: Json = False,
 ) -> int:  # fmt: skip
     """Seal a short text under a one-time pad. Its length is hidden but for a factor of two.
 
     Args:
         text: The text.
         output: Where to write the sealed message.
+        cipher: aes-256-gcm takes 256 bits of key a message, whatever its length. It is no one-time pad.
     """
+    from noclone.apps.hybrid import SECRECY, seal_text
     from noclone.apps.messages import send_message as send
     from noclone.apps.whole_file import whole_file
 
     who = who or Application()
+    if cipher != "one-time-pad" and pads:
+        raise InputError(f"--pads is for one-time pads, not for {cipher}")
     with (
         who.client() as client,
         _sender(client, pads, who, to) as source,
         whole_file(output, overwrite=overwrite) as out,
     ):
-        container = send(source, text, sender=who.name(), to=to)
+        seal = send if cipher == "one-time-pad" else seal_text
+        container = seal(source, text, sender=who.name(), to=to)
         out.write(container)
-    show({"output": str(output), "bytes": len(container)}, [f"{output}: a message for {to}"], as_json=as_json)
+    data, line = {"output": str(output), "bytes": len(container)}, f"{output}: a message for {to}"
+    if cipher != "one-time-pad":
+        data, line = data | {"secrecy": SECRECY}, f"{line}; {SECRECY}"
+    show(data, [line], as_json=as_json)
     return 0
 
 
@@ -172,6 +180,7 @@ def receive_message(
     Args:
         sealed: The sealed message.
     """
+    from noclone.apps.hybrid import SECRECY, is_hybrid, open_text
     from noclone.apps.messages import receive_message as receive
 
     who = who or Application()
@@ -186,10 +195,12 @@ def receive_message(
             received = receive(receiver, container, receiver=who.name(), store=receiver)
             book.tidy()
     else:
+        open_it: Any = open_text if is_hybrid(sealed) else receive
         with who.client() as client:
-            received = receive(client, container, receiver=who.name(), spool_folder=spool_folder(who))
-    if received.simulated and not as_json:
-        sys.stderr.write(f"from {received.sender}; {SIMULATED}\n")
+            received = open_it(client, container, receiver=who.name(), spool_folder=spool_folder(who))
+    if not as_json:
+        notes = [f"from {received.sender}", *([SECRECY] if is_hybrid(sealed) else [])]
+        say("; ".join([*notes, *([SIMULATED] if received.simulated else [])]))
     show(_plain(received), [printable(received.text)], as_json=as_json)
     return 0
 
