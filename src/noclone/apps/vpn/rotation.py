@@ -21,6 +21,7 @@ from noclone.errors import ChannelError, NocloneError, TunnelError
 KEY_BITS = 256
 POLL_S = 0.1
 RETRY_S = 5.0
+OVERDUE_INTERVALS = 3  # so many without a new key are an alarm
 LOADED, EFFECTIVE, ROLLED_BACK, REFUSED = "loaded", "effective", "rolled-back", "refused"
 
 Tell = Callable[..., None]
@@ -143,19 +144,23 @@ class Master:
             tell: Told what happens: a kind of event, and its data.
             interval_s: From one rotation's proof to the next rotation.
         """
-        done = 0
+        done, alarmed, changed_s = 0, False, time.monotonic()
         while not stop.is_set():
             wait_s = interval_s
             try:
                 rotation = self.rotate(stop)
                 if rotation is not None:
-                    done += 1
+                    done, alarmed, changed_s = done + 1, False, time.monotonic()
                     tell("vpn.effective", **_told(rotation), means=self._tunnel.means)
                 else:
                     tell("vpn.loaded", key_ID=self.current, message="loaded at both ends, not yet proven in effect")
             except NocloneError as error:
                 wait_s = min(RETRY_S, interval_s)
                 tell("vpn.failed", message=error.message, hint=error.hint, still=self.current)
+                overdue_s = time.monotonic() - changed_s
+                if overdue_s > OVERDUE_INTERVALS * interval_s and not alarmed:
+                    alarmed = True
+                    tell("alarm.raised", message=f"no new key for {overdue_s:.0f} s: the last one is still in effect")
             if rotations is not None and done >= rotations:
                 return
             _pass_time(self._tunnel, tell, stop, wait_s)
