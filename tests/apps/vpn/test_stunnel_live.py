@@ -101,13 +101,15 @@ def stunnels(tmp_path: Path, needs_free: Callable[[str], None]) -> Iterator[Stun
         processes.append(
             subprocess.Popen([program, tmp_path / f"{end}.conf"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         )
-    for port in (inside, between):
-        for _ in range(100):
+    for port, end in ((inside, "a"), (between, "b")):
+        for _ in range(200):
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
-                break
+                if (tmp_path / f"{end}.pid").exists():
+                    break
             except OSError:
-                time.sleep(0.05)
+                pass
+            time.sleep(0.05)
     try:
         yield Stunnels(tmp_path, (inside, between))
     finally:
