@@ -7,14 +7,16 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -30,18 +32,23 @@ def sh(*words: str, check: bool = True, text: str = "") -> str:
 
 @dataclass
 class Ping:
-    """A ping that runs beside the test."""
+    """A ping that runs beside the test, and the file that it writes to: a pipe that nobody reads would stop it."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[Any]
+    output: IO[str]
 
     def losses(self) -> tuple[int, int]:
-        """Stop it; return how many packets were sent, and how many of them lost."""
+        """Stop it; return how many packets were sent, and how many lost. The last one may still be on its way."""
         with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(2)
-        out, _ = self.process.communicate(timeout=30)
-        found = re.search(r"(\d+) packets transmitted, (\d+) received", out)
-        assert found, out
-        return int(found[1]), int(found[1]) - int(found[2])
+            self.process.send_signal(signal.SIGINT)
+        self.process.wait(30)
+        self.output.seek(0)
+        text = self.output.read()
+        self.output.close()
+        found = re.search(r"(\d+) packets transmitted, (\d+) received", text)
+        assert found, text[-500:]
+        sent, lost = int(found[1]), int(found[1]) - int(found[2])
+        return sent, lost - (lost > 0 and f"icmp_seq={sent} " not in text)
 
 
 @dataclass
@@ -63,8 +70,9 @@ class Namespaces:
         return process
 
     def ping(self, end: str, address: str, interval_s: float = 0.02) -> Ping:
-        words = ("ping", "-q", "-n", "-i", str(interval_s), "-W", "1", address)
-        return Ping(self.start(end, *words, stdout=subprocess.PIPE, text=True))
+        output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - it lives as long as the ping
+        words = ("ping", "-n", "-i", str(interval_s), "-W", "1", address)
+        return Ping(self.start(end, *words, stdout=output), output)
 
     def reaches(self, end: str, address: str, tries: int = 1) -> bool:
         return ", 0 received" not in self.run(end, "ping", "-n", "-c", str(tries), "-W", "1", address, check=False)
