@@ -13,21 +13,25 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from noclone import rng
+from noclone import gpu, rng
 from noclone.link.aes import aes256_keys, ars_keys
 from noclone.link.aes_simd import AES
 from noclone.link.clicktable import ClickTable, click_table
 from noclone.link.devices import LinkDevices
-from noclone.link.pulses import MAX_SEGMENT_BITS, MOST, would_be_clicks
+from noclone.link.pulses import MAX_SEGMENT_BITS, MOST, Law, would_be_clicks
 from noclone.link.readout import Readout
 from noclone.link.sampling import TICKS
 from noclone.link.settings import setting_limits, share_of_32_bits
 from noclone.link.tap import NO_TAP, Tap
 from noclone.records import MAX_SLOTS, U64, Detections, Origin
+
+if TYPE_CHECKING:
+    from noclone.link.pulses_cuda import CardPulses
 
 I64 = NDArray[np.int64]
 
@@ -47,20 +51,22 @@ def segment_length(p_max: float) -> int:
     return 1 << min(MAX_SEGMENT_BITS, max(10, bits))
 
 
-class _Pulses:
+class Pulses:
     """The first half of the light, ready to work out any segment."""
 
     def __init__(self, devices: LinkDevices, table: ClickTable, keys: U64, segment_slots: int) -> None:
         p = table.p_max
-        self._inverse_rate = -1 / math.log1p(-p) if 0 < p < 1 else 0.0
-        self._table = table
-        self._keys = keys
         protocol = devices.source.protocol
         bob_limit = share_of_32_bits(protocol.p_key_bob)
-        self._choosers = (setting_limits(protocol), bob_limit, table.choices, table.eve_limits)
-        self._law = table.law()
-        self._jitter_ticks = devices.jitter_periods * TICKS
-        self._segment_slots = segment_slots
+        self.law = Law(
+            keys=keys,
+            p_max=p,
+            inverse_rate=-1 / math.log1p(-p) if 0 < p < 1 else 0.0,
+            choosers=(setting_limits(protocol), bob_limit, table.choices, table.eve_limits),
+            table=table.law(),
+            jitter_ticks=devices.jitter_periods * TICKS,
+            length=segment_slots,
+        )
         self._detectors = devices.receiver.detectors
         self._spare: deque[I64] = deque()
 
@@ -71,10 +77,10 @@ class _Pulses:
 
     def clicks(self, segment: int, n_slots: int) -> I64:
         """Return the would-be clicks of one segment."""
-        table = self._table
-        if table.p_max <= 0:
+        law = self.law
+        if law.p_max <= 0:
             return np.zeros(0, np.int64)
-        expected = n_slots * table.p_max
+        expected = n_slots * law.p_max
         room = (
             self._detectors * int(1.2 * expected + 8 * math.sqrt(expected)) + 2 * MOST
         )  # untouched pages cost nothing
@@ -82,14 +88,14 @@ class _Pulses:
             out = self._spare.popleft() if self._spare else np.empty(room, np.int64)
             n = would_be_clicks(
                 AES,
-                self._keys,
+                law.keys,
                 segment,
-                segment * self._segment_slots,
+                segment * law.length,
                 n_slots,
-                self._inverse_rate,
-                self._choosers,
-                self._law,
-                self._jitter_ticks,
+                law.inverse_rate,
+                law.choosers,
+                law.table,
+                law.jitter_ticks,
                 out,
             )
             if n >= 0:
@@ -98,7 +104,17 @@ class _Pulses:
             self._spare.clear()
 
 
-def _in_order(pulses: _Pulses, lengths: _Lengths, threads: int) -> Iterator[I64]:
+def _on_card(pulses: Pulses) -> CardPulses | None:
+    """Return the same on the graphics card, if work is to go there and this can."""
+    if not gpu.wanted():
+        return None
+    from noclone.link.pulses_cuda import CardPulses
+
+    card = CardPulses(pulses.law)
+    return card if card.fits else None
+
+
+def _in_order(pulses: Pulses, lengths: _Lengths, threads: int) -> Iterator[I64]:
     """Yield each segment's clicks in order, working a few segments ahead in threads."""
     if threads == 1:
         for segment, n_slots in enumerate(lengths):
@@ -167,7 +183,7 @@ def transmit_chunks(
     keys = {part: physics_key(physics_seed, link, block, part) for part in ("light", "detectors", "bob", "eve")}
     secrets = [aes256_keys(key) for key in (alice_seed, keys["bob"], keys["eve"])]
     key_table = np.stack([*secrets, ars_keys(keys["light"][:16])])
-    pulses = _Pulses(devices, table, key_table, length)
+    pulses = Pulses(devices, table, key_table, length)
     active = devices.receiver.scheme == "active"
     readout = Readout(
         detector_key=keys["detectors"],
@@ -180,10 +196,13 @@ def transmit_chunks(
         afterpulse_lifetime_periods=devices.afterpulse_lifetime_periods,
     )
     lengths = _Lengths(n_slots, length)
-    for segment, clicks in enumerate(_in_order(pulses, lengths, threads)):
+    card = _on_card(pulses)
+    found = card.in_order(n_slots, pulses.clicks) if card else _in_order(pulses, lengths, threads)
+    for segment, clicks in enumerate(found):
         first = segment * length
         events = readout.segment(clicks, first, min(length, n_slots - first), last=segment == len(lengths) - 1)
-        pulses.take_back(clicks)
+        if card is None:
+            pulses.take_back(clicks)
         if len(events):
             yield events
 

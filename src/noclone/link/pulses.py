@@ -12,8 +12,12 @@ Proposals are worked on in batches, step by step: each step is a loop over array
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from noclone.link.choices import BATCH, alice_batch, bob_batch, eve_batch
 from noclone.link.hits import add_clicks, arrivals, keep, nature
@@ -22,6 +26,29 @@ from noclone.link.sampling_simd import gaps
 MAX_SEGMENT_BITS = 40  # times within a segment, with the detector's number, fit into 63 bits
 ALICE, BOB, EVE, NATURE = range(4)  # rows of a table of keys
 MOST = 4 * BATCH  # clicks of a batch
+
+
+@dataclass(frozen=True, eq=False)
+class Law:
+    """What the segments of a block have in common, for `would_be_clicks`; see there.
+
+    Args:
+        keys: Round keys.
+        p_max: Largest probability that a slot makes any detector click: the rate of proposals.
+        inverse_rate: -1 / ln(1 - p_max).
+        choosers: Limits of the choices.
+        table: `clicktable.ClickTable.law`.
+        jitter_ticks: Standard deviation of a photon's arrival.
+        length: Slots of a segment.
+    """
+
+    keys: NDArray[np.uint64]
+    p_max: float
+    inverse_rate: float
+    choosers: tuple[Any, ...]
+    table: tuple[Any, ...]
+    jitter_ticks: float
+    length: int
 
 
 @njit(cache=True, nogil=True)
