@@ -82,6 +82,7 @@ class LinkPlan:
             origin=origin,
             bootstrap=bootstrap,
             reconciliation=self.link.distillation.reconciliation,
+            amplification=self.link.distillation.amplification,
             detections_max=self.detections_max,
         )
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
+from noclone.distill.job import EFFICIENCY
 from noclone.errors import ScenarioError
 from noclone.io.toml import load_toml, parse_toml
 from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
@@ -26,8 +27,7 @@ from noclone.records import DecoyBB84
 
 NODES_MAX, LINKS_MAX = 400, 1200
 LINK_SECTIONS = ("source", "fibre", "receiver", "distillation", "flaws", "guards")
-
-EFFICIENCY = {"cascade": 1.12, "ldpc": 1.3}  # that a length leaves room for: what is told on average, and bad luck
+TOEPLITZ_BITS_MAX = 400_000_000  # a block may have twice as many bits as it is made for
 
 T = TypeVar("T")
 
@@ -101,11 +101,20 @@ class DistillationSection(Section):
     reconciliation: Literal["cascade", "ldpc"] = Field(
         default="cascade", description="ldpc: hardly any round trips, for a long way; it tells more"
     )
+    amplification: Literal["reed-solomon-1", "binary-toeplitz"] = Field(
+        default="reed-solomon-1", description="binary-toeplitz: the matrix that others use, some ten times slower"
+    )
     efficiency: Annotated[float, Field(ge=1, le=2)] | None = Field(
         default=None,
         description="reconciliation efficiency that the agreed length leaves room for; "
         "where not given: 1.12 for cascade, 1.3 for ldpc",
     )
+
+    @model_validator(mode="after")
+    def _fits_amplification(self) -> Self:
+        if self.amplification == "binary-toeplitz" and self.block_key_bits > TOEPLITZ_BITS_MAX:
+            raise ValueError(f"binary-toeplitz takes blocks of {TOEPLITZ_BITS_MAX} key bits at most")
+        return self
 
     @property
     def efficiency_agreed(self) -> float:
