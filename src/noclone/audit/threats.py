@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from noclone.audit.availability import Isolation
 from noclone.audit.demands import Demand, PlannedLink
+from noclone.audit.device_flaws import flawed
 from noclone.network.scenario import LinkSection, Scenario
 
 Status = Literal["countered", "watched", "assumed", "open", "not-modelled"]
@@ -263,7 +264,7 @@ THREATS: tuple[Threat, ...] = (
         "After-gate and superlinear detectors",
         "in transit",
         "Wiechers et al., New J. Phys. 13, 013043 (2011)",
-        simple("not-modelled", "detectors here are linear at all times; real ones have to be tested"),
+        simple("not-modelled", "detectors here do not answer bright light; real ones have to be tested"),
     ),
     Threat(
         "dead-time",
@@ -436,4 +437,12 @@ THREATS: tuple[Threat, ...] = (
 
 def judge_threats(scene: Scene, threats: Sequence[Threat] = THREATS) -> list[Finding]:
     """Hold every threat of the catalogue against the network."""
-    return [Finding(threat, threat.judge(scene)) for threat in threats]
+    return [Finding(threat, _of_devices(threat.name, scene) or threat.judge(scene)) for threat in threats]
+
+
+def _of_devices(threat: str, scene: Scene) -> Judgement | None:
+    """Return the judgement where a scenario says that its devices have the flaw."""
+    found = flawed(threat, scene.sections)
+    if found is None:
+        return None
+    return Judgement("open" if found.loose else "watched", found.why, found.loose or found.links, found.remedy)
