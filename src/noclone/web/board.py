@@ -173,7 +173,7 @@ class Board:
                 link.attack = {"name": data["name"], "strength": data["strength"], "since": event.time_s}
             case "attack.stopped":
                 link.attack = None
-            case "attack.learned":
+            case "eve.learned":
                 link.eve = {key: value for key, value in data.items() if not isinstance(value, (list, dict))}
             case "link.down":
                 link.state, link.why, link.since_s = "down", str(data["message"]), event.time_s
