@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import tracemalloc
 import uuid
 from collections.abc import Callable
@@ -22,6 +24,7 @@ from noclone.kms.reservations import Refusal, key_row
 from noclone.kms.store import Store
 from noclone.kms.tables import key
 from noclone.records import SecretKey
+from tests.kms.conftest import secret_key
 
 LINK = "alder-birch"
 MakeKey = Callable[..., SecretKey]
@@ -88,20 +91,33 @@ def test_atoms_whose_ids_are_in_use_are_burned_and_the_others_served(tmp_path: P
             claim(store)
 
 
-@pytest.mark.parametrize("block", [0, 7])
-def test_a_huge_span_is_refused_before_it_is_expanded(tmp_path: Path, make_key: MakeKey, block: int) -> None:
+def refuse_a_huge_span(folder: Path, block: int) -> int:
+    """Promise eight spans of 2^24 numbers each, and return the most memory that refusing them took."""
     huge = promise(*(Span(LINK, block, i << 24, (1 << 24) - 1) for i in range(8)))
-    with open_store(tmp_path, make_key(0, 320), "birch", "alder") as store:
+    with open_store(folder, secret_key(0, 320), "birch", "alder") as store:
         before = store.pool("alder").result()
         tracemalloc.start()
-        try:
-            answer = store.assign("alder", [huge]).result()
-            peak = tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
+        answer = store.assign("alder", [huge]).result()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
         assert answer == {huge.key_id: Refusal("malformed" if block == 0 else "unknown-block")}
-        assert peak < 64 << 20  # one expanded span has 2^24 numbers of 28 bytes or more; imports weigh a few MB
         assert store.pool("alder").result() == before
+    return peak
+
+
+@pytest.mark.parametrize("block", [0, 7])
+def test_a_huge_span_is_refused_before_it_is_expanded(tmp_path: Path, block: int) -> None:
+    """In a process of its own: tracemalloc must not begin where compiled kernels allocate without the GIL."""
+    code = (
+        "import sys; from pathlib import Path; from tests.kms.test_reservations import refuse_a_huge_span; "
+        "print(refuse_a_huge_span(Path(sys.argv[1]), int(sys.argv[2])))"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), str(block)], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 64 << 20  # one expanded span has 2^24 numbers of 28 bytes or more
 
 
 def test_scattered_and_overlapping_spans(tmp_path: Path, make_key: MakeKey) -> None:
