@@ -53,7 +53,7 @@ def record(
     from noclone.network.simulate import block_of_light, origin_of
 
     network = load_scenario(scenario)
-    if link is None and len(network.links) > 1:
+    if link is None and len(network.light()) > 1:
         raise InputError(
             f"{network.name} has {len(network.links)} links", hint=f"--link {' | '.join(x.name for x in network.links)}"
         )

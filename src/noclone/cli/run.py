@@ -42,7 +42,7 @@ def run(
     network = load_scenario(scenario)
     if seed is None:
         seed = secrets.randbelow(1 << 53)
-    for plan in map(plan_link, network.links):
+    for plan in map(plan_link, network.light()):
         if not plan.agreement.length_bits:
             say(f"{plan.link.name}: no key is to be expected of this link: {plan.agreement.reason}")
     folder = RunFolder(output, network)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from noclone.network.operations import Watched
     from noclone.network.scenario import Scenario
 
+ONE_END_WILL_DO = ("block.distilled", "block.aborted", "vendor.drawn")
 Pki = Annotated[Path | None, Parameter(help="Folder that `noclone pki` made; `<scenario>.pki` where none is given.")]
 Data = Annotated[Path | None, Parameter(help="Folder of the key stores; `<scenario>.data` where none is given.")]
 Seed = Annotated[int | None, Parameter(help="Make the light repeatable. Its keys are then no secret, and say so.")]
@@ -213,7 +214,7 @@ def _introduce(network: Scenario, scenario: str, certificates: Path) -> None:
     if len(network.saes) >= 2:
         first, second = network.saes[0].id, network.saes[1].id
         say(f"try: noclone key get --scenario {scenario} --pki {certificates} --as {first} --to {second}")
-    say("simulated light: keys are for testing. Ctrl-C stops.")
+    say(f"{'simulated light: keys are for testing. ' if network.links else ''}Ctrl-C stops.")
 
 
 def _print_json(event: Event) -> None:
@@ -234,7 +235,7 @@ def describe(event: Event, *, both_ends: bool = False) -> str:
         both_ends: Say also what Bob's end reports; where both run here, Alice's is enough.
     """
     data: dict[str, Any] = event.data
-    if data.get("end") == "bob" and event.kind.startswith("block.") and not both_ends:
+    if data.get("end") == "bob" and event.kind in ONE_END_WILL_DO and not both_ends:
         return ""
     match event.kind:
         case "block.distilled":
@@ -255,6 +256,10 @@ def describe(event: Event, *, both_ends: bool = False) -> str:
             what = f"Eve has left ({data['name']})"
         case "link.down":
             what = f"{data['end']}: {data['message']}; trying again"
+        case "vendor.drawn":
+            what = f"block {data['block']}: {grouped(data['bits'])} bits drawn from the vendor ({data['origin']})"
+        case "vendor.lost":
+            what = f"{data['end']}: {data['keys']} keys of the vendor's were lost: {data['reason']}"
         case "link.up":
             what = f"{data['end']}: works again"
         case "key.delivered":

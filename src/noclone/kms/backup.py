@@ -41,6 +41,7 @@ from noclone.kms.tables import (
     meta,
     metadata,
     segment,
+    vendor_claim,
     voided,
     worker,
 )
@@ -48,7 +49,7 @@ from noclone.kms.workers import STORE
 
 FORMAT = 1
 SECRET_COLUMNS = {block.c.dek, key.c.sealed, key.c.data_key, segment.c.sealed, segment.c.data_key}
-TABLES = (kek, data_key, worker, block, key, delivery, voided, link_state, segment, former_secret, audit)
+TABLES = (kek, data_key, worker, block, key, delivery, voided, link_state, segment, former_secret, vendor_claim, audit)
 BY_NAME = {table.name: table for table in TABLES}
 ROWS_AT_ONCE = 1000
 BLOCKS_PER_S = 1.0  # a link that made blocks faster than this since the backup may number some of them twice

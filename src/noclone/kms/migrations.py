@@ -132,4 +132,9 @@ def _run(connection: Connection, *statements: str) -> None:
         connection.exec_driver_sql(statement)
 
 
-STEPS: dict[int, Callable[[Connection, Opening], None]] = {2: _add_profiles, 3: _envelop}
+def _add_neighbours(connection: Connection, _: Opening) -> None:
+    """4 to 5: what was drawn from vendors' systems, and what crosses into other operators' domains."""
+    metadata.create_all(connection)
+
+
+STEPS: dict[int, Callable[[Connection, Opening], None]] = {2: _add_profiles, 3: _envelop, 4: _add_neighbours}

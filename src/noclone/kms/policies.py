@@ -74,6 +74,8 @@ class Policy:
         formula = formula_of_key(blocks, master_site=sites[0], slave_site=sites[1])
         if any(atom.kind == "alg" for atom in formula.atoms()):
             return "it rests on an algorithm"
+        if any(block.epsilon >= 1 for block in blocks):
+            return "nobody states how probably it fails: its epsilon is 1"
         if not self.simulated and any(block.origin.kind != "hardware" or block.origin.seeded for block in blocks):
             return "it comes from no live hardware"
         if self.lifetime_s is not None and any(now_s - block.time_s > self.lifetime_s for block in blocks):

@@ -22,7 +22,7 @@ from sqlalchemy import (
     literal_column,
 )
 
-VERSION = 4
+VERSION = 5
 
 metadata = MetaData()
 
@@ -141,6 +141,15 @@ former_secret = Table(
     Column("fingerprint", String, primary_key=True),
     Column("used_pairs", Integer, nullable=False),
     Column("ahead", String, nullable=False),
+)
+
+vendor_claim = Table(  # ids of a vendor's keys that were used here: none is used twice, whatever the vendor says
+    "vendor_claim",
+    metadata,
+    Column("link", String, primary_key=True),
+    Column("key_id", String, primary_key=True),
+    Column("block", BigInteger, nullable=False),  # for which block
+    sqlite_with_rowid=False,
 )
 
 kek = Table(  # which key-encryption keys this store has had; the last one is in use

@@ -57,6 +57,8 @@ class Metrics:
         self._relays = counter("relay_blocks", "Blocks relayed, by what became of them here.", "kme", "outcome")
         self._relayed = counter("relayed_key_bits", "Bits of key relayed, counted where they begin.", "kme", "profile")
         self._stalls = counter("relay_stalls", "Times that a pool began to get no key.", "kme", "peer", "profile")
+        self._drawn = counter("vendor_key_bits", "Bits drawn from a vendor's QKD system.", "link", "end", "origin")
+        self._lost = counter("vendor_keys_lost", "Keys of a vendor's that came to nothing.", "link", "end", "reason")
         self._alarms = counter("alarms", "Alarms of the monitors.", "subject", "monitor")
         self._qber = Gauge("noclone_qber_ratio", "Error rate of the last block.", ["link", "end"], registry=registry)
         self._last = Gauge(
@@ -107,6 +109,11 @@ class Metrics:
                 self._blocks.labels(name, end, data["reason"]).inc()
                 if data.get("qber") is not None:
                     self._qber.labels(name, end).set(data["qber"])
+            case "vendor.drawn":
+                self._drawn.labels(name, data["end"], data["origin"]).inc(data["bits"])
+                self._last.labels(name, data["end"]).set(event.time_s)
+            case "vendor.lost":
+                self._lost.labels(name, data["end"], data["reason"]).inc(data["keys"])
             case "key.delivered":
                 kme = self._sites.get(name, "unknown")
                 self._delivered.labels(kme).inc()

@@ -28,6 +28,8 @@ from noclone.network.identities import KmeIdentity, load_kme
 from noclone.network.metrics import Metrics
 from noclone.network.relaying import Meter, Relaying, policies_of, relay_settings
 from noclone.network.scenario import LinkSection, Scenario
+from noclone.network.vendor_ends import VendorEnds, vendor_links_of
+from noclone.network.vendor_sections import VendorLinkSection
 from noclone.records import Origin, SecretKey
 
 
@@ -85,7 +87,14 @@ class Node:
         self._state = "it has not started yet"
         self._store = self._open_store(data)
         self._service = self._make_service()
-        self._meters = {_peer(link, name): Meter(self._clock) for link in self._links()}
+        self._meters = {peer: Meter(self._clock) for peer in self._neighbours()}
+        self._vendors = VendorEnds(
+            scenario,
+            name,
+            self._service.kme,
+            self._identity.certificate.parent,
+            {peer: meter.add for peer, meter in self._meters.items()},
+        )
         self._relaying = Relaying(scenario, name, self._service, self._meters)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -106,12 +115,12 @@ class Node:
         _, kme_port = scenario.kme_address(name)
         await self._service.start(host=host, etsi014_port=etsi014_port, kme_port=kme_port)
         self._log.add("node.started", f"node:{name}", etsi014=self._service.url)
-        for link in self._links():
-            peer = _peer(link, name)
+        for peer in self._neighbours():
             self._service.connect(peer, scenario.kme_address(peer))
-            self.ends[link.name] = self._end(link, peer)
+        for link in self._links():
+            self.ends[link.name] = self._end(link, _peer(link, name))
         self._relaying.start()
-        self._tasks = [asyncio.create_task(end.run()) for end in self.ends.values()]
+        self._tasks = [asyncio.create_task(end.run()) for end in self.ends.values()] + self._vendors.start()
         if self._metrics is not None:
             self._metrics.watch(name, self._service)
         self._state = ""
@@ -131,7 +140,7 @@ class Node:
 
     async def wait(self) -> None:
         """Wait until an end of a link fails for good; ends do not fail for what can pass."""
-        await asyncio.gather(*self._tasks)
+        await asyncio.gather(asyncio.Event().wait(), *self._tasks)  # a node may have no end that makes key by itself
 
     async def stop(self) -> None:
         """Stop making key, finish what is under way, close the store."""
@@ -143,6 +152,7 @@ class Node:
         for task in self._tasks:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
+        await self._vendors.stop()
         await self._relaying.stop()
         try:
             await self._service.stop()
@@ -152,6 +162,10 @@ class Node:
 
     def _links(self) -> list[LinkSection]:
         return [link for link in self._scenario.links if self.name in (link.alice, link.bob)]
+
+    def _neighbours(self) -> list[str]:
+        vendors = vendor_links_of(self._scenario, self.name)
+        return [*(_peer(link, self.name) for link in self._links()), *(_peer(link, self.name) for link in vendors)]
 
     def _open_store(self, data: Path) -> Store:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -225,5 +239,5 @@ def light_context(identity: KmeIdentity) -> SSL.Context:
     return tls.client_context(identity.certificate, identity.key, identity.kme_ca)
 
 
-def _peer(link: LinkSection, name: str) -> str:
+def _peer(link: LinkSection | VendorLinkSection, name: str) -> str:
     return link.bob if link.alice == name else link.alice

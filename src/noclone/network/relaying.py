@@ -48,7 +48,7 @@ class Meter:
 
 def edges_of(scenario: Scenario) -> list[tuple[str, str]]:
     """Return which nodes a link joins."""
-    return [(link.alice, link.bob) for link in scenario.links]
+    return list(scenario.edges().all)
 
 
 def neighbours_of(scenario: Scenario) -> dict[str, set[str]]:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from noclone.records import Provenance
+from noclone.records import VENDOR_PROTOCOL, BlockProvenance, Provenance
 from noclone.relayed import RelayHop, RelayProvenance
 from noclone.trust.formula import Atom, cheapest_coalition, minimal_cut_sets
 from noclone.trust.provenance import claim, explain, formula_of_key
@@ -24,6 +24,7 @@ WEIGHTS = {
     "node": 5.0,
     "bootstrap": 8.0,
     "link": 8.0,
+    "vendor": 8.0,
     "site": 10.0,
 }
 CUT_SETS_READ = 10_000
@@ -99,6 +100,11 @@ def lines(told: dict[str, Any]) -> list[str]:
 
 
 def _words(block: Provenance) -> str:
+    if isinstance(block, BlockProvenance) and block.protocol == VENDOR_PROTOCOL:
+        return (
+            f"Part of it was drawn from the QKD system of link {block.link} ({block.origin.detail}), on its vendor's "
+            "word; the two ends have compared it."
+        )
     if not isinstance(block, RelayProvenance):
         return f"Part of it was made by the fibre {block.link} itself; no node between the two knows that part."
     total, needed = len(block.shares), block.threshold

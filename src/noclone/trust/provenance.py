@@ -3,6 +3,7 @@
 In: the provenance of the blocks that a key was cut from.  Out: a `Formula`, sentences, a claim.
 
     a block in transit    link:a-b OR bootstrap:a-b   (where it applies: OR fibre:a-b, seed:a-b, recording:a-b, alg:X)
+    a vendor's block      link:a-b OR vendor:a-b      (the same where they apply; the vendor saw to the bootstrap)
     a relayed share       any block that its pads were cut from OR node:... for each KME between the two ends
     a relayed block       as many of its shares as give it: all of them (XOR), or k of n (Shamir)
     a key, end to end     any of its blocks OR site:master OR site:slave OR node:... for each end that is neither site
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from noclone.errors import InputError
-from noclone.records import BlockProvenance, Provenance
+from noclone.records import VENDOR_PROTOCOL, BlockProvenance, Provenance
 from noclone.relayed import RelayHop, RelayProvenance, fibre_blocks
 from noclone.trust.formula import Atom, Formula, any_of, at_least
 
@@ -26,6 +27,8 @@ SENTENCES = {
     "link": "The devices of link {name} betray it: source or detectors tell more than the proof allows for.",
     "bootstrap": "What authenticated the first block of link {name} was known to an attacker while it was in use, "
     "so that he could sit in the middle.",
+    "vendor": "The vendor of the QKD system of link {name}, whose word is all that is known of its key, was wrong or "
+    "lied: its key management, its software or its protocol give the key away.",
     "fibre": "The process that simulates the light of link {name} knows everything: who controls it has the key.",
     "seed": "The randomness of link {name} came from a number that is written down: who has it computes the key again.",
     "recording": "The detections of link {name} came from a file that holds both parties' secrets: "
@@ -60,7 +63,7 @@ def formula_of_share(hops: Sequence[RelayHop], target: str) -> Formula:
 
 
 def _formula_of_fibre(block: BlockProvenance) -> Formula:
-    kinds = ["link", "bootstrap"]
+    kinds = ["link", "vendor" if block.protocol == VENDOR_PROTOCOL else "bootstrap"]
     if block.origin.kind == "simulated":
         kinds.append("fibre")
     if block.origin.kind == "recorded":
@@ -68,7 +71,7 @@ def _formula_of_fibre(block: BlockProvenance) -> Formula:
     if block.origin.seeded:
         kinds.append("seed")
     atoms = [Atom(kind, block.link) for kind in kinds]
-    if block.bootstrap != PRE_SHARED_KEY:
+    if block.bootstrap != PRE_SHARED_KEY and block.protocol != VENDOR_PROTOCOL:
         atoms.append(Atom("alg", block.bootstrap))
     return any_of(*atoms)
 
@@ -106,7 +109,8 @@ def explain(atom: Atom) -> str:
 def claim(keys_blocks: Sequence[Provenance]) -> str:
     """Say which kind of secrecy a key may claim; what lessens it comes first.
 
-    "information-theoretic" alone needs live hardware, unseeded randomness and pre-shared keys for every block. One-time
+    "information-theoretic" alone needs live hardware, unseeded randomness and pre-shared keys for every block, and a
+    proof: of what a vendor's system delivers there is the vendor's word. One-time
     pads and one-time tags need no assumption, so a relay lessens nothing but the number of those who must be honest,
     which the formula says.
     """
@@ -115,7 +119,7 @@ def claim(keys_blocks: Sequence[Provenance]) -> str:
     if any(block.origin.seeded for block in blocks):
         return "no secret: seeded randomness can be run again from a number that is written down"
     kinds = {block.origin.kind for block in blocks}
-    algorithms = {block.bootstrap for block in blocks} - {PRE_SHARED_KEY}
+    algorithms = {block.bootstrap for block in blocks if block.protocol != VENDOR_PROTOCOL} - {PRE_SHARED_KEY}
     lasting = sorted(name for name in algorithms if not name.endswith(SESSION))
     passing = sorted(name.removesuffix(SESSION) for name in algorithms if name.endswith(SESSION))
     secrecy = "information-theoretic"
@@ -123,6 +127,9 @@ def claim(keys_blocks: Sequence[Provenance]) -> str:
         secrecy = f"computational only until the first session ended ({', '.join(passing)}), everlasting afterwards"
     if lasting:
         secrecy = f"computational ({', '.join(lasting)})"
+    if any(block.protocol == VENDOR_PROTOCOL for block in blocks):
+        silent = any(block.epsilon >= 1 for block in blocks)
+        secrecy = f"on the vendor's word{', who states no epsilon' if silent else ''}: {secrecy}"
     if "recorded" in kinds:
         return f"no secret: made of past data; with live devices it would be {secrecy}"
     if "simulated" in kinds:
