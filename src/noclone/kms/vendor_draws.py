@@ -24,7 +24,7 @@ from noclone.client import Key, KeyContainer, Refusal, Status
 from noclone.crypto.one_time_pad import erase
 from noclone.errors import KmeError, NocloneError
 from noclone.kms import failpoints
-from noclone.kms.calls import PeerRefused
+from noclone.kms.calls import PeerCalls, PeerRefused
 from noclone.kms.kme import Kme
 from noclone.kms.relay_messages import BLOCK_BYTES_MAX, CONFIRMATION_BYTES
 from noclone.kms.relay_store import find_block
@@ -106,7 +106,7 @@ class AliceDraws:
         failures = 0
         while True:
             try:
-                if await self._wanted():
+                if self._bob() is not None and await self._wanted():
                     await self.draw()
                     failures = 0
                     self._say("")
@@ -225,10 +225,15 @@ class AliceDraws:
             ) from None
 
     async def _ask(self, operation: str, **fields: Any) -> dict[str, Any]:
-        calls = self._kme.peers.get(self.link.bob)
-        if calls is None or not calls.connected:
+        calls = self._bob()
+        if calls is None:
             raise KmeError(f"the KME {self.link.bob} cannot be reached")
         return await calls.ask(operation, **fields)
+
+    def _bob(self) -> PeerCalls | None:
+        """Return how to call bob; None while he is out of reach, which is told elsewhere."""
+        calls = self._kme.peers.get(self.link.bob)
+        return calls if calls is not None and calls.connected else None
 
     def _lost(self, failed: DrawFailed) -> None:
         if failed.keys or failed.reason != "full":

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from noclone.async_client import AsyncEtsi014Client
 from noclone.kms.kme import Kme
 from noclone.kms.vendor_draws import AliceDraws
 from noclone.kms.vendor_fetches import BobDraws, VendorHandlers
@@ -33,12 +34,15 @@ class VendorEnds:
         self._handlers = VendorHandlers(kme)
         self._alices: list[AliceDraws] = []
         self._bobs: list[BobDraws] = []
+        self._clients: list[AsyncEtsi014Client] = []
         for section in vendor_links_of(scenario, name):
             link = section.link()
+            client = (section.at_alice if link.alice == name else section.at_bob).client(folder)
+            self._clients.append(client)
             if link.alice == name:
-                self._alices.append(AliceDraws(kme, link, section.at_alice.client(folder), meters[link.bob]))
+                self._alices.append(AliceDraws(kme, link, client, meters[link.bob]))
             else:
-                bob = BobDraws(kme, link, section.at_bob.client(folder), meters[link.alice])
+                bob = BobDraws(kme, link, client, meters[link.alice])
                 self._bobs.append(bob)
                 self._handlers.add(bob)
 
@@ -50,6 +54,8 @@ class VendorEnds:
         """Drop what is under way."""
         for bob in self._bobs:
             await bob.close()
+        for client in self._clients:
+            await client.close()
 
 
 def vendor_links_of(scenario: Scenario, name: str) -> list[VendorLinkSection]:
