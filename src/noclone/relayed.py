@@ -160,16 +160,104 @@ def relay_profile(threshold: int, shares: int) -> str:
     return f"paths-{shares}" if threshold == shares else f"shares-{threshold}-{shares}"
 
 
+@dataclass(frozen=True, slots=True)
+class BorderProvenance:
+    """What keys stand on that are shared with an application in another operator's domain, as far as we can know.
+
+    They passed the border in the clear, inside TLS within one secure site, and what the other domain does with them is
+    its own affair: it tells neither its nodes, nor its light, nor an epsilon.
+
+    Args:
+        link: Name of the way: our two KMEs, and the domain.
+        block: Number of the transfer on it.
+        site: Our KME that serves the application on this side.
+        gate: Our KME at the border.
+        domain: The other operator's.
+        peer: Its KME at the border.
+        own: The blocks that the pad was cut from with which they crossed our own domain; none where site is gate.
+        carry_epsilon: Forgery bound of the one-time tag on that way.
+        time_s: When they were drawn, or came, seconds since 1970.
+    """
+
+    link: str
+    block: int
+    site: str
+    gate: str
+    domain: str
+    peer: str
+    own: tuple[BlockProvenance | RelayProvenance, ...]
+    carry_epsilon: float
+    time_s: float
+
+    @property
+    def profile(self) -> str:
+        """What policies would choose key by; no policy speaks for two domains."""
+        return "border"
+
+    @property
+    def epsilon(self) -> float:
+        """1: what happens in the other domain has no number that is known here."""
+        return 1.0
+
+    @property
+    def cumulative_epsilon(self) -> float:
+        """1, as well."""
+        return 1.0
+
+    @property
+    def origin(self) -> Origin:
+        """The worst of our own part, and nothing better than unknown."""
+        origins = [Origin("unknown"), *(block.origin for block in self.own)]
+        kind = min((origin.kind for origin in origins), key=WEAKEST_FIRST.index)
+        return Origin(kind, any(origin.seeded for origin in origins), f"crossed into the domain {self.domain}")
+
+    @property
+    def alice(self) -> str:
+        """One of our ends."""
+        return self.gate
+
+    @property
+    def bob(self) -> str:
+        """The other one."""
+        return self.site
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        fields = ("link", "block", "site", "gate", "domain", "peer", "carry_epsilon", "time_s")
+        values = {name: getattr(self, name) for name in fields}
+        return {"kind": "border", **values, "own": [block.to_json() for block in self.own]}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> BorderProvenance:
+        """Rebuild what `to_json` gave."""
+        fields = {name: value for name, value in data.items() if name != "kind"}
+        return cls(**{**fields, "own": tuple(map(_inner_from_json, data["own"]))})
+
+
 def provenance_from_json(data: dict[str, Any]) -> Provenance:
-    """Rebuild what either kind's `to_json` gave."""
+    """Rebuild what any kind's `to_json` gave."""
+    return BorderProvenance.from_json(data) if data.get("kind") == "border" else _inner_from_json(data)
+
+
+def _inner_from_json(data: dict[str, Any]) -> BlockProvenance | RelayProvenance:
     return RelayProvenance.from_json(data) if data.get("kind") == "relay" else BlockProvenance.from_json(data)
+
+
+DOMAIN = "domain:"
+
+
+def far_end(domain: str) -> str:
+    """Return what stands for the far site of a key that is shared with somebody in another operator's domain."""
+    return f"{DOMAIN}{domain}"
 
 
 def fibre_blocks(blocks: Iterable[Provenance]) -> tuple[BlockProvenance, ...]:
     """Return every fibre's block that some blocks are, or were relayed with."""
     out: dict[BlockProvenance, None] = {}
     for block in blocks:
-        if isinstance(block, RelayProvenance):
+        if isinstance(block, BorderProvenance):
+            out.update(dict.fromkeys(fibre_blocks(block.own)))
+        elif isinstance(block, RelayProvenance):
             out.update(dict.fromkeys(block.blocks))
         elif isinstance(block, BlockProvenance):
             out[block] = None

@@ -103,7 +103,7 @@ def test_the_schema_describes_the_file() -> None:
     text = json.dumps(schema())
     assert '"length_km"' in text
     assert '"additionalProperties": false' in text
-    assert schema()["required"] == ["name", "node", "link"]
+    assert schema()["required"] == ["name", "node"]
 
 
 def test_addresses_do_not_collide() -> None:

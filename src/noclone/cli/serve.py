@@ -258,6 +258,10 @@ def describe(event: Event, *, both_ends: bool = False) -> str:
             what = f"{data['end']}: {data['message']}; trying again"
         case "vendor.drawn":
             what = f"block {data['block']}: {grouped(data['bits'])} bits drawn from the vendor ({data['origin']})"
+        case "border.opened":
+            what = f"ETSI GS QKD 020 at {data['etsi020']}"
+        case "border.failed" | "border.lost":
+            what = f"{data['keys']} keys did not cross: {data['reason']}"
         case "vendor.lost":
             what = f"{data['end']}: {data['keys']} keys of the vendor's were lost: {data['reason']}"
         case "link.up":

@@ -32,6 +32,7 @@ from noclone.kms.tables import (
     VERSION,
     audit,
     block,
+    border_key,
     data_key,
     delivery,
     former_secret,
@@ -48,8 +49,27 @@ from noclone.kms.tables import (
 from noclone.kms.workers import STORE
 
 FORMAT = 1
-SECRET_COLUMNS = {block.c.dek, key.c.sealed, key.c.data_key, segment.c.sealed, segment.c.data_key}
-TABLES = (kek, data_key, worker, block, key, delivery, voided, link_state, segment, former_secret, vendor_claim, audit)
+SECRET_COLUMNS = {
+    column
+    for table in (block, key, segment, border_key)
+    for column in table.c
+    if column.name in ("dek", "sealed", "data_key")
+}
+TABLES = (
+    kek,
+    data_key,
+    worker,
+    block,
+    key,
+    delivery,
+    voided,
+    link_state,
+    segment,
+    former_secret,
+    vendor_claim,
+    border_key,
+    audit,
+)
 BY_NAME = {table.name: table for table in TABLES}
 ROWS_AT_ONCE = 1000
 BLOCKS_PER_S = 1.0  # a link that made blocks faster than this since the backup may number some of them twice
@@ -197,6 +217,13 @@ def _void(connection: Connection, now_s: float) -> None:
     }
     connection.execute(update(block).where(block.c.state.in_(("held", "ready"))).values(gone))
     connection.execute(update(key).where(key.c.state == "reserved").values(state="void", ended_s=now_s))
+    # what was on its way into our domain is lost, and its sender is told; what was on its way out is voided there
+    came = border_key.c.direction == "in"
+    lost = {"state": "failed", "ack": "failed", "ended_s": now_s}
+    connection.execute(update(border_key).where(came, border_key.c.state.in_(("accepted", "voiding"))).values(lost))
+    connection.execute(
+        update(border_key).where(~came, border_key.c.state.in_(("drawn", "sent"))).values(state="voiding")
+    )
     connection.execute(update(worker).where(worker.c.state == "working").values(state="fenced"))
 
 

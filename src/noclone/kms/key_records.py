@@ -18,7 +18,7 @@ from noclone.kms.relay_messages import Header
 from noclone.kms.relay_statements import Notary
 from noclone.kms.store import Store
 from noclone.kms.tables import block, key
-from noclone.relayed import RelayProvenance
+from noclone.relayed import RelayProvenance, far_end
 
 
 def find_key(store: Store, key_id: str) -> Future[dict[str, Any] | None]:
@@ -33,7 +33,9 @@ def find_key(store: Store, key_id: str) -> Future[dict[str, Any] | None]:
         for link, number in places:
             query = select(block.c.provenance).where(block.c.link == link, block.c.number == number)
             blocks.append(provenance_of(connection.execute(query).scalar_one()).to_json())
-        ends = (store.name, row.peer) if row.role == "master" else (row.peer, store.name)
+        border = next((data["domain"] for data in blocks if data.get("kind") == "border"), None)
+        far = row.peer if border is None else far_end(border)
+        ends = (store.name, far) if row.role == "master" else (far, store.name)
         return {
             "key_ID": row.key_id,
             "kme": store.name,
@@ -75,5 +77,6 @@ async def find_among(stores: dict[str, tuple[Store, Notary]], key_id: str) -> di
 
 def signatures_of(found: dict[str, Any], notary: Notary) -> dict[str, str]:
     """Say of each relayed block of a record what its signatures are worth."""
-    relayed = [RelayProvenance.from_json(data) for data in found["blocks"] if data.get("kind") == "relay"]
+    inner = [*found["blocks"], *(one for data in found["blocks"] for one in data.get("own", ()))]
+    relayed = [RelayProvenance.from_json(data) for data in inner if data.get("kind") == "relay"]
     return {f"{record.link} #{record.block}": check_signatures(record, notary) for record in relayed}

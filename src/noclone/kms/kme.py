@@ -18,6 +18,7 @@ from typing import Any
 from noclone.errors import KeysExhausted, KmeError, NocloneError, StoreError
 from noclone.events import EventLog
 from noclone.kms.batching import Batcher
+from noclone.kms.calls import Abroad
 from noclone.kms.calls import Handler as Handler
 from noclone.kms.calls import PeerCalls as PeerCalls
 from noclone.kms.calls import PeerRefused as PeerRefused
@@ -30,6 +31,7 @@ from noclone.kms.requests import EXTENSIONS_UNSUPPORTED, KeyRequest, bad_request
 from noclone.kms.reservations import Refusal
 from noclone.kms.store import Store
 from noclone.records import LINK_PROFILE, SecretKey
+from noclone.relayed import far_end
 
 ATTEMPTS_MAX = 4
 BATCH_KEYS_MAX = 1024
@@ -80,8 +82,9 @@ class Kme:
         self.events = events or EventLog(keep=1000)
         self.peers: dict[str, PeerCalls] = {}
         self.handlers: dict[str, Handler] = {}  # further operations that other KMEs may call
+        self.abroad: Abroad | None = None  # what is done for applications in other operators' domains
         self._promises: dict[str, Batcher[Assignment, Mapping[str, Refusal]]] = {}
-        self._in_flight: set[str] = set()
+        self.in_flight: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def add_peer(self, peer: PeerCalls) -> None:
@@ -93,6 +96,8 @@ class Kme:
 
     async def status(self, caller: str, slave: str) -> dict[str, Any]:
         """Answer what keys a master can have with a slave (ETSI GS QKD 014, clause 6.1)."""
+        if self.abroad is not None and self.abroad.domain_of(slave) is not None:
+            return await self.abroad.status(caller, slave)
         peer = self._peer_of(caller, slave)
         want = self.policies.want(caller, (slave,))
         pool = await asyncio.wrap_future(self.store.pool(peer, None if want is None else (want.profile,)))
@@ -113,9 +118,11 @@ class Kme:
 
     async def enc_keys(self, caller: str, slave: str, request: KeyRequest) -> Delivered:
         """Give a master new keys, once the slave's KME holds the promise of them (clause 6.2)."""
+        if self.abroad is not None and self.abroad.domain_of(slave) is not None:
+            return await self.abroad.enc_keys(caller, slave, request)
         peer = self._peer_of(caller, slave)
         slaves = self._slaves(slave, peer, request)
-        size_bits = self._size_bits(request)
+        size_bits = self.size_bits_of(request)
         want, now_s = self.policies.want(caller, slaves), self._now_s()
         self.policies.spend(caller, slaves, request.number * size_bits, now_s)
 
@@ -127,17 +134,21 @@ class Kme:
 
         keys = await obtain(want, attempt, fell_back)
         for key in keys:
-            self._say_delivered(key, caller, caller, slaves)
+            self.say_delivered(key, caller, caller, slaves)
         return Delivered(keys, (self.name, peer))
 
-    async def pad(self, peer: str, n_bytes: int) -> StoredKey:
-        """Take key that a fibre made with a neighbour, for the two KMEs themselves: it collects the same once.
+    async def pad(self, peer: str, n_bytes: int, profiles: tuple[str, ...] | None = (LINK_PROFILE,)) -> StoredKey:
+        """Take key that is shared with another KME, for the two KMEs themselves: it collects the same once.
+
+        Args:
+            profiles: What it may be cut from: only what a fibre made with a neighbour, where nothing is said; None:
+                anything.
 
         Raises:
             Refused: 503, there is not enough, or the neighbour cannot be reached.
         """
         ends = internal(self.name), (internal(peer),)
-        (key,) = await self._take(peer, *ends, 1, 8 * n_bytes, (LINK_PROFILE,))
+        (key,) = await self._take(peer, *ends, 1, 8 * n_bytes, profiles)
         return key
 
     async def _take(
@@ -152,7 +163,7 @@ class Kme:
     ) -> tuple[StoredKey, ...]:
         """Claim keys, have the peer promise them to the slaves, and note that the master gets them."""
         name = str(uuid.uuid4())
-        self._in_flight.add(name)
+        self.in_flight.add(name)
         try:
             choice = (profiles, self._left_s(max_age_s))
             reservations = await self._promise(peer, master, slaves, number, size_bits, name, choice)
@@ -165,27 +176,28 @@ class Kme:
         except KeysExhausted as error:
             raise Refused(503, "not enough key is stored", "keys-exhausted", detail=error.message) from None
         except StoreError as error:
-            self._settle_soon(peer, name)
+            self.settle_soon(peer, name)
             raise Refused(503, "key data access error", "store-failed", detail=error.message) from None
         except BaseException:  # what was promised is voided, and never used
-            self._settle_soon(peer, name)
+            self.settle_soon(peer, name)
             raise
         finally:
-            self._in_flight.discard(name)
+            self.in_flight.discard(name)
 
     async def dec_keys(self, caller: str, master: str, key_ids: Sequence[str]) -> Delivered:
         """Give a slave the keys that a master's request named it for, once (clause 6.3)."""
-        self._check_caller(caller)
+        self.check_caller(caller)
         if len(key_ids) > self.settings.max_keys_per_request:
             raise bad_request(f"at most {self.settings.max_keys_per_request} keys can be asked for", "too-many-keys")
         try:
             keys = await asyncio.wrap_future(self.store.collect(caller, master, key_ids))
         except StoreError as error:
             raise Refused(503, "key data access error", "store-failed", detail=error.message) from None
+        home = self._home_of(master)
         for key in keys:  # the other KME has checked this; if it did not, the key is burned here
-            self.policies.check(master, (caller,), key.provenance, (self.saes[master], self.name), self._now_s())
-            self._say_delivered(key, caller, master, (caller,))
-        return Delivered(tuple(keys), (self.saes[master], self.name))
+            self.policies.check(master, (caller,), key.provenance, (home, self.name), self._now_s())
+            self.say_delivered(key, caller, master, (caller,))
+        return Delivered(tuple(keys), (home, self.name))
 
     # For links
 
@@ -246,6 +258,8 @@ class Kme:
     async def on_void(self, peer: str, key_ids: Sequence[str]) -> None:
         """Void keys that a peer's masters never got."""
         await asyncio.wrap_future(self.store.void(peer, key_ids))
+        if self.abroad is not None:
+            await self.abroad.withdrawn(peer, key_ids)
 
     async def on_blocks(self, peer: str, blocks: Sequence[BlockName]) -> list[BlockName]:
         """Hear which blocks a peer holds; return those that we hold too."""
@@ -260,12 +274,17 @@ class Kme:
         """Return how much of its life a block must have left so that it is not older than that."""
         return 0.0 if max_age_s is None else max(0.0, self.store.settings.lifetime_s - AGE_MARGIN * max_age_s)
 
-    def _check_caller(self, caller: str) -> None:
+    def check_caller(self, caller: str) -> None:
         if self.saes.get(caller) != self.name:
             raise Refused(401, "this SAE is not registered at this KME", "unknown-sae")
 
+    def _home_of(self, sae: str) -> str:
+        """Return the KME that serves an application, or what stands for it where that is in another domain."""
+        domain = self.abroad.domain_of(sae) if self.abroad is not None else None
+        return self.saes[sae] if domain is None else far_end(domain)
+
     def _peer_of(self, caller: str, slave: str) -> str:
-        self._check_caller(caller)
+        self.check_caller(caller)
         peer = self.saes.get(slave)
         if peer is None:
             raise bad_request("the slave SAE is not known", "unknown-slave")
@@ -287,7 +306,7 @@ class Kme:
                 raise bad_request("all slave SAEs shall be known and at the same KME", "unknown-slave", detail=other)
         return slaves
 
-    def _size_bits(self, request: KeyRequest) -> int:
+    def size_bits_of(self, request: KeyRequest) -> int:
         size_bits, limits = request.size or self.store.settings.unit_bits, self.settings
         if size_bits % 8:
             raise bad_request("size shall be a multiple of 8", "bad-size")
@@ -329,7 +348,7 @@ class Kme:
                 )
             except KeysExhausted:
                 if agreed:  # the peer holds these for nobody
-                    self._settle_soon(peer, name)
+                    self.settle_soon(peer, name)
                 raise
             try:
                 refused = await self._promises[peer].call([reservation.assignment for reservation in claimed])
@@ -364,14 +383,14 @@ class Kme:
         if calls is None or not calls.connected:
             return
         found = await asyncio.wrap_future(self.store.undelivered(peer))
-        doubtful = [key_id for key_id, request in found if request not in self._in_flight]
+        doubtful = [key_id for key_id, request in found if request not in self.in_flight]
         for start in range(0, len(doubtful), BATCH_KEYS_MAX):
             ids = doubtful[start : start + BATCH_KEYS_MAX]
             await calls.void(ids)
             await asyncio.wrap_future(self.store.give_up(ids))
 
-    def _settle_soon(self, peer: str, request: str) -> None:
-        self._in_flight.discard(request)
+    def settle_soon(self, peer: str, request: str) -> None:
+        self.in_flight.discard(request)
 
         async def settle() -> None:
             with contextlib.suppress(NocloneError, OSError):
@@ -381,7 +400,7 @@ class Kme:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _say_delivered(self, key: StoredKey, recipient: str, master: str, slaves: Sequence[str]) -> None:
+    def say_delivered(self, key: StoredKey, recipient: str, master: str, slaves: Sequence[str]) -> None:
         self.events.add(
             "key.delivered",
             f"sae:{recipient}",

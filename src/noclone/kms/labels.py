@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from noclone.records import Provenance
-from noclone.relayed import WEAKEST_FIRST, RelayProvenance, fibre_blocks
+from noclone.relayed import WEAKEST_FIRST, BorderProvenance, RelayProvenance, fibre_blocks
 from noclone.trust.provenance import formula_of_key
 
 LEAKS_CHARACTERS_MAX = 2048  # a longer formula is said by its digest, and shown by `noclone key explain`
@@ -24,7 +24,9 @@ LEAKS_CHARACTERS_MAX = 2048  # a longer formula is said by its digest, and shown
 def _label(blocks: tuple[Provenance, ...], sites: tuple[str, str]) -> str:
     formula = formula_of_key(blocks, master_site=sites[0], slave_site=sites[1])
     fibres = fibre_blocks(blocks)
-    relayed = [block for block in blocks if isinstance(block, RelayProvenance)]
+    borders = [block for block in blocks if isinstance(block, BorderProvenance)]
+    inner = [*blocks, *(one for block in borders for one in block.own)]
+    relayed = [block for block in inner if isinstance(block, RelayProvenance)]
     kinds = {block.origin.kind for block in blocks}
     text = json.dumps([block.to_json() for block in blocks], sort_keys=True, separators=(",", ":"))
     leaks = str(formula)
@@ -45,6 +47,8 @@ def _label(blocks: tuple[Provenance, ...], sites: tuple[str, str]) -> str:
     if relayed:
         labels["noclone_relayed"] = sorted({block.profile for block in relayed})
         labels["noclone_nodes"] = sorted({node for block in relayed for node in block.nodes})
+    if borders:
+        labels["noclone_domains"] = sorted({block.domain for block in borders})
     return json.dumps(labels)
 
 

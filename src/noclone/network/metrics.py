@@ -59,6 +59,7 @@ class Metrics:
         self._stalls = counter("relay_stalls", "Times that a pool began to get no key.", "kme", "peer", "profile")
         self._drawn = counter("vendor_key_bits", "Bits drawn from a vendor's QKD system.", "link", "end", "origin")
         self._lost = counter("vendor_keys_lost", "Keys of a vendor's that came to nothing.", "link", "end", "reason")
+        self._border = counter("border_keys", "Keys to and from other domains, by outcome.", "domain", "outcome")
         self._alarms = counter("alarms", "Alarms of the monitors.", "subject", "monitor")
         self._qber = Gauge("noclone_qber_ratio", "Error rate of the last block.", ["link", "end"], registry=registry)
         self._last = Gauge(
@@ -114,6 +115,8 @@ class Metrics:
                 self._last.labels(name, data["end"]).set(event.time_s)
             case "vendor.lost":
                 self._lost.labels(name, data["end"], data["reason"]).inc(data["keys"])
+            case "border.out" | "border.in" | "border.failed" | "border.lost":
+                self._border.labels(name, event.kind.partition(".")[2]).inc(data["keys"])
             case "key.delivered":
                 kme = self._sites.get(name, "unknown")
                 self._delivered.labels(kme).inc()

@@ -23,6 +23,7 @@ from noclone.kms.kekfile import KekFile
 from noclone.kms.service import KmeFiles, KmeService
 from noclone.kms.store import Store, StoreSettings
 from noclone.network.blocks import plan_link
+from noclone.network.border_ends import BorderEnds
 from noclone.network.ends import Addresses, AliceEnd, BobEnd, Deposit, EndServices, WantsKey
 from noclone.network.identities import KmeIdentity, load_kme
 from noclone.network.metrics import Metrics
@@ -88,6 +89,7 @@ class Node:
         self._store = self._open_store(data)
         self._service = self._make_service()
         self._meters = {peer: Meter(self._clock) for peer in self._neighbours()}
+        self._borders = BorderEnds(scenario, name, self._service, pki)
         self._vendors = VendorEnds(
             scenario,
             name,
@@ -119,6 +121,7 @@ class Node:
             self._service.connect(peer, scenario.kme_address(peer))
         for link in self._links():
             self.ends[link.name] = self._end(link, _peer(link, name))
+        await self._borders.start()
         self._relaying.start()
         self._tasks = [asyncio.create_task(end.run()) for end in self.ends.values()] + self._vendors.start()
         if self._metrics is not None:
@@ -152,6 +155,7 @@ class Node:
         for task in self._tasks:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
+        await self._borders.stop()
         await self._vendors.stop()
         await self._relaying.stop()
         try:

@@ -4,7 +4,9 @@ In: names of KMEs with their hosts, ids of SAEs, links.  Out: a folder, private 
 
     authority/kme-ca.crt .key       signs KMEs: what SAEs and other KMEs trust
     authority/sae-ca.crt .key       signs SAEs: what KMEs trust at the ETSI 014 door, and nowhere else
+    authority/border-ca.crt .key    signs KMEs where our domain meets another operator's: what that one must trust there
     kmes/NAME/kme.crt .key          that KME's identity, for SAEs and for other KMEs
+    kmes/NAME/border.crt .key       what that KME shows at borders, if it stands at one
     kmes/NAME/kek                   its key-encryption key, outside run folders and databases
     kmes/NAME/links/LINK.secret     what authenticates the first block of each of its links; the other end has a copy
     saes/ID/sae.crt .key            that application's identity
@@ -97,6 +99,7 @@ def create_pki(
     saes: Sequence[str] = (),
     links: Mapping[str, tuple[str, str]] | None = None,
     lights: Mapping[str, Sequence[str]] | None = None,
+    borders: Sequence[str] = (),
     operator: bool = False,
     overwrite: bool = False,
     now: dt.datetime | None = None,
@@ -110,6 +113,7 @@ def create_pki(
         saes: Ids of applications.
         links: Names of links, each with the two KMEs at its ends.
         lights: Names of simulated links, each with the host names and addresses that its light is reached by.
+        borders: KMEs that stand where our domain meets another operator's.
         operator: Whether to make a token for the operator's door.
         overwrite: Make everything anew. Certificates and secrets that are in use then no longer fit.
         now: The time, for tests.
@@ -142,6 +146,13 @@ def create_pki(
         names = [x509.UniformResourceIdentifier(sae_uri(sae))]
         _certify(writer, f"saes/{sae}/sae", sae_ca, sae, names, [ExtendedKeyUsageOID.CLIENT_AUTH], now, until)
         _copy_authorities(writer, f"saes/{sae}", ("kme",))
+    border_ca = _authority(writer, "border", now) if borders else None
+    for name in dict.fromkeys(borders):
+        assert border_ca is not None
+        usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        names = [x509.UniformResourceIdentifier(kme_uri(plain_name(name))), *_host_names(kmes[name])]
+        _certify(writer, f"kmes/{name}/border", border_ca, name, names, usages, now, until)
+        _copy_authorities(writer, f"kmes/{name}", ("border",))
     for link, ends in links.items():
         _link_secret(writer, link, ends)
     for link, hosts in (lights or {}).items():

@@ -88,10 +88,21 @@ def goals_of(scenario: Scenario, name: str) -> list[Goal]:
     named = {frozenset(section.between) for section in scenario.policies}
     ours = [sae for sae, node in nodes.items() if node == name]
     far = {sae: node for sae, node in nodes.items() if node not in {name, *neighbours_of(scenario)[name]}}
-    for peer in sorted({node for sae, node in far.items() for own in ours if {own, sae} not in named}):
+    partners = {node for sae, node in far.items() for own in ours if {own, sae} not in named}
+    for peer in sorted(partners | _border_partners(scenario, name)):
         strictest.setdefault((peer, relay_profile(1, 1)), None)
     goals = [Goal(peer, profile, limit) for (peer, profile), limit in strictest.items() if shape_of(profile)]
     return goals[: scenario.relay.pools_max]
+
+
+def _border_partners(scenario: Scenario, name: str) -> set[str]:
+    """Return the nodes with which a node needs a pool for what crosses borders: gates, and those that they serve."""
+    gates = {border.node for border in scenario.borders}
+    serving = {sae.node for sae in scenario.saes}
+    found = gates if name in serving else set()
+    if name in gates:
+        found = found | serving
+    return found - {name, *neighbours_of(scenario)[name]}
 
 
 def relay_settings(scenario: Scenario) -> RelaySettings:

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from noclone.errors import ScenarioError
 from noclone.io.toml import load_toml, parse_toml
 from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
+from noclone.network.border_sections import BorderSection, check_borders
 from noclone.network.fields import Name, NonNegative, Positive, Probability, SaeId, Section
 from noclone.network.relay_sections import Edges, PolicySection, RelaySection, check_policies
 from noclone.network.vendor_sections import VendorLinkSection
@@ -212,6 +213,7 @@ class Scenario(Section):
     saes: list[SaeSection] = Field(alias="sae", default=[])
     links: list[LinkSection] = Field(alias="link", default=[], max_length=LINKS_MAX)
     vendor_links: list[VendorLinkSection] = Field(alias="vendor_link", default=[], max_length=LINKS_MAX)
+    borders: list[BorderSection] = Field(alias="border", default=[], max_length=16)
     attacks: list[AttackSection] = Field(alias="attack", default=[])
     relay: RelaySection = Field(default_factory=RelaySection)
     policies: list[PolicySection] = Field(alias="policy", default=[])
@@ -241,6 +243,7 @@ class Scenario(Section):
         for vendor in self.vendor_links:
             _known(f"vendor_link '{vendor.name}'", "alice", vendor.alice, nodes)
             _known(f"vendor_link '{vendor.name}'", "bob", vendor.bob, nodes)
+        check_borders(self.borders, nodes, {sae.id: sae.node for sae in self.saes})
         for attack in self.attacks:
             _known(f"attack '{attack.name}'", "on", attack.on, links)
         if self.attacks and not self.lab:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from noclone.records import VENDOR_PROTOCOL, BlockProvenance, Provenance
-from noclone.relayed import RelayHop, RelayProvenance
+from noclone.relayed import BorderProvenance, RelayHop, RelayProvenance
 from noclone.trust.formula import Atom, cheapest_coalition, minimal_cut_sets
 from noclone.trust.provenance import claim, explain, formula_of_key
 
@@ -22,6 +22,8 @@ WEIGHTS = {
     "fibre": 2.0,
     "alg": 3.0,
     "node": 5.0,
+    "border": 5.0,
+    "domain": 5.0,
     "bootstrap": 8.0,
     "link": 8.0,
     "vendor": 8.0,
@@ -100,6 +102,12 @@ def lines(told: dict[str, Any]) -> list[str]:
 
 
 def _words(block: Provenance) -> str:
+    if isinstance(block, BorderProvenance):
+        return (
+            f"It is shared with the domain {block.domain}: both KMEs at the border, {block.gate} and {block.peer}, "
+            "know it, and it crossed between them in the clear but for TLS. What it stands on beyond is not told."
+            + "".join(f" {_words(inner)}" for inner in block.own)
+        )
     if isinstance(block, BlockProvenance) and block.protocol == VENDOR_PROTOCOL:
         return (
             f"Part of it was drawn from the QKD system of link {block.link} ({block.origin.detail}), on its vendor's "
@@ -128,6 +136,8 @@ def _block(block: Provenance) -> dict[str, Any]:
         "origin": block.origin.kind + (", seeded" if block.origin.seeded else ""),
         "epsilon": block.epsilon,
     }
+    if isinstance(block, BorderProvenance):
+        out["own"] = [_block(inner) for inner in block.own]
     if isinstance(block, RelayProvenance):
         out["transfer"] = block.transfer
         out["shares"] = [_share(hops, block) for hops in block.shares]

@@ -6,6 +6,7 @@ In: the provenance of the blocks that a key was cut from.  Out: a `Formula`, sen
     a vendor's block      link:a-b OR vendor:a-b      (the same where they apply; the vendor saw to the bootstrap)
     a relayed share       any block that its pads were cut from OR node:... for each KME between the two ends
     a relayed block       as many of its shares as give it: all of them (XOR), or k of n (Shamir)
+    keys over a border    those of our own part OR border:... OR node:... for both KMEs at the border OR domain:...
     a key, end to end     any of its blocks OR site:master OR site:slave OR node:... for each end that is neither site
 
 The weakest block speaks for the whole key: who knows a part of a key is said to have it.
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 
 from noclone.errors import InputError
 from noclone.records import VENDOR_PROTOCOL, BlockProvenance, Provenance
-from noclone.relayed import RelayHop, RelayProvenance, fibre_blocks
+from noclone.relayed import DOMAIN, BorderProvenance, RelayHop, RelayProvenance, fibre_blocks
 from noclone.trust.formula import Atom, Formula, any_of, at_least
 
 PRE_SHARED_KEY = "pre-shared-key"
@@ -36,6 +37,10 @@ SENTENCES = {
     "site": "Site {name} holds the key by design (KME, key store, key-encryption key, applications and the "
     "ETSI 014 hop between them): who controls it has the key.",
     "node": "Node {name} handled the key in the clear: who controls it has the key.",
+    "domain": "Somebody in the domain {name}, another operator's, has the key: one of its KMEs, links or applications. "
+    "What it stands on there is not told here.",
+    "border": "The way between the two KMEs {name}, inside the site where two operators' domains meet: the key crosses "
+    "it in the clear but for TLS.",
     "alg": "{name} is broken, today or at any time later, by somebody who recorded what it protected.",
 }
 SENTENCE_OF_A_SESSION = (
@@ -46,6 +51,10 @@ SENTENCE_OF_A_SESSION = (
 
 def formula_of_block(block: Provenance) -> Formula:
     """Return when a block leaks in transit, between its two ends."""
+    if isinstance(block, BorderProvenance):
+        theirs = f"{block.domain}/{block.peer}"
+        meeting = Atom("border", f"{block.gate}+{theirs}"), Atom("node", theirs), Atom("domain", block.domain)
+        return any_of(*map(formula_of_block, block.own), *meeting)
     if isinstance(block, RelayProvenance):
         return at_least(block.threshold, [formula_of_share(hops, block.target) for hops in block.shares])
     assert isinstance(block, BlockProvenance)
@@ -89,13 +98,17 @@ def formula_of_key(blocks: Sequence[Provenance], *, master_site: str, slave_site
     nodes = {node for block in blocks for node in _ends(block)} - sites
     return any_of(
         *(formula_of_block(block) for block in blocks),
-        *(Atom("site", site) for site in sites),
+        *(_site(site) for site in sites),
         *(Atom("node", node) for node in nodes),
     )
 
 
+def _site(name: str) -> Atom:
+    return Atom("domain", name.removeprefix(DOMAIN)) if name.startswith(DOMAIN) else Atom("site", name)
+
+
 def _ends(block: Provenance) -> tuple[str, str]:
-    assert isinstance(block, BlockProvenance | RelayProvenance)
+    assert isinstance(block, BlockProvenance | RelayProvenance | BorderProvenance)
     return block.alice, block.bob
 
 
@@ -130,6 +143,9 @@ def claim(keys_blocks: Sequence[Provenance]) -> str:
     if any(block.protocol == VENDOR_PROTOCOL for block in blocks):
         silent = any(block.epsilon >= 1 for block in blocks)
         secrecy = f"on the vendor's word{', who states no epsilon' if silent else ''}: {secrecy}"
+    domains = sorted({block.domain for block in keys_blocks if isinstance(block, BorderProvenance)})
+    if domains:
+        secrecy = f"on the word of another operator's domain ({', '.join(domains)}): {secrecy}"
     if "recorded" in kinds:
         return f"no secret: made of past data; with live devices it would be {secrecy}"
     if "simulated" in kinds:
