@@ -216,7 +216,9 @@ class Outgoing:
             } if slaves and all(isinstance(slave, str) for slave in slaves) and len(request) == 36:
                 if self._calls.kme.saes.get(master) != peer or not set(slaves) <= self._domain.saes:
                     raise KmeError("these applications cannot share keys over this border")
-                if not (0 < number <= self._max_keys and 0 < size_bits <= self._max_bits and size_bits % 8 == 0):
+                if isinstance(number, bool) or not (
+                    0 < number <= self._max_keys and 0 < size_bits <= self._max_bits and size_bits % 8 == 0
+                ):
                     raise ValueError("an order is too large")
                 return str(uuid.UUID(request)), (peer, master, tuple(slaves), number, size_bits)
         raise ValueError("an order is told by request, master, slaves, number and size_bits")
