@@ -81,7 +81,7 @@ class Incoming:
         initiator, targets = container.initiator_sae_id, tuple(container.target_sae_ids)
         callback = self._callback(container.ack_callback_url)
         store, name = self._calls.kme.store, self._domain.name
-        ids = list(container.key_ids)
+        ids = list(dict.fromkeys(container.key_ids))
         if not ids:
             ids = [
                 key.key_id for key in await asyncio.wrap_future(border_store.between(store, name, initiator, targets))
