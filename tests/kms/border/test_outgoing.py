@@ -93,7 +93,11 @@ def test_a_master_gets_its_keys_once_the_other_side_has_them(make: Callable[[], 
     run(make, story)
 
 
-def test_the_same_keys_are_sent_again_while_nobody_knows(make: Callable[[], Any]) -> None:
+def test_the_same_keys_are_sent_again_while_nobody_knows(
+    make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(border_out, "RETRY_S", (0.01,))
+
     async def story(border: Any) -> None:
         border.door.answers = ["lost", (503, {}), (408, {}), (202, None)]
         task = ask_for(border)
