@@ -126,7 +126,16 @@ class Relaying:
         self._spreader = Spreader(self.states, self._neighbours, calls, self._describe, kme.store.clock, interval_s)
         kme.handlers[OPERATION] = self._spreader.on_state
         goals = goals_of(scenario, name)
-        self.keeper = Keeper(service.relay, kme.store, self.states, goals, scenario.relay, service.reach, kme.events)
+        self.keeper = Keeper(
+            service.relay,
+            kme.store,
+            self.states,
+            goals,
+            scenario.relay,
+            service.reach,
+            kme.events,
+            scenario.edges().all,
+        )
         self._start: asyncio.Task[None] | None = None
 
     def start(self) -> None:

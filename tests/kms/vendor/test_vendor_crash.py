@@ -12,6 +12,7 @@ import pytest
 WORKLOAD = Path(__file__).with_name("crash_workload.py")
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 7])
 def test_a_crash_at_any_point_of_a_draw_uses_nothing_twice(tmp_path: Path, step: int) -> None:
     command = [sys.executable, str(WORKLOAD), str(tmp_path), str(step)]
