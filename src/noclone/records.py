@@ -22,6 +22,7 @@ U64 = NDArray[np.uint64]
 MAX_INTENSITIES = 4
 MAX_SLOTS = 1 << 48  # a slot number shares 64 bits with 16 flags
 LINK_PROFILE = "link"
+LOCAL_PROTOCOL = "local"  # of keys that one KME made for its own applications
 VENDOR_PROTOCOL = "etsi-gs-qkd-014"  # of blocks that were drawn from a vendor's QKD system
 
 
@@ -67,12 +68,12 @@ class Origin:
 
     Args:
         kind: Simulated light makes simulated secrecy; a recording is past data; hardware is live; unknown is what
-            another operator's domain does not tell.
+            another operator's domain does not tell, local is made by one KME alone.
         seeded: The randomness can be run again from a number that is written down: never a secret.
         detail: For people: the simulator's version, the file's name, the device.
     """
 
-    kind: Literal["simulated", "recorded", "unknown", "hardware"]
+    kind: Literal["simulated", "recorded", "unknown", "local", "hardware"]
     seeded: bool = False
     detail: str = ""
 

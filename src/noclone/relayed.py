@@ -13,7 +13,7 @@ from typing import Any
 
 from noclone.records import BlockProvenance, Origin, Provenance
 
-WEAKEST_FIRST = ("simulated", "recorded", "unknown", "hardware")
+WEAKEST_FIRST = ("simulated", "recorded", "unknown", "local", "hardware")
 
 
 @dataclass(frozen=True, slots=True)

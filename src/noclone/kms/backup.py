@@ -29,6 +29,7 @@ from noclone.kms.opening import read_meta
 from noclone.kms.operations import Desk
 from noclone.kms.tables import (
     OPEN,
+    RESTORED,
     VERSION,
     audit,
     block,
@@ -144,6 +145,7 @@ def restore_backup(connection: Connection, path: Path, keks: Keks, now_s: float)
     metadata.create_all(connection)
     head = _read_rows(connection, path)
     fields = {"version": str(VERSION), "kme": head["kme"], "unit_bits": str(head["unit_bits"]), "id": head["id"]}
+    fields[RESTORED] = repr(now_s)
     connection.execute(insert(meta), [{"name": name, "value": value.encode()} for name, value in fields.items()])
     failpoints.reach("while a backup is restored")
     _go_on_counting(connection)

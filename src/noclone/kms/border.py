@@ -18,6 +18,7 @@ from noclone.kms.border_carry import OPERATION, Sealed, receive, release, take_b
 from noclone.kms.border_in import Incoming
 from noclone.kms.border_out import Domain, Outgoing
 from noclone.kms.containers import Delivered
+from noclone.kms.demands import demands_of, unmet
 from noclone.kms.keys import Refused
 from noclone.kms.relay_calls import Calls
 from noclone.kms.requests import KeyRequest, bad_request
@@ -124,6 +125,8 @@ class Border:
     # Inside
 
     def _slaves(self, slave: str, domain: Domain, request: KeyRequest) -> tuple[str, ...]:
+        if demands_of(request):
+            raise unmet("nobody can promise that for another operator's domain")
         slaves = (slave, *request.additional_slaves)
         limit = self._calls.kme.settings.max_additional_saes
         if len(slaves) - 1 > limit:

@@ -17,24 +17,28 @@ from typing import Any
 
 from noclone.errors import KeysExhausted, KmeError, NocloneError, StoreError
 from noclone.events import EventLog
+from noclone.kms import local_keys
 from noclone.kms.batching import Batcher
 from noclone.kms.calls import Abroad
 from noclone.kms.calls import Handler as Handler
 from noclone.kms.calls import PeerCalls as PeerCalls
 from noclone.kms.calls import PeerRefused as PeerRefused
 from noclone.kms.containers import Delivered
+from noclone.kms.demands import Demands, can_meet, demands_of
 from noclone.kms.keys import SIZE_BITS_MAX, Assignment, Refused, Reservation, StoredKey
 from noclone.kms.policies import Policies, obtain
 from noclone.kms.pools import BlockName
 from noclone.kms.relay_messages import PAD_BITS_MAX, internal
-from noclone.kms.requests import EXTENSIONS_UNSUPPORTED, KeyRequest, bad_request
+from noclone.kms.requests import KeyRequest, bad_request
 from noclone.kms.reservations import Refusal
 from noclone.kms.store import Store
+from noclone.kms.void_pools import exhausted, void_at
 from noclone.records import LINK_PROFILE, SecretKey
 from noclone.relayed import far_end
 
 ATTEMPTS_MAX = 4
 BATCH_KEYS_MAX = 1024
+NO_DEMANDS = Demands()
 AGE_MARGIN = 0.9  # blocks are chosen somewhat younger than a policy allows, for they age on their way
 
 
@@ -100,7 +104,7 @@ class Kme:
             return await self.abroad.status(caller, slave)
         peer = self._peer_of(caller, slave)
         want = self.policies.want(caller, (slave,))
-        pool = await asyncio.wrap_future(self.store.pool(peer, None if want is None else (want.profile,)))
+        pool = await asyncio.wrap_future(self.store.pool(peer, None if want is None else want.profiles))
         unit, capacity = self.store.settings.unit_bits, self.store.settings.capacity_bits
         return {
             "source_KME_ID": self.name,
@@ -122,20 +126,21 @@ class Kme:
             return await self.abroad.enc_keys(caller, slave, request)
         peer = self._peer_of(caller, slave)
         slaves = self._slaves(slave, peer, request)
-        size_bits = self.size_bits_of(request)
-        want, now_s = self.policies.want(caller, slaves), self._now_s()
+        size_bits, demands = self.size_bits_of(request), demands_of(request)
+        if peer == self.name:
+            keys = await local_keys.give(self.store, caller, slaves, request.number, size_bits, demands)
+            return self._delivered(keys, caller, slaves, peer)
+        want, now_s = demands.want(self.policies.want(caller, slaves)), self._now_s()
+        await can_meet(self.store, peer, demands, want)
         self.policies.spend(caller, slaves, request.number * size_bits, now_s)
 
         def attempt(profiles: tuple[str, ...] | None, max_age_s: float | None) -> Awaitable[tuple[StoredKey, ...]]:
-            return self._take(peer, caller, slaves, request.number, size_bits, profiles, max_age_s)
+            return self._take(peer, caller, slaves, request.number, size_bits, profiles, max_age_s, demands)
 
         def fell_back(profile: str) -> None:
             self.events.add("key.fallback", f"sae:{caller}", slave=slave, profile=profile)
 
-        keys = await obtain(want, attempt, fell_back)
-        for key in keys:
-            self.say_delivered(key, caller, caller, slaves)
-        return Delivered(keys, (self.name, peer))
+        return self._delivered(await obtain(want, attempt, fell_back), caller, slaves, peer)
 
     async def pad(self, peer: str, n_bytes: int, profiles: tuple[str, ...] | None = (LINK_PROFILE,)) -> StoredKey:
         """Take key that is shared with another KME, for the two KMEs themselves: it collects the same once.
@@ -160,6 +165,7 @@ class Kme:
         size_bits: int,
         profiles: Sequence[str] | None,
         max_age_s: float | None = None,
+        demands: Demands = NO_DEMANDS,
     ) -> tuple[StoredKey, ...]:
         """Claim keys, have the peer promise them to the slaves, and note that the master gets them."""
         name = str(uuid.uuid4())
@@ -170,11 +176,12 @@ class Kme:
             for reservation in reservations:
                 blocks = reservation.key.provenance
                 self.policies.check(master, slaves, blocks, (self.name, peer), self._now_s())
+                demands.check(blocks, (self.name, peer), self._now_s())
             ids = [reservation.key.key_id for reservation in reservations]
             await asyncio.wrap_future(self.store.deliver_to_master(ids, master))
             return tuple(reservation.key for reservation in reservations)
         except KeysExhausted as error:
-            raise Refused(503, "not enough key is stored", "keys-exhausted", detail=error.message) from None
+            raise await exhausted(self.store, peer, error) from None
         except StoreError as error:
             self.settle_soon(peer, name)
             raise Refused(503, "key data access error", "store-failed", detail=error.message) from None
@@ -288,13 +295,9 @@ class Kme:
         peer = self.saes.get(slave)
         if peer is None:
             raise bad_request("the slave SAE is not known", "unknown-slave")
-        if peer == self.name:
-            raise bad_request("the slave SAE is served by this KME; no QKD key is shared with it", "same-kme")
         return peer
 
     def _slaves(self, slave: str, peer: str, request: KeyRequest) -> tuple[str, ...]:
-        if any(request.extension_mandatory):
-            raise bad_request(EXTENSIONS_UNSUPPORTED, "unsupported-extension")
         slaves = (slave, *request.additional_slaves)
         if len(slaves) - 1 > self.settings.max_additional_saes:
             limit = self.settings.max_additional_saes
@@ -330,6 +333,7 @@ class Kme:
         """Claim keys and have the peer hold the promise; replace those that it refuses."""
         calls = self.peers.get(peer)
         agreed: list[Reservation] = []
+        differs = False
         for _ in range(ATTEMPTS_MAX):
             if calls is None or not calls.connected:
                 raise Refused(503, "the other KME cannot be reached", "peer-unreachable", detail=peer)
@@ -349,6 +353,8 @@ class Kme:
             except KeysExhausted:
                 if agreed:  # the peer holds these for nobody
                     self.settle_soon(peer, name)
+                if differs:
+                    raise void_at(peer, self.name) from None
                 raise
             try:
                 refused = await self._promises[peer].call([reservation.assignment for reservation in claimed])
@@ -358,6 +364,7 @@ class Kme:
             lost = [(r.assignment, refused[r.key.key_id]) for r in claimed if r.key.key_id in refused]
             if not lost:
                 return agreed
+            differs |= any(refusal.reason != "malformed" for _, refusal in lost)
             self.events.add(
                 "key.refused",
                 f"kme:{peer}",
@@ -399,6 +406,11 @@ class Kme:
         task = asyncio.create_task(settle())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _delivered(self, keys: tuple[StoredKey, ...], master: str, slaves: tuple[str, ...], peer: str) -> Delivered:
+        for key in keys:
+            self.say_delivered(key, master, master, slaves)
+        return Delivered(keys, (self.name, peer))
 
     def say_delivered(self, key: StoredKey, recipient: str, master: str, slaves: Sequence[str]) -> None:
         self.events.add(

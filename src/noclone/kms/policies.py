@@ -191,12 +191,18 @@ class Want:
     """What keys shall be cut from.
 
     Args:
+        profile: None: any.
         max_age_s: Blocks are not older; None: any.
     """
 
-    profile: str
+    profile: str | None
     max_age_s: float | None
     on_exhaustion: Exhaustion
+
+    @property
+    def profiles(self) -> tuple[str, ...] | None:
+        """What keys shall be cut from, as the store has it."""
+        return None if self.profile is None else (self.profile,)
 
 
 async def obtain(want: Want | None, attempt: Attempt[T], fell_back: Callable[[str], None]) -> T:
@@ -212,9 +218,9 @@ async def obtain(want: Want | None, attempt: Attempt[T], fell_back: Callable[[st
     exhaustion, waited_s = want.on_exhaustion, 0.0
     while True:
         try:
-            return await attempt((want.profile,), want.max_age_s)
+            return await attempt(want.profiles, want.max_age_s)
         except Refused as refused:
-            if refused.reason != "keys-exhausted":
+            if refused.reason not in ("keys-exhausted", "pool-void"):
                 raise
             if exhaustion.kind == "fallback":
                 break

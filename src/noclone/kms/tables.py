@@ -24,6 +24,8 @@ from sqlalchemy import (
 
 VERSION = 5
 
+RESTORED = "restored_s"  # in meta, where the store was restored from a backup: when
+
 metadata = MetaData()
 
 meta = Table("meta", metadata, Column("name", String, primary_key=True), Column("value", LargeBinary, nullable=False))

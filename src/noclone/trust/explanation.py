@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from noclone.records import VENDOR_PROTOCOL, BlockProvenance, Provenance
+from noclone.records import LOCAL_PROTOCOL, VENDOR_PROTOCOL, BlockProvenance, Provenance
 from noclone.relayed import BorderProvenance, RelayHop, RelayProvenance
 from noclone.trust.formula import Atom, cheapest_coalition, minimal_cut_sets
 from noclone.trust.provenance import claim, explain, formula_of_key
@@ -108,6 +108,8 @@ def _words(block: Provenance) -> str:
             "know it, and it crossed between them in the clear but for TLS. What it stands on beyond is not told."
             + "".join(f" {_words(inner)}" for inner in block.own)
         )
+    if isinstance(block, BlockProvenance) and block.protocol == LOCAL_PROTOCOL:
+        return f"It was made by the KME {block.alice}, for its own applications, and never left its site."
     if isinstance(block, BlockProvenance) and block.protocol == VENDOR_PROTOCOL:
         return (
             f"Part of it was drawn from the QKD system of link {block.link} ({block.origin.detail}), on its vendor's "

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from noclone.errors import InputError
-from noclone.records import VENDOR_PROTOCOL, BlockProvenance, Provenance
+from noclone.records import LOCAL_PROTOCOL, VENDOR_PROTOCOL, BlockProvenance, Provenance
 from noclone.relayed import DOMAIN, BorderProvenance, RelayHop, RelayProvenance, fibre_blocks
 from noclone.trust.formula import Atom, Formula, any_of, at_least
 
@@ -72,6 +72,8 @@ def formula_of_share(hops: Sequence[RelayHop], target: str) -> Formula:
 
 
 def _formula_of_fibre(block: BlockProvenance) -> Formula:
+    if block.protocol == LOCAL_PROTOCOL:
+        return any_of()  # it never leaves its site
     kinds = ["link", "vendor" if block.protocol == VENDOR_PROTOCOL else "bootstrap"]
     if block.origin.kind == "simulated":
         kinds.append("fibre")
@@ -143,6 +145,8 @@ def claim(keys_blocks: Sequence[Provenance]) -> str:
     if any(block.protocol == VENDOR_PROTOCOL for block in blocks):
         silent = any(block.epsilon >= 1 for block in blocks)
         secrecy = f"on the vendor's word{', who states no epsilon' if silent else ''}: {secrecy}"
+    if any(block.protocol == LOCAL_PROTOCOL for block in blocks):
+        return "no QKD: made by one KME for its own applications, as good as its system's generator"
     domains = sorted({block.domain for block in keys_blocks if isinstance(block, BorderProvenance)})
     if domains:
         secrecy = f"on the word of another operator's domain ({', '.join(domains)}): {secrecy}"
