@@ -328,17 +328,20 @@ on_exhaustion = "wait:10"
 """
 
 
-@pytest.mark.parametrize("death", ["silent", "gone"])
+@pytest.mark.parametrize("death", ["silent", "gone", "with a share"])
 def test_two_of_three_shares_outlive_a_node(
     tmp_path: Path, web_pki: Path, monkeypatch: pytest.MonkeyPatch, death: str
 ) -> None:
-    """One node of three falls silent (it takes connections and answers nothing), or is gone: keys go on, none twice."""
+    """One node of three answers nothing any more, is gone, or takes shares and says nothing of them: keys go on."""
     monkeypatch.setattr(peer_calls, "CALL_TIMEOUT_S", 0.5)
     monkeypatch.setattr(kme_service, "REACH_TIMEOUT_S", 0.5)
 
     async def never(*_: Any) -> dict[str, Any]:
         await asyncio.sleep(3600)
         raise AssertionError
+
+    async def swallow(*_: Any) -> dict[str, Any]:
+        return {}
 
     async def story() -> None:
         async with Net(tmp_path, web_pki, scenario_of(tmp_path, FAN, more=TWO_OF_THREE)) as net:
@@ -351,8 +354,10 @@ def test_two_of_three_shares_outlive_a_node(
                 for operation in ("relay-share", "network-state"):
                     handlers[operation] = never
                 monkeypatch.setattr(net.services["c"].kme, "on_reserve", never)
-            else:
+            elif death == "gone":
                 await net.stop("c")
+            else:
+                net.services["c"].kme.handlers["relay-share"] = swallow
             seen, made = list(before), 0
             async with asyncio.timeout(60):
                 while made < 3:  # blocks that were relayed without it

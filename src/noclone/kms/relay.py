@@ -45,6 +45,7 @@ class _Outgoing:
     header: Header
     block: bytearray = field(repr=False)
     done: asyncio.Future[RelayProvenance]
+    account_until_s: float
     sent: dict[int, RelayHop] = field(default_factory=dict)
     lost: dict[int, tuple[RelayHop, ...]] = field(default_factory=dict)
     last_loss: ShareLost | None = None
@@ -111,7 +112,9 @@ class Relay:
         size = n_bytes + CONFIRMATION_BYTES
         header = Header(str(uuid.uuid4()), link, number, threshold, ways, size, store.clock.now_s())
         block, shares = await asyncio.to_thread(relay_shares.draw, header)
-        transfer = self._open[header.transfer] = _Outgoing(header, block, loop.create_future())
+        transfer = self._open[header.transfer] = _Outgoing(
+            header, block, loop.create_future(), loop.time() + ACCOUNT_PART * self.settings.timeout_s
+        )
         sending: list[asyncio.Task[None]] = []
         try:
             async with asyncio.timeout(self.settings.timeout_s):
@@ -271,11 +274,15 @@ class Relay:
         header = transfer.header
         missing = set(range(len(header.paths))) - set(hops)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ACCOUNT_PART * self.settings.timeout_s):
+            async with asyncio.timeout_at(transfer.account_until_s):
                 while not missing <= set(transfer.lost) or not set(hops) <= set(transfer.sent):
                     await asyncio.sleep(0.02)
-        if len(hops) < header.threshold or not missing <= set(transfer.lost):
-            raise KmeError("a share is neither here nor known to be lost")
+        for share in sorted(missing - set(transfer.lost)):  # whoever has it, or had it, is beyond who handed it over
+            path = header.paths[share]
+            failed = (path[1], path[2]) if share in transfer.sent and len(path) > 2 else (path[0], path[1])
+            raise RelayFailed("a share is neither here nor known to be lost", "unaccounted", failed)
+        if len(hops) < header.threshold:
+            raise KmeError("too few shares are here")
         for share, way in hops.items():
             if len(way) != len(header.paths[share]) - 1 or way[0] != transfer.sent.get(share):
                 raise KmeError("a share did not come by the path that it was sent on")
