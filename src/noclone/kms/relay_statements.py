@@ -82,22 +82,13 @@ class Notary:
             AuthenticationError: It did not, or its certificate is not from the KMEs' authority or not valid now.
         """
         found = _certificate(certificate, self._authority)
-        if found is None or tls.identity(found, "kme") != name:
+        if found is None or _identity(certificate, self._authority) != name:
             raise AuthenticationError(f"a statement in the name of the KME {name} has no certificate of it")
         now = dt.datetime.now(dt.UTC)
         if not found.not_valid_before_utc <= now <= found.not_valid_after_utc:
             raise AuthenticationError(f"the certificate of the KME {name} is not valid now")
-        public = found.public_key()
-        try:
-            raw = base64.b64decode(signature, validate=True)
-            if isinstance(public, ed25519.Ed25519PublicKey):
-                public.verify(raw, DOMAIN + statement)
-            elif isinstance(public, ec.EllipticCurvePublicKey):
-                public.verify(raw, DOMAIN + statement, ec.ECDSA(hashes.SHA256()))
-            else:
-                raise AuthenticationError(f"the KME {name} has a key of a kind that signs no statements")
-        except (InvalidSignature, ValueError):
-            raise AuthenticationError(f"the KME {name} did not sign what is said in its name") from None
+        if not _signed(found, statement, signature):
+            raise AuthenticationError(f"the KME {name} did not sign what is said in its name")
 
     def add_hop(
         self, header: Header, share: int, hops: Sequence[RelayHop], receiver: str, blocks: Sequence[BlockProvenance]
@@ -137,6 +128,29 @@ def _certificate(text: str, authority: x509.Certificate) -> x509.Certificate | N
     except (ValueError, TypeError, InvalidSignature):
         return None
     return found
+
+
+@lru_cache(maxsize=1024)
+def _identity(text: str, authority: x509.Certificate) -> str | None:
+    found = _certificate(text, authority)
+    return None if found is None else tls.identity(found, "kme")
+
+
+@lru_cache(maxsize=4096)  # where many nodes share a process, each checks what all others have checked
+def _signed(certificate: x509.Certificate, statement: bytes, signature: str) -> bool:
+    """Say whether a statement was signed with the key of a certificate."""
+    public = certificate.public_key()
+    try:
+        raw = base64.b64decode(signature, validate=True)
+        if isinstance(public, ed25519.Ed25519PublicKey):
+            public.verify(raw, DOMAIN + statement)
+        elif isinstance(public, ec.EllipticCurvePublicKey):
+            public.verify(raw, DOMAIN + statement, ec.ECDSA(hashes.SHA256()))
+        else:
+            return False  # a key of a kind that signs no statements
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def _text(data: bytes) -> str:

@@ -24,7 +24,7 @@ from noclone.kms.service import KmeFiles, KmeService
 from noclone.kms.store import Store, StoreSettings
 from noclone.network.blocks import plan_link
 from noclone.network.border_ends import BorderEnds
-from noclone.network.ends import Addresses, AliceEnd, BobEnd, Deposit, EndServices, WantsKey
+from noclone.network.ends import Addresses, AliceEnd, BobEnd, Deposit, EndServices, WantsKey, block_room
 from noclone.network.identities import KmeIdentity, load_kme
 from noclone.network.metrics import Metrics
 from noclone.network.relaying import Meter, Relaying, policies_of, relay_settings
@@ -63,6 +63,7 @@ class Node:
         pki: Folder that `noclone pki` made, or the node's part of it.
         data: Folder of the node's key store.
         metrics: Where its numbers go, if somebody watches them.
+        room: How many blocks are made at a time, for nodes of one process to share.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Node:
         options: RunOptions,
         clock: Clock | None = None,
         metrics: Metrics | None = None,
+        room: asyncio.Semaphore | None = None,
     ) -> None:
         self.name = name
         self.ends: dict[str, AliceEnd | BobEnd] = {}
@@ -85,6 +87,7 @@ class Node:
         self._options = options
         self._clock = clock or SystemClock()
         self._metrics = metrics
+        self._room = room or block_room()
         self._state = "it has not started yet"
         self._store = self._open_store(data)
         self._service = self._make_service()
@@ -112,6 +115,13 @@ class Node:
 
     async def start(self) -> None:
         """Open the doors, call the neighbours, begin to make key."""
+        await self.open()
+        for link in self.ends:
+            self.begin_link(link)
+        self.begin()
+
+    async def open(self) -> None:
+        """Open the doors and call the neighbours."""
         scenario, name = self._scenario, self.name
         host, etsi014_port = scenario.etsi014_address(name)
         _, kme_port = scenario.kme_address(name)
@@ -122,10 +132,17 @@ class Node:
         for link in self._links():
             self.ends[link.name] = self._end(link, _peer(link, name))
         await self._borders.start()
+
+    def begin_link(self, link: str) -> None:
+        """Begin to make key at one of our ends, once the doors at the other end are open as well."""
+        self._tasks.append(asyncio.create_task(self.ends[link].run()))
+
+    def begin(self) -> None:
+        """Begin what is no link's: relays, vendors, numbers for who watches."""
         self._relaying.start()
-        self._tasks = [asyncio.create_task(end.run()) for end in self.ends.values()] + self._vendors.start()
+        self._tasks += self._vendors.start()
         if self._metrics is not None:
-            self._metrics.watch(name, self._service)
+            self._metrics.watch(self.name, self._service)
         self._state = ""
 
     async def problem(self) -> str:
@@ -209,6 +226,7 @@ class Node:
             clock=self._clock,
             origin=self._options.origin,
             seed=self._options.seed,
+            room=self._room,
         )
         return (AliceEnd if role == "alice" else BobEnd)(plan_link(link), addresses, services)
 

@@ -24,7 +24,7 @@ from noclone.records import LINK_PROFILE
 from noclone.relayed import relay_profile
 
 MINUTE_S = 60.0
-NODES_PER_SECOND = 10  # reports that one machine can check, when it runs all nodes
+NODES_PER_SECOND = 5  # reports that one machine can check, when it runs all nodes
 
 
 class Meter:

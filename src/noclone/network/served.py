@@ -16,6 +16,7 @@ from noclone.io import tls
 from noclone.kms.key_records import find_among
 from noclone.network.blocks import AttackResolver, plan_link
 from noclone.network.control import Control, open_control
+from noclone.network.ends import block_room
 from noclone.network.identities import LightIdentity, load_light, load_operator_token
 from noclone.network.light_server import LightServer
 from noclone.network.metrics import Metrics
@@ -23,6 +24,9 @@ from noclone.network.node import Node, RunOptions
 from noclone.network.plain_http import PlainServer
 from noclone.network.scenario import Scenario
 from noclone.watch.monitors import LinkMonitor
+
+LINKS_AT_ONCE = 32
+BEGIN_PAUSE_S = 0.05
 
 
 def light_server_context(identity: LightIdentity) -> SSL.Context:
@@ -77,6 +81,7 @@ class ServedNetwork:
         self._options = options
         self._resolve = resolve
         self._control: PlainServer | None = None
+        self._room = block_room()
 
     async def __aenter__(self) -> ServedNetwork:
         try:
@@ -105,11 +110,24 @@ class ServedNetwork:
                 log=self.log,
                 options=self._options,
                 metrics=self._metrics,
+                room=self._room,
             )
             self.nodes[section.name] = node
-            await node.start()
+            await node.open()
+        await self._begin()
         control = Control(scenario.name, scenario.lab, self.lights, self.log, self._find_key)
         self._control = await open_control(control, load_operator_token(self._pki), *scenario.control_address())
+
+    async def _begin(self) -> None:
+        """Begin to make key, now that all doors are open: of many links one after another, or none gets through."""
+        pause_s = BEGIN_PAUSE_S if len(self.scenario.links) > LINKS_AT_ONCE else 0.0
+        for link in self.scenario.links:
+            for name in (link.alice, link.bob):
+                self.nodes[name].begin_link(link.name)
+            await asyncio.sleep(pause_s)
+        for node in self.nodes.values():
+            node.begin()
+            await asyncio.sleep(pause_s)
 
     async def _find_key(self, key_id: str) -> dict[str, Any] | None:
         services = {name: node.service for name, node in self.nodes.items()}
