@@ -42,6 +42,20 @@ class Event:
             allow_nan=False,
         )
 
+    @classmethod
+    def from_json(cls, line: str) -> Event:
+        """Rebuild what `to_json` gave.
+
+        Raises:
+            ValueError: It is no event.
+        """
+        try:
+            data = json.loads(line)
+            own = [data.pop(name) for name in ("number", "time", "kind", "subject")]
+        except (KeyError, TypeError, AttributeError):
+            raise ValueError("this is no event") from None
+        return cls(int(own[0]), float(own[1]), str(own[2]), str(own[3]), data)
+
 
 Listener = Callable[[Event], None]
 

@@ -142,7 +142,11 @@ class Verdict:
 def judge(events: Iterable[Event]) -> Verdict:
     """Return the verdict on what the events say."""
     events = list(events)
-    links = gather(events)
+    return judge_links(gather(events), gather_relays(events))
+
+
+def judge_links(links: Mapping[str, LinkEvidence], relays: Mapping[tuple[str, str], Relayed] | None = None) -> Verdict:
+    """Return the verdict on what is known of every link."""
     order = (UNKNOWN, SECURE, NO_KEY, ATTACKED)
     code = max((evidence.code for evidence in links.values()), key=order.index, default=UNKNOWN)
     blocks = [block for evidence in links.values() for block in evidence.made]
@@ -153,7 +157,7 @@ def judge(events: Iterable[Event]) -> Verdict:
         happened=tuple(s for evidence in links.values() for s in _happened(evidence)),
         in_transit=tuple(s for evidence in links.values() if evidence.made for s in _in_transit(evidence)),
         end_to_end=_end_to_end(blocks),
-        across=_across(links.values(), gather_relays(events)),
+        across=_across(links.values(), relays or {}),
         rests_on=_rests_on(links.values(), blocks),
         truth=tuple(s for evidence in links.values() for s in _truth(evidence)),
         sentence=(RECOVERED if code == SECURE and disturbed else WORDS[code]) + _caveats(blocks),
@@ -176,11 +180,12 @@ def gather(events: Iterable[Event]) -> dict[str, LinkEvidence]:
     for event in events:
         kind, _, name = event.subject.partition(":")
         if kind == "link":
-            _take(links.setdefault(name, LinkEvidence(name)), event)
+            take(links.setdefault(name, LinkEvidence(name)), event)
     return links
 
 
-def _take(evidence: LinkEvidence, event: Event) -> None:
+def take(evidence: LinkEvidence, event: Event) -> None:
+    """Learn from one event of a link."""
     data = event.data
     match event.kind:
         case "block.distilled" if data["block"] not in evidence.blocks:

@@ -23,7 +23,7 @@ ABOUT = "A quantum-safe network in software: plan, run, attack and audit it, pho
 JOURNEY = "See it run"
 DETECTIONS = "Detections and proofs"
 KEYS = "Keys and applications"
-LAB = "Lab"
+LAB = "Attack and audit"
 SETUP = "Setting up and measuring"
 
 COMMANDS = (
@@ -35,11 +35,15 @@ COMMANDS = (
     (DETECTIONS, "detections", "record", "Write simulated detections to an HDF5 recording."),
     (DETECTIONS, "detections", "distill", "Turn a recording of detections into secret key."),
     (DETECTIONS, "detections", "keylength", "Say how long a key a table of counts allows, by each proof."),
+    (DETECTIONS, "satellite", "satellite", "Say how much key one pass of a satellite gives."),
     (KEYS, "key", "key", "Fetch keys from a KME, as an application does."),
     (KEYS, "protect", "message", "Send or receive a short text under a one-time pad."),
     (KEYS, "protect", "file", "Send or receive a file under a one-time pad."),
     (KEYS, "kms", "kms", "Keep a key store: another key-encryption key, backups, the audit log."),
     (LAB, "attack", "attack", "Attack a link of a served network, where the scenario is a lab."),
+    (LAB, "audit", "audit", "Say what is secure, against whom, on which assumptions."),
+    (LAB, "audit", "report", "Write the audit as one HTML file."),
+    (SETUP, "plan", "plan", "Plan the cheapest network for demands: links, devices, trusted nodes."),
     (SETUP, "topology", "import", "Turn a GraphML map of a network into a scenario."),
     (SETUP, "topology", "generate", "Make a scenario of randomly placed nodes."),
     (SETUP, "setup", "pki", "Make the certificates and secrets that a scenario needs."),

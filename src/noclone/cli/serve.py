@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from noclone.cli.setup import default_pki
-from noclone.cli.terminal import JsonLines, announce_compilation, grouped, say
+from noclone.cli.terminal import JsonLines, announce_compilation, say
 
 if TYPE_CHECKING:
     from noclone.events import Event, EventLog
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from noclone.network.node import RunOptions
     from noclone.network.operations import Watched
     from noclone.network.scenario import Scenario
+    from noclone.network.served import ServedNetwork
 
-ONE_END_WILL_DO = ("block.distilled", "block.aborted", "vendor.drawn")
 Pki = Annotated[Path | None, Parameter(help="Folder that `noclone pki` made; `<scenario>.pki` where none is given.")]
 Data = Annotated[Path | None, Parameter(help="Folder of the key stores; `<scenario>.data` where none is given.")]
 Seed = Annotated[int | None, Parameter(help="Make the light repeatable. Its keys are then no secret, and say so.")]
@@ -38,6 +38,18 @@ Monitoring = Annotated[
         help="Open /metrics, /healthz and /readyz at HOST:PORT, such as 127.0.0.1:9464; no password.",
     ),
 ]
+Web = Annotated[
+    str,
+    Parameter(
+        name="--web",
+        help="Open the window for browsers at HOST:PORT; on this machine where none is given, nowhere with `off`.",
+    ),
+]
+WebNames = Annotated[
+    list[str] | None,
+    Parameter(name="--web-name", help="A name and port by which browsers reach it, such as a proxy's."),
+]
+Private = Annotated[bool, Parameter(name="--web-private", negative=(), help="Let nobody look without the token.")]
 Speed = Annotated[float, Parameter(help="How much faster than the real links; inf: as fast as this machine can.")]
 
 
@@ -50,9 +62,15 @@ def serve(
     seed: Seed = None,
     speed: Speed = 1.0,
     monitoring: Monitoring = "",
+    web: Web = "",
+    web_name: WebNames = None,
+    web_private: Private = False,
     as_json: JsonLines = False,
 ) -> int:
     """Run a scenario live: the light of each link, every node with its KME on ETSI GS QKD 014, the operator's door.
+
+    A window for browsers opens on this machine: the network, what monitors see, the verdict; whoever enters the
+    operator's token can attack it there, where the scenario is a lab.
 
     Ctrl-C stops it; stored keys stay for the next time.
 
@@ -79,7 +97,8 @@ def serve(
         async with _monitored(metrics, served.nodes, monitoring), served:
             if not as_json:
                 _introduce(network, scenario, certificates)
-            await served.wait()
+            async with _window(served, certificates, web, tuple(web_name or ()), public=not web_private):
+                await served.wait()
 
     return _until_stopped(run())
 
@@ -195,6 +214,28 @@ async def _monitored(metrics: Metrics, nodes: Mapping[str, Watched], address: st
             await door.stop()
 
 
+@contextlib.asynccontextmanager
+async def _window(
+    served: ServedNetwork, pki: Path, web: str, names: tuple[str, ...], *, public: bool
+) -> AsyncIterator[None]:
+    """Keep the window open, if one is wanted."""
+    from noclone.network.identities import load_operator_token
+    from noclone.network.operations import parse_address
+
+    if web == "off":
+        yield
+        return
+    from noclone.web.opening import open_window
+
+    host, port = parse_address(web) if web else served.scenario.window_address()
+    window = await open_window(served, load_operator_token(pki), (host, port), public=public, names=names)
+    say(f"look: http://{host}:{port}/")
+    try:
+        yield
+    finally:
+        await window.close()
+
+
 def _default_data(scenario: str) -> Path:
     return Path(f"{Path(scenario).stem}.data")
 
@@ -223,60 +264,11 @@ def _print_json(event: Event) -> None:
 
 
 def _print_words(event: Event, *, both_ends: bool) -> None:
-    line = describe(event, both_ends=both_ends)
-    if line:
-        say(line)
+    from noclone.network.news import tell
 
-
-def describe(event: Event, *, both_ends: bool = False) -> str:
-    """Say an event in words, or nothing where it is no news for people.
-
-    Args:
-        both_ends: Say also what Bob's end reports; where both run here, Alice's is enough.
-    """
-    data: dict[str, Any] = event.data
-    if data.get("end") == "bob" and event.kind in ONE_END_WILL_DO and not both_ends:
-        return ""
-    match event.kind:
-        case "block.distilled":
-            what = f"block {data['block']}: {grouped(data['secret_bits'])} secret bits, error rate {data['qber']:.2%}"
-        case "block.aborted":
-            what = f"block {data['block']}: NO KEY ({data['reason']}): {data['message']}"
-        case "node.started":
-            what = f"ETSI GS QKD 014 at {data['etsi014']}"
-        case "fibre.started":
-            what = "its light is on"
-        case "kme.connected":
-            what = f"reaches the KME of {data['peer']}"
-        case "kme.disconnected":
-            what = f"has lost the KME of {data['peer']}"
-        case "attack.started":
-            what = f"Eve: {data['name']}, strength {data['strength']:g}"
-        case "attack.stopped":
-            what = f"Eve has left ({data['name']})"
-        case "link.down":
-            what = f"{data['end']}: {data['message']}; trying again"
-        case "vendor.drawn":
-            what = f"block {data['block']}: {grouped(data['bits'])} bits drawn from the vendor ({data['origin']})"
-        case "border.opened":
-            what = f"ETSI GS QKD 020 at {data['etsi020']}"
-        case "border.failed" | "border.lost":
-            what = f"{data['keys']} keys did not cross: {data['reason']}"
-        case "vendor.lost":
-            what = f"{data['end']}: {data['keys']} keys of the vendor's were lost: {data['reason']}"
-        case "link.up":
-            what = f"{data['end']}: works again"
-        case "key.delivered":
-            what = f"key {data['key_id']} ({data['bits']} bits)"
-        case "kme.refused" | "tls.refused":
-            what = f"refused: {data['reason']}"
-        case "key.refused":
-            what = f"the peer refused {len(data['keys'])} keys: {', '.join(data['reasons'])}"
-        case "alarm.raised":
-            what = f"ALARM {data.get('monitor', '')}: {data.get('message', '')}"
-        case _:
-            return ""
-    return f"{event.subject}  {what}"
+    told = tell(event, both_ends=both_ends)
+    if told:
+        say(f"{event.subject}  {told}")
 
 
 def _until_stopped(work: Coroutine[Any, Any, None]) -> int:

@@ -93,8 +93,15 @@ class Policy:
 
 def nodes_knowing(formula: Formula) -> tuple[str, ...]:
     """Return the KMEs between two sites that know a key, each by itself."""
-    nodes = sorted(atom.name for atom in formula.atoms() if atom.kind == "node")
-    return tuple(name for name in nodes if formula.leaks({Atom("node", name)}))
+    parts = formula.parts if formula.k == 1 else (formula,)  # of an OR, each part by itself
+    found: set[str] = set()
+    for part in parts:
+        if isinstance(part, Atom):
+            found.update([part.name] if part.kind == "node" else [])
+        else:
+            nodes = {atom for atom in part.atoms() if atom.kind == "node"}
+            found.update(node.name for node in nodes if part.leaks({node}))
+    return tuple(sorted(found))
 
 
 def nodes_of(blocks: Sequence[Provenance]) -> tuple[str, ...]:

@@ -94,7 +94,7 @@ def application(control: Control, token: str, port: int) -> ASGIApp:
         return JSONResponse(await control.key(request.path_params["key_id"]))
 
     async def begin(request: Request) -> Response:
-        body = await _body(request)
+        body = await read_json(request)
         name, link, strength = body.get("name"), body.get("on"), body.get("strength", 1.0)
         if not isinstance(name, str) or not isinstance(link, str) or type(strength) not in (int, float):
             raise InputError("an attack needs 'name', 'on' and a 'strength' between 0 and 1")
@@ -168,7 +168,12 @@ async def _events_since(log: EventLog, since: int, wait_s: float) -> list[Event]
         stop()
 
 
-async def _body(request: Request) -> dict[str, Any]:
+async def read_json(request: Request) -> dict[str, Any]:
+    """Return the JSON object that a request carries.
+
+    Raises:
+        InputError: It is none, or too large.
+    """
     data = b""
     async for part in request.stream():
         data += part

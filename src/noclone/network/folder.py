@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import platform
 import time
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from noclone import __version__
 from noclone.errors import InputError
+from noclone.events import Event
 from noclone.network.scenario import Scenario
 
 LIBRARIES = ("numpy", "numba", "cryptography", "h5py", "sqlalchemy")
@@ -63,3 +65,30 @@ class RunFolder:
 
     def _write(self, name: str, data: dict[str, Any]) -> None:
         (self.path / name).write_text(json.dumps(data, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """What a run left behind."""
+
+    scenario: Scenario
+    events: list[Event]
+
+
+def read_run(path: Path) -> FinishedRun:
+    """Read the folder of a run.
+
+    Raises:
+        InputError: It is none, or a file of it cannot be read.
+    """
+    try:
+        scenario = Scenario.model_validate_json((path / "scenario.json").read_text(encoding="utf-8"))
+        lines = (path / "events.jsonl").read_text(encoding="utf-8").splitlines()
+        return FinishedRun(scenario, [Event.from_json(line) for line in lines if line])
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path}: no run's folder, for it has no {Path(error.filename).name}",
+            hint="give a folder that `noclone run` made, or a scenario",
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: this run's folder cannot be read: {error}", hint="run the scenario again") from None

@@ -78,6 +78,9 @@ class PolicySection(Section):
     )
     simulated: bool = Field(default=True, description="whether simulated light will do")
     lifetime_s: Positive | None = Field(default=None, description="no key is made of older blocks")
+    secret_years: Positive | None = Field(
+        default=None, description="how long the data under these keys must stay secret; the audit answers it"
+    )
     quota_bits: Annotated[int, Field(ge=1)] | None = Field(default=None, description="at most so much in 24 hours")
     rate_bps: NonNegative | None = None
     on_exhaustion: Annotated[str, Field(pattern=f"^({ON_EXHAUSTION.pattern})$")] = Field(

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from noclone.errors import ScenarioError
 from noclone.io.toml import load_toml, parse_toml
 from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
+from noclone.network.audit_section import AuditSection
 from noclone.network.border_sections import BorderSection, check_borders
 from noclone.network.fields import Name, NonNegative, Positive, Probability, SaeId, Section
 from noclone.network.relay_sections import Edges, PolicySection, RelaySection, check_policies
@@ -217,6 +218,7 @@ class Scenario(Section):
     attacks: list[AttackSection] = Field(alias="attack", default=[])
     relay: RelaySection = Field(default_factory=RelaySection)
     policies: list[PolicySection] = Field(alias="policy", default=[])
+    audit: AuditSection = Field(default_factory=AuditSection)
 
     @model_validator(mode="before")
     @classmethod
@@ -318,6 +320,10 @@ class Scenario(Section):
     def control_address(self) -> tuple[str, int]:
         """Return where the operator reaches a served network: always on this machine."""
         return "127.0.0.1", self.base_port + self.first_link_port - 1
+
+    def window_address(self) -> tuple[str, int]:
+        """Return where a served network's window opens, if nothing else is said: on this machine."""
+        return "127.0.0.1", self.base_port + self.first_link_port - 2
 
     def _node_index(self, name: str) -> int:
         return [n.name for n in self.nodes].index(name)

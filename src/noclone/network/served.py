@@ -101,7 +101,8 @@ class ServedNetwork:
         self._data = data
         self._options = options
         self._resolve = resolve
-        self._control: PlainServer | None = None
+        self.control: Control | None = None
+        self._door: PlainServer | None = None
         self._room = block_room()
 
     async def __aenter__(self) -> ServedNetwork:
@@ -137,8 +138,8 @@ class ServedNetwork:
             self.nodes[section.name] = node
             await node.open()
         await self._begin()
-        control = Control(scenario.name, scenario.lab, self.lights, self.log, self._find_key)
-        self._control = await open_control(control, load_operator_token(self._pki), *scenario.control_address())
+        self.control = Control(scenario.name, scenario.lab, self.lights, self.log, self._find_key)
+        self._door = await open_control(self.control, load_operator_token(self._pki), *scenario.control_address())
 
     async def _begin(self) -> None:
         """Begin to make key, now that all doors are open: of many links one after another, or none gets through."""
@@ -156,14 +157,19 @@ class ServedNetwork:
         stores = {name: (service.kme.store, service.notary) for name, service in services.items()}
         return await find_among(stores, key_id)
 
+    @property
+    def speed(self) -> float:
+        """How much faster than the real links it runs."""
+        return self._options.speed
+
     async def wait(self) -> None:
         """Wait for ever, or until a part fails for good."""
         await asyncio.gather(*(node.wait() for node in self.nodes.values()))
 
     async def stop(self) -> None:
         """Stop everything, in order."""
-        if self._control is not None:
-            await self._control.stop()
+        if self._door is not None:
+            await self._door.stop()
         for node in self.nodes.values():
             await node.stop()
         for light in self.lights.values():

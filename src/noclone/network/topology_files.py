@@ -245,18 +245,18 @@ def _head(topology: Topology, source: str, route_factor: float) -> str:
         f"# Lengths  great circles between the sites, times {route_factor:g}; real cables run longer.\n"
         "# Devices  those of the shipped scenario `metro` on every link; its file names their sources.\n\n"
         f'name = "{topology.name}"\n'
-        f"title = {_quoted(topology.title)}\n"
+        f"title = {quoted(topology.title)}\n"
     )
 
 
 def _node(place: Place) -> str:
     return (
-        f'[[node]]\nname = "{place.name}"\ntitle = {_quoted(place.title)}\n'
+        f'[[node]]\nname = "{place.name}"\ntitle = {quoted(place.title)}\n'
         f"latitude = {place.latitude:g}\nlongitude = {place.longitude:g}\n"
     )
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """Write a TOML basic string; whatever could end it is replaced."""
     plain = "".join(c if c.isprintable() and c not in '"\\' else " " for c in text)
     return f'"{plain}"'

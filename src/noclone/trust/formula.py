@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from noclone.errors import InputError
@@ -220,8 +221,14 @@ def _atoms(part: Atom | Formula) -> Iterator[Atom]:
 
 
 def _canonical(part: Atom | Formula) -> str:
-    data = str(part) if isinstance(part, Atom) else part.to_json()
-    return json.dumps(data, sort_keys=True, separators=(",", ":"))
+    if isinstance(part, Atom):
+        return _canonical_atom(part)
+    return json.dumps(part.to_json(), sort_keys=True, separators=(",", ":"))
+
+
+@lru_cache(maxsize=4096)
+def _canonical_atom(atom: Atom) -> str:
+    return json.dumps(str(atom))
 
 
 def _is_any(part: Atom | Formula) -> bool:

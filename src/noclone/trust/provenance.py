@@ -15,6 +15,7 @@ The weakest block speaks for the whole key: who knows a part of a key is said to
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from noclone.errors import InputError
 from noclone.records import LOCAL_PROTOCOL, VENDOR_PROTOCOL, BlockProvenance, Provenance
@@ -71,6 +72,7 @@ def formula_of_share(hops: Sequence[RelayHop], target: str) -> Formula:
     return any_of(*(_formula_of_fibre(block) for hop in hops for block in hop.blocks), *between)
 
 
+@lru_cache(maxsize=2048)  # a block is in many keys, and a link in many routes
 def _formula_of_fibre(block: BlockProvenance) -> Formula:
     if block.protocol == LOCAL_PROTOCOL:
         return any_of()  # it never leaves its site

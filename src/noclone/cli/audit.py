@@ -1,0 +1,77 @@
+"""`noclone audit` and `noclone report`: what is secure, against whom, on which assumptions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from noclone.cli.terminal import Json, say, show
+
+if TYPE_CHECKING:
+    from noclone.audit.audit import Audit
+
+WhatIf = Annotated[
+    list[str] | None,
+    Parameter(name="--what-if", help='Such as "node:b compromised", "alg:ML-KEM-768 broken", "link:a-b cut".'),
+]
+
+
+def audit(target: str, /, *, what_if: WhatIf = None, as_json: Json = False) -> int:
+    """Say what is secure, against whom, on which assumptions; exit with 1 where a requirement of the scenario fails.
+
+    Args:
+        target: A scenario file, the name of a shipped scenario, or the folder of a run.
+    """
+    found = load(target)
+    if what_if:
+        consequences = found.what_if(what_if)
+        lines = [line for one in consequences for line in one.lines()]
+        show([one.to_json() for one in consequences], lines, as_json=as_json)
+        return 0
+    show(found.to_json(), found.lines(), as_json=as_json)
+    return 1 if found.failed else 0
+
+
+def report(
+    target: str,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
+    as_json: Json = False,
+) -> int:
+    """Write the audit as one HTML file that needs nothing else: map, verdict, proofs, coalitions, what to change.
+
+    Exits with 1 where a requirement of the scenario fails; the file is written all the same.
+
+    Args:
+        target: A scenario file, the name of a shipped scenario, or the folder of a run.
+        output: The file to write; `<scenario>-report.html` where none is given.
+    """
+    from noclone.audit.report import render
+
+    found = load(target)
+    path = output or Path(f"{found.scene.scenario.name}-report.html")
+    path.write_text(render(found), encoding="utf-8")
+    show({**found.to_json(), "report": str(path)}, [found.sentence], as_json=as_json)
+    if not as_json:
+        say(f"written to {path}")
+    return 1 if found.failed else 0
+
+
+def load(target: str) -> Audit:
+    """Audit a scenario, or a run by its folder.
+
+    Raises:
+        InputError: The target is neither.
+        ScenarioError: The scenario cannot be read.
+    """
+    from noclone.audit.audit import audit as audit_scenario
+    from noclone.network.folder import read_run
+    from noclone.network.scenario import load_scenario
+
+    if Path(target).is_dir():
+        run = read_run(Path(target))
+        return audit_scenario(run.scenario, run.events)
+    return audit_scenario(load_scenario(target))

@@ -1,0 +1,64 @@
+"""Events in words, for people: one line each, or nothing where it is no news."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from noclone.events import Event
+
+ONE_END_WILL_DO = ("block.distilled", "block.aborted", "vendor.drawn")
+
+
+def tell(event: Event, *, both_ends: bool = False) -> str:
+    """Say what an event is about, without its subject; nothing where it is no news for people.
+
+    Args:
+        both_ends: Say also what Bob's end reports; where both run here, Alice's is enough.
+    """
+    data: dict[str, Any] = event.data
+    if data.get("end") == "bob" and event.kind in ONE_END_WILL_DO and not both_ends:
+        return ""
+    match event.kind:
+        case "block.distilled":
+            return f"block {data['block']}: {_grouped(data['secret_bits'])} secret bits, error rate {data['qber']:.2%}"
+        case "block.aborted":
+            return f"block {data['block']}: NO KEY ({data['reason']}): {data['message']}"
+        case "node.started":
+            return f"ETSI GS QKD 014 at {data['etsi014']}"
+        case "fibre.started":
+            return "its light is on"
+        case "kme.connected":
+            return f"reaches the KME of {data['peer']}"
+        case "kme.disconnected":
+            return f"has lost the KME of {data['peer']}"
+        case "attack.started":
+            return f"Eve: {data['name']}, strength {data['strength']:g}"
+        case "attack.stopped":
+            return f"Eve has left ({data['name']})"
+        case "link.down":
+            return f"{data['end']}: {data['message']}; trying again"
+        case "vendor.drawn":
+            return f"block {data['block']}: {_grouped(data['bits'])} bits drawn from the vendor ({data['origin']})"
+        case "vendor.lost":
+            return f"{data['end']}: {data['keys']} keys of the vendor's were lost: {data['reason']}"
+        case "border.opened":
+            return f"ETSI GS QKD 020 at {data['etsi020']}"
+        case "border.failed" | "border.lost":
+            return f"{data['keys']} keys did not cross: {data['reason']}"
+        case "link.up":
+            return f"{data['end']}: works again"
+        case "key.delivered":
+            return f"key {data['key_id']} ({data['bits']} bits)"
+        case "kme.refused" | "tls.refused":
+            return f"refused: {data['reason']}"
+        case "key.refused":
+            return f"the peer refused {len(data['keys'])} keys: {', '.join(data['reasons'])}"
+        case "alarm.raised":
+            return f"ALARM {data.get('monitor', '')}: {data.get('message', '')}"
+        case "verdict.changed":
+            return f"VERDICT {data['code']}: {data['sentence']}"
+    return ""
+
+
+def _grouped(number: int) -> str:
+    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")

@@ -1,0 +1,126 @@
+/** What the server sends: see `noclone/web/board.py`. */
+
+/** time, block, error rate, secret bits per second of light, gain of each intensity */
+export type Point = [number, number, number | null, number, ...number[]];
+
+export interface Funnel {
+  block: number;
+  detections: number;
+  secret_bits: number;
+  epsilon: number;
+  proof: string;
+  steps: { name: string; bits: number }[];
+}
+
+export interface LinkNow {
+  name: string;
+  state: "waiting" | "ok" | "refused" | "down";
+  why: string;
+  since: number;
+  qber: number | null;
+  secret_bps: number | null;
+  stored_bits: number | null;
+  seconds_left: number | null;
+  attack: { name: string; strength: number; since: number } | null;
+  eve: Record<string, string | number | boolean | null> | null;
+  funnel: Funnel | null;
+  alarms: number;
+  series: Point[];
+}
+
+export interface Link extends LinkNow {
+  alice: string;
+  bob: string;
+  length_km: number;
+  loss_db: number;
+  clock_hz: number;
+  qber_max: number;
+  qber_expected: number | null;
+  secret_bps_expected: number;
+  seconds_per_block: number;
+  intensities: number[];
+}
+
+export interface Node {
+  name: string;
+  title: string;
+  lat: number | null;
+  lon: number | null;
+  x: number;
+  y: number;
+}
+
+export interface News {
+  number: number;
+  time: number;
+  kind: string;
+  subject: string;
+  text: string;
+}
+
+export interface Level {
+  level: string;
+  answer: "yes" | "conditional" | "no";
+  question: string;
+  conditions: string[];
+  reasons: { text: string; evidence: string }[];
+}
+
+export interface Verdict {
+  code: string;
+  sentence: string;
+  levels: Level[];
+}
+
+export interface Attack {
+  name: string;
+  does: string;
+  hopes: string;
+  caught_by: string;
+}
+
+export interface Snapshot {
+  version: string;
+  number: number;
+  now: number;
+  speed: number | null;
+  scenario: { name: string; title: string; description: string; lab: boolean; simulated: boolean };
+  nodes: Node[];
+  applications: { id: string; node: string }[];
+  links: Link[];
+  verdict: Verdict;
+  news: News[];
+  delivered: number;
+  attacks: Attack[];
+}
+
+export interface Changes {
+  number: number;
+  now: number;
+  links: LinkNow[];
+  delivered: number;
+  news?: News[];
+  verdict?: Verdict;
+}
+
+export interface Coalitions {
+  order: number | null;
+  total: number;
+  by_order: Record<string, number>;
+  listed: string[][];
+}
+
+export interface KeyStory {
+  key_ID: string;
+  bits: number;
+  master: string;
+  state: string;
+  kme: string;
+  sites: string[];
+  claim: string;
+  words: string[];
+  formula: string;
+  atoms: Record<string, string>;
+  minimal_cut_sets: Coalitions;
+  epsilon: number;
+}
