@@ -120,7 +120,7 @@ class Downlink:
     beam: Literal["gaussian", "top-hat"] = "gaussian"
 
     def diffraction_db(self, distance_km: float) -> float:
-        """Return what the telescope misses of the beam. The two beam shapes lie 3 dB apart far away: papers use both."""
+        """Return what the telescope misses of the beam. Far away the two shapes lie 3 dB apart: papers use both."""
         spot_m = self.divergence_urad * 1e-6 * distance_km * 1e3
         if self.beam == "top-hat":
             return -10 * math.log10(min(1.0, (self.aperture_m / spot_m) ** 2))
