@@ -49,10 +49,11 @@ def prepare(folder: Path) -> None:
         a.acknowledge("birch", b.acknowledge("alder", a.held("birch").result()).result()).result()
         claimed = b.claim("alder", master="sae-b", slaves=["sae-a"], number=2, size_bits=256).result()
         a.assign("birch", [one.assignment for one in claimed]).result()
-        ids = [one.key.key_id for one in claimed]
-        b.deliver_to_master(ids, "sae-b").result()
+        keys = [key for one in claimed for key in one.keys]
+        ids = [key.key_id for key in keys]
+        b.deliver_to_master([one.assignment.key_id for one in claimed], "sae-b").result()
         a.collect("sae-a", "sae-b", ids[:1]).result()
-        (folder / "ids").write_text(json.dumps([ids, claimed[1].key.value.hex()]))
+        (folder / "ids").write_text(json.dumps([ids, keys[1].value.hex()]))
         a.back_up(folder / "backup")
 
 
@@ -82,7 +83,8 @@ def examine_rotation(folder: Path) -> None:
         [key] = a.collect("sae-a", "sae-b", ids[1:]).result()
         assert key.value.hex() == waiting
         assert not collects(a, ids[0]), "delivered twice"
-        assert len(a.claim("birch", master="sae-a", slaves=["sae-b"], number=10, size_bits=256).result()) == 10
+        [run] = a.claim("birch", master="sae-a", slaves=["sae-b"], number=10, size_bits=256).result()
+        assert len(run.keys) == 10
         assert a.verify_audit().problems == ()
     rotate(folder)  # whatever the crash left behind is in nobody's way
     with open_alder(folder) as a:

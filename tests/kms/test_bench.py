@@ -9,7 +9,7 @@ from noclone.kms.store_bench import bench_store
 
 
 def test_the_bench_serves_real_requests() -> None:
-    result = bench_kme(seconds=0.3, connections=4, n_bytes=1 << 20)
+    result = bench_kme(seconds=0.3, connections=4, n_bytes=16 << 20)
     assert result["requests"] > 0
     assert result["requests_per_s"] > 0
     assert 0 < result["p50_ms"] <= result["p99_ms"]
@@ -21,5 +21,7 @@ def test_the_bench_serves_real_requests() -> None:
 def test_the_bench_of_a_full_store_claims_what_it_says(tmp_path: Path) -> None:
     result = bench_store(keys=70_000, seconds=0.05, folder=tmp_path)
     assert result["keys"] >= 70_000
-    assert min(result["almost_empty"].values()) > 0
-    assert min(result["full"].values()) > 0
+    assert [row["keys_a_claim"] for row in result["per_claim"]] == [1, 128]
+    assert (
+        min(row[which] for row in result["per_claim"] for which in ("almost_empty_keys_per_s", "full_keys_per_s")) > 0
+    )

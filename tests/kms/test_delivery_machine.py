@@ -60,7 +60,7 @@ class Delivery(RuleBasedStateMachine):
             store.close()
         shutil.rmtree(self.folder)
 
-    @rule(atoms=st.integers(1, 12))
+    @rule(atoms=st.integers(1, 16))
     def deposit(self, atoms: int) -> None:
         data = os.urandom(32 * atoms)
         origin = BlockProvenance(
@@ -77,7 +77,7 @@ class Delivery(RuleBasedStateMachine):
         both = far.acknowledge(side, own.held(OTHER[side]).result()).result()
         own.acknowledge(OTHER[side], both).result()
 
-    @rule(target=claimed, side=SIDES, number=st.integers(1, 3), size_bits=SIZES, both=st.booleans())
+    @rule(target=claimed, side=SIDES, number=st.integers(1, 6), size_bits=SIZES, both=st.booleans())
     def claim(self, side: str, number: int, size_bits: int, both: bool) -> object:
         slaves = SLAVES[OTHER[side]][: 1 + both]
         try:
@@ -98,9 +98,11 @@ class Delivery(RuleBasedStateMachine):
         if replay:
             assert far.assign(side, [key.assignment for key in keys]).result().keys() == refused.keys()
         if epoch == self.epoch[side]:
-            lost = [(key.assignment, refused[key.key.key_id]) for key in keys if key.key.key_id in refused]
+            lost = [
+                (key.assignment, refused[key.assignment.key_id]) for key in keys if key.assignment.key_id in refused
+            ]
             self.stores[side].give_up([promise.key_id for promise, _ in lost], lost).result()
-        good = [key for key in keys if key.key.key_id not in refused]
+        good = [key for key in keys if key.assignment.key_id not in refused]
         return (side, epoch, good) if good else multiple()
 
     @rule(target=delivered, promise=consumes(promised))
@@ -108,28 +110,31 @@ class Delivery(RuleBasedStateMachine):
         side, epoch, keys = promise
         if epoch != self.epoch[side]:
             return multiple()  # the process that knew of it is gone
-        self.stores[side].deliver_to_master([key.key.key_id for key in keys], MASTERS[side]).result()
-        for key in keys:
-            assert key.key.key_id not in self.masters_got
-            self.masters_got[key.key.key_id] = key.key.value
+        self.stores[side].deliver_to_master([run.assignment.key_id for run in keys], MASTERS[side]).result()
+        for key in (key for run in keys for key in run.keys):
+            assert key.key_id not in self.masters_got
+            self.masters_got[key.key_id] = key.value
         return (side, keys)
 
-    @rule(delivery=delivered, recipient=st.integers(0, 1), part=st.booleans())
-    def collect(self, delivery: tuple[str, list[Reservation]], recipient: int, part: bool) -> None:
-        side, keys = delivery
-        keys = keys[:1] if part else keys
+    @rule(delivery=delivered, recipient=st.integers(0, 1), part=st.integers(0, 6))
+    def collect(self, delivery: tuple[str, list[Reservation]], recipient: int, part: int) -> None:
+        """Collect the keys of a request, or one of them: `part` says which, 0 all."""
+        side, runs = delivery
+        slaves = runs[0].assignment.slaves
+        ids = [key_id for run in runs for key_id in run.assignment.key_ids]
+        ids = [ids[part % len(ids)]] if part else ids
         who = SLAVES[OTHER[side]][recipient]
-        ids = [key.key.key_id for key in keys]
         try:
             got = self.stores[OTHER[side]].collect(who, MASTERS[side], ids).result()
         except Refused as refused:
-            if who not in keys[0].assignment.slaves:
+            if who not in slaves:
                 assert refused.status == 401  # noqa: PT017
             else:  # nothing that a master got may be missing, unless this slave has had it
                 assert refused.status == 400  # noqa: PT017
                 assert any((key_id, who) in self.slaves_got for key_id in ids)
             return
-        assert who in keys[0].assignment.slaves
+        assert who in slaves
+        assert [key.key_id for key in got] == ids
         for key in got:
             assert (key.key_id, who) not in self.slaves_got
             assert key.value == self.masters_got[key.key_id]

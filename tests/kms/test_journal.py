@@ -37,10 +37,10 @@ def two(place: Place, make_key: MakeKey) -> tuple[Store, Store]:
 def serve(a: Store, b: Store, number: int = 1) -> list[Any]:
     claimed = a.claim("birch", master="sae-a", slaves=["sae-b"], number=number, size_bits=256).result()
     b.assign("alder", [one.assignment for one in claimed]).result()
-    ids = [one.key.key_id for one in claimed]
-    a.deliver_to_master(ids, "sae-a").result()
-    b.collect("sae-b", "sae-a", ids).result()
-    return [one.key for one in claimed]
+    a.deliver_to_master([one.assignment.key_id for one in claimed], "sae-a").result()
+    keys = [key for one in claimed for key in one.keys]
+    b.collect("sae-b", "sae-a", [key.key_id for key in keys]).result()
+    return keys
 
 
 def what(store: Store) -> list[str]:
@@ -64,6 +64,8 @@ def test_every_deed_and_refusal_has_its_entry_and_none_has_key(place: Place, mak
         }  # fmt: skip
         assert entries[5]["keys"]["count"] == 10
         assert [entry["why"] for entry in entries[-2:]] == ["not-found", "not-named"]
+        promised = {"request", "peer", "master", "slaves", "what", "number", "keys"}
+        assert (entries[4].keys(), entries[4]["number"]) == (promised, 10)
         text = json.dumps([line.entry for store in (a, b) for line in store.audit_lines()])
         assert not any(key.value.hex() in text for key in keys)
         for store in (a, b):
@@ -99,7 +101,7 @@ def test_what_cannot_be_written_down_is_not_done(place: Place, make_key: MakeKey
     with a, b:
         claimed = a.claim("birch", master="sae-a", slaves=["sae-b"], number=1, size_bits=256).result()
         keys = serve(a, b, 1)
-        ids = [one.key.key_id for one in claimed]
+        ids = [one.assignment.key_id for one in claimed]
         dialect = "postgresql" if "://" in str(place("alder")) else "sqlite"
         pools = [a.pool("birch").result(), b.pool("alder").result()]
         for store in (a, b):
@@ -121,7 +123,7 @@ def test_what_cannot_be_written_down_is_not_done(place: Place, make_key: MakeKey
             run(store, ALLOW[dialect])
         assert b.assign("alder", [one.assignment for one in claimed]).result() == {}
         a.deliver_to_master(ids, "sae-a").result()
-        assert b.collect("sae-b", "sae-a", ids).result()[0].value == claimed[0].key.value
+        assert b.collect("sae-b", "sae-a", ids).result()[0].value == claimed[0].values
         assert a.verify_audit().problems == b.verify_audit().problems == ()
 
 

@@ -305,9 +305,7 @@ def test_concurrent_use_delivers_each_key_once_and_keeps_every_promise(pair: Any
 def test_an_unknown_peer_plane_request_is_refused(pair: Any) -> None:
     async def story() -> None:
         await pair.deposit()
-        claimed = await asyncio.wrap_future(
-            pair.a.store.claim("birch", master="sae-a", slaves=["sae-b"], number=1, size_bits=256)
-        )
+        claimed = await pair.a.store.claim("birch", master="sae-a", slaves=["sae-b"], number=1, size_bits=256)
         promise = claimed[0].assignment
         assert [r.reason for r in (await pair.b.on_reserve("cedar", [promise])).values()] == ["malformed"]
         assert await pair.b.on_reserve("alder", [promise]) == {}
@@ -394,7 +392,13 @@ def test_events_tell_who_got_which_key_and_never_the_key(pair: Any) -> None:
         await pair.b.dec_keys("sae-b", "sae-a", ids(delivered))
         [first] = [event for event in pair.a.events if event.kind == "key.delivered"]
         [second] = [event for event in pair.b.events if event.kind == "key.delivered"]
-        assert first.data == {"key_id": ids(delivered)[0], "master": "sae-a", "slave": "sae-b", "bits": 256}
+        assert first.data == {
+            "key_id": ids(delivered)[0],
+            "keys": 1,
+            "master": "sae-a",
+            "slave": "sae-b",
+            "bits": 256,
+        }
         assert (first.subject, second.subject) == ("sae:sae-a", "sae:sae-b")
         text = first.to_json() + second.to_json()
         assert values(delivered)[0].hex() not in text

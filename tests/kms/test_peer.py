@@ -14,7 +14,7 @@ from noclone.errors import KmeError
 from noclone.io import tls
 from noclone.kms.keys import Refused
 from noclone.kms.kme import Delivered
-from noclone.kms.peer import FRAME_BYTES_MAX, Frames, PeerLink
+from noclone.kms.peer import FRAME_BYTES_MAX, VERSION, Frames, PeerLink
 from noclone.kms.requests import KeyRequest
 
 Serve = Callable[[], Any]
@@ -33,20 +33,20 @@ async def call(network: Any, plane: str = "kme", who: str = "alder", ca: str = "
     return Frames(reader, writer)
 
 
-HELLO = {"op": "hello", "version": 1, "from": "alder", "to": "birch", "unit_bits": 256}
+HELLO = {"op": "hello", "version": VERSION, "from": "alder", "to": "birch", "unit_bits": 256}
 
 
 def test_a_peer_that_goes_away_gives_503_and_comes_back_by_itself(serve: Serve) -> None:
     async def story() -> None:
         async with serve() as network:
             kme, port = network.alder.kme, network.birch.kme_port
-            before = await asyncio.wrap_future(kme.store.pool("birch"))
+            before = await kme.store.pool("birch")
             await network.birch._peer_server.stop()
             await wait_until(lambda: not network.alder._links["birch"].connected)
             with pytest.raises(Refused) as refused:
                 await kme.enc_keys("sae-a", "sae-b", KeyRequest())
             assert (refused.value.status, refused.value.reason) == (503, "peer-unreachable")
-            assert await asyncio.wrap_future(kme.store.pool("birch")) == before
+            assert await kme.store.pool("birch") == before
             place = network.pki / "kmes" / "birch"
             context = tls.server_context(place / "kme.crt", place / "kme.key", place / "kme-ca.crt")
             await network.birch._peer_server.start(context, port=port)
@@ -87,7 +87,13 @@ def test_only_kmes_that_are_known_get_past_hello(serve: Serve) -> None:
             await frames.send({**HELLO, "from": "birch"})
             assert "does not know yours" in (await frames.receive(5))["error"]
             frames.close()
-            for wrong in ({"version": 2}, {"from": "birch"}, {"to": "cedar"}, {"unit_bits": 128}, {"op": "reserve"}):
+            for wrong in (
+                {"version": VERSION + 1},
+                {"from": "birch"},
+                {"to": "cedar"},
+                {"unit_bits": 128},
+                {"op": "reserve"},
+            ):
                 frames = await call(network)
                 await frames.send({**HELLO, **wrong})
                 assert next(iter(wrong)) in (await frames.receive(5))["error"]

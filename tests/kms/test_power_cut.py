@@ -194,10 +194,11 @@ def make_history(folder: Path, synchronous: str) -> dict[str, Record]:
         for _ in range(6):
             claimed = a.claim("birch", master="sae-a", slaves=["sae-b"], number=2, size_bits=512).result()
             assert b.assign("alder", [r.assignment for r in claimed]).result() == {}
-            ids = [r.key.key_id for r in claimed]
+            keys = [key for r in claimed for key in r.keys]
+            ids = [key.key_id for key in keys]
             disks["birch"].record.append(("told", "promised", ids))
-            a.deliver_to_master(ids, "sae-a").result()
-            disks["alder"].record.append(("told", "delivered", [(r.key.key_id, r.key.value) for r in claimed]))
+            a.deliver_to_master([r.assignment.key_id for r in claimed], "sae-a").result()
+            disks["alder"].record.append(("told", "delivered", [(key.key_id, key.value) for key in keys]))
             got = b.collect("sae-b", "sae-a", ids[:1]).result()
             disks["birch"].record.append(("told", "collected", [key.key_id for key in got]))
     records = {name: list(disk.record) for name, disk in disks.items()}
@@ -253,7 +254,7 @@ def examine_master(store: Store, record: Record, moment: int) -> None:
     if bits >= 256:
         number = min(bits // 256, 128)
         fresh = store.claim("birch", master="sae-a", slaves=["sae-b"], number=number, size_bits=256).result()
-        assert not used & {reservation.key.value for reservation in fresh}
+        assert not used & {key.value for reservation in fresh for key in reservation.keys}
 
 
 def cut(history: dict[str, Record], folder: Path, count: int, seed: int) -> int:

@@ -38,9 +38,9 @@ def claim(store: Store, number: int = 1) -> list[Reservation]:
     return store.claim("birch", master="sae-a", slaves=["sae-b"], number=number, size_bits=256).result()
 
 
-def promise(*spans: Span, way: int = 0, size_bits: int | None = None) -> Assignment:
-    bits = 256 * sum(span.count for span in spans) if size_bits is None else size_bits
-    return Assignment(key_id_of(spans[0], way), "r", "sae-a", ("sae-b",), bits, spans)
+def promise(*spans: Span, way: int = 0, number: int = 1) -> Assignment:
+    bits = 256 * sum(span.count for span in spans) // number
+    return Assignment(key_id_of(spans[0], way), "r", "sae-a", ("sae-b",), bits, spans, number)
 
 
 @pytest.mark.parametrize("peer", ["cedar", "birch"])
@@ -50,7 +50,7 @@ def test_no_peer_can_void_what_our_masters_have_not_claimed_yet(
 ) -> None:
     with open_store(tmp_path, make_key(0, 320)) as store:
         store.void(peer, [key_id_of(Span(LINK, 0, position, 1), way) for position in range(5)]).result()
-        assert len(claim(store, 5)) == 5
+        assert sum(run.assignment.number for run in claim(store, 5)) == 5
         assert store.pool("birch").result().ready_out_bits == 0
 
 
@@ -125,6 +125,10 @@ def test_scattered_and_overlapping_spans(tmp_path: Path, make_key: MakeKey) -> N
         {"size_bits": SIZE_BITS_MAX + 8},
         {"size_bits": 16, "spans": [[LINK, 0, i, 1] for i in range(3)]},
         {"size_bits": 256, "spans": [[LINK, 0, 0, 33]]},
+        {"number": 0},
+        {"number": 2000},
+        {"number": 2, "spans": [[LINK, 0, 0, 1], [LINK, 0, 2, 1]]},
+        {"number": 2, "spans": [[LINK, 0, 0, 65]]},
         {"slaves": ["sae-b"] * 2000},
         {"master": "x" * 300},
         {"spans": [["x" * 300, 0, 0, 1]]},
@@ -143,7 +147,8 @@ def test_a_kme_refuses_promises_above_its_own_limits(pair: Any) -> None:
         pair.b.settings = KmeSettings(max_key_size_bits=1024)
         large, small = promise(Span(LINK, 0, 0, 5)), promise(Span(LINK, 0, 5, 4))
         padded = replace(small, spans=(Span(LINK, 0, 5, 5),))
-        for one, reason in ((large, ["malformed"]), (padded, ["malformed"]), (small, [])):
+        long = promise(Span(LINK, 0, 20, 129), number=129)
+        for one, reason in ((large, ["malformed"]), (padded, ["malformed"]), (long, ["malformed"]), (small, [])):
             assert [r.reason for r in (await pair.b.on_reserve("alder", [one])).values()] == reason
 
     asyncio.run(story())
@@ -154,7 +159,8 @@ def test_a_kme_refuses_promises_above_its_own_limits(pair: Any) -> None:
 
 def test_keys_that_run_out_after_a_partial_refusal_leave_no_promise_behind(pair: Any) -> None:
     async def story() -> None:
-        await pair.deposit(320)
+        for _ in range(2):  # so that the request is of two runs
+            await pair.deposit(192)
         honest = pair.peers["alder"].reserve
 
         async def refuse_the_last(assignments: Any) -> dict[str, Refusal]:

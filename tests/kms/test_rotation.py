@@ -40,8 +40,8 @@ def reserve(master: Store, slave: Store, number: int) -> list[Any]:
         slave.name, master=who[master.name], slaves=[who[slave.name]], number=number, size_bits=256
     ).result()
     assert slave.assign(master.name, [one.assignment for one in claimed]).result() == {}
-    master.deliver_to_master([one.key.key_id for one in claimed], who[master.name]).result()
-    return [one.key for one in claimed]
+    master.deliver_to_master([one.assignment.key_id for one in claimed], who[master.name]).result()
+    return [key for one in claimed for key in one.keys]
 
 
 def test_everything_opens_as_before_and_the_old_kek_opens_nothing(place: Place, make_key: MakeKey) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from noclone.clock import ManualClock
 from noclone.distill.authentication import AuthenticationPool, Mark
 from noclone.errors import KeysExhausted, StoreError
-from noclone.kms.keys import Assignment, Refused, Span, StoredKey, direction_of, key_id_of
+from noclone.kms.keys import Assignment, Refused, Span, StoredKey, direction_of, key_id_of, values_of
 from noclone.kms.pools import BlockName
 from noclone.kms.sealing import Sealer, encode, load_kek
 from noclone.kms.store import Store, StoreSettings
@@ -53,8 +53,8 @@ def enc(
     """Ask for keys as a master at `a`, with the whole promise."""
     claimed = a.claim(b.name, master="sae-a", slaves=slaves, number=number, size_bits=size_bits).result()
     assert b.assign(a.name, [r.assignment for r in claimed]).result() == {}
-    a.deliver_to_master([r.key.key_id for r in claimed], "sae-a").result()
-    return [r.key for r in claimed]
+    a.deliver_to_master([r.assignment.key_id for r in claimed], "sae-a").result()
+    return [key for r in claimed for key in r.keys]
 
 
 def dec(b: Store, keys: list[StoredKey], recipient: str = "sae-b") -> list[bytes]:
@@ -80,7 +80,7 @@ def test_no_byte_of_a_block_is_in_two_keys(place: Place, make_key: MakeKey) -> N
         from_a = enc(a, b, number=32)
         claimed = b.claim("alder", master="sae-b", slaves=["sae-a"], number=32, size_bits=256).result()
         assert a.assign("birch", [r.assignment for r in claimed]).result() == {}
-        values = [key.value for key in from_a] + [r.key.value for r in claimed]
+        values = [key.value for key in from_a] + [key.value for r in claimed for key in r.keys]
         assert sorted(values) == sorted(block.to_bytes()[i : i + 32] for i in range(0, 2048, 32))
         with pytest.raises(KeysExhausted):
             a.claim("birch", master="sae-a", slaves=["sae-b"], number=1, size_bits=8).result()
@@ -118,7 +118,7 @@ def test_claims_choose_by_profile_in_the_order_given(place: Place, make_key: Mak
 
         def blocks(number: int, profiles: list[str] | None) -> list[int]:
             claim = a.claim("birch", master="sae-a", slaves=["sae-b"], number=number, size_bits=256, profiles=profiles)
-            return [span.block for r in claim.result() for span in r.assignment.spans]
+            return [span.block for r in claim.result() for span in r.assignment.spans for _ in range(span.count)]
 
         assert blocks(2, ["paths-2"]) == [1, 1]
         assert blocks(6, ["link", "paths-2"]) == [0] * 5 + [2]
@@ -242,14 +242,19 @@ def test_time_ends_atoms_and_keys(place: Place, make_key: MakeKey) -> None:
 def count_sealed(store: Store) -> int:
     from sqlalchemy import func, select
 
-    from noclone.kms.tables import atom, key
+    from noclone.kms.tables import key, piece
 
     def count(connection):  # type: ignore[no-untyped-def]
-        atoms = connection.execute(select(func.count()).select_from(atom)).scalar_one()
+        atoms = connection.execute(select(func.count()).select_from(piece)).scalar_one()
         keys = connection.execute(select(func.count()).select_from(key).where(key.c.sealed.is_not(None))).scalar_one()
         return atoms + keys
 
     return store.commits.run(count)
+
+
+def count_sealed_keys(store: Store) -> int:
+    count = 'SELECT COUNT(*) FROM "key" WHERE sealed IS NOT NULL'
+    return int(store.commits.run(lambda c: c.exec_driver_sql(count).scalar_one()))
 
 
 def test_a_master_restored_from_a_backup_is_refused_by_the_other_end(tmp_path: Path, make_key: MakeKey) -> None:
@@ -264,10 +269,10 @@ def test_a_master_restored_from_a_backup_is_refused_by_the_other_end(tmp_path: P
     a = Store.open(tmp_path / "backup.db", name="alder", kek=KEK, clock=ManualClock())
     with a, b:
         again = a.claim("birch", master="sae-a", slaves=["sae-b"], number=2, size_bits=256).result()
-        assert {r.key.key_id for r in again} <= {key.key_id for key in delivered}
+        assert {r.assignment.key_id for r in again} <= {key.key_id for key in delivered}
         refused = b.assign("alder", [r.assignment for r in again]).result()
         assert {refusal.reason for refusal in refused.values()} == {"already-assigned"}
-        a.give_up(list(refused), [(r.assignment, refused[r.key.key_id]) for r in again]).result()
+        a.give_up(list(refused), [(r.assignment, refused[r.assignment.key_id]) for r in again]).result()
         fresh = enc(a, b, 4)  # what the peer saw promised is burned: the next claim is good at once
         assert not {key.value for key in fresh} & {key.value for key in delivered}
         assert dec(b, fresh) == [key.value for key in fresh]
@@ -286,7 +291,7 @@ def test_a_slave_restored_from_a_backup_knows_no_block_that_came_later(tmp_path:
         claimed = a.claim("birch", master="sae-a", slaves=["sae-b"], number=1, size_bits=256).result()
         refused = b.assign("alder", [r.assignment for r in claimed]).result()
         assert [refusal.reason for refusal in refused.values()] == ["unknown-block"]
-        a.give_up(list(refused), [(r.assignment, refused[r.key.key_id]) for r in claimed]).result()
+        a.give_up(list(refused), [(r.assignment, refused[r.assignment.key_id]) for r in claimed]).result()
         assert [name.number for name in a.held("birch").result()] == [1]
 
 
@@ -299,7 +304,7 @@ def test_the_same_promise_counts_once_and_another_one_is_refused(place: Place, m
         assert b.assign("alder", [promise]).result() == {}
         other = Assignment(promise.key_id, "another", "sae-a", ("sae-b2",), 256, promise.spans)
         assert b.assign("alder", [other]).result()[promise.key_id].reason == "already-assigned"
-        assert dec(b, [claimed.key]) == [claimed.key.value]
+        assert dec(b, list(claimed.keys)) == [claimed.values]
 
 
 @pytest.mark.parametrize(
@@ -336,18 +341,21 @@ def test_a_malformed_promise_is_refused_and_takes_nothing(
 def test_a_voided_key_reaches_nobody_however_late_its_promise_comes(place: Place, make_key: MakeKey) -> None:
     a, b = pool_of_two(place, make_key(0))
     with a, b:
-        early, late = a.claim("birch", master="sae-a", slaves=["sae-b"], number=2, size_bits=256).result()
+        early, late = (
+            a.claim("birch", master="sae-a", slaves=["sae-b"], number=number, size_bits=256).result()[0]
+            for number in (1, 2)
+        )
         assert b.assign("alder", [early.assignment]).result() == {}
         undelivered = [key_id for key_id, _ in a.undelivered("birch").result()]
-        assert sorted(undelivered) == sorted([early.key.key_id, late.key.key_id])
+        assert sorted(undelivered) == sorted([early.assignment.key_id, late.assignment.key_id])
         b.void("alder", undelivered).result()
         a.give_up(undelivered).result()
-        assert list(b.assign("alder", [late.assignment]).result()) == [late.key.key_id]
+        assert list(b.assign("alder", [late.assignment]).result()) == [late.assignment.key_id]
         for claimed in (early, late):
             with pytest.raises(Refused):
-                dec(b, [claimed.key])
+                dec(b, list(claimed.keys))
             with pytest.raises(StoreError):
-                a.deliver_to_master([claimed.key.key_id], "sae-a").result()
+                a.deliver_to_master([claimed.assignment.key_id], "sae-a").result()
         assert a.undelivered("birch").result() == []
 
 
@@ -422,38 +430,86 @@ def test_key_bytes_are_in_no_repr_and_no_error(place: Place, make_key: MakeKey) 
             repr(a.session.keyring),
             repr(a.ledger("x").load(bytes(128))),
         ):
-            assert claimed.key.value.hex() not in text
-            assert repr(claimed.key.value)[2:-1] not in text
+            assert claimed.values.hex() not in text
+            assert repr(claimed.values)[2:-1] not in text
             assert "\\x00" not in text
 
 
-def sealed_atom(store: Store, position: int) -> bytes:
+def sealed_piece(store: Store, first: int) -> bytes:
     from sqlalchemy import select
 
-    from noclone.kms.tables import atom
+    from noclone.kms.tables import piece
 
-    query = select(atom.c.sealed).where(atom.c.direction == 0, atom.c.position == position)
+    query = select(piece.c.sealed).where(piece.c.direction == 0, piece.c.first == first)
     return bytes(store.commits.run(lambda c: c.execute(query).scalar_one()))
 
 
-def test_an_altered_atom_and_a_moved_one_do_not_open(place: Place, make_key: MakeKey) -> None:
+def test_an_altered_piece_and_a_moved_one_do_not_open(place: Place, make_key: MakeKey) -> None:
     from sqlalchemy import update
 
-    from noclone.kms.tables import atom
+    from noclone.kms.tables import piece
 
-    a, b = pool_of_two(place, make_key(0))
+    a, b = pool_of_two(place, make_key(0, 64 * 140))
     with a, b:
-        first, second = (sealed_atom(b, position) for position in (0, 1))
-        swap = update(atom).where(atom.c.direction == 0)
-        b.commits.run(lambda c: c.execute(swap.where(atom.c.position == 0).values(sealed=second)))
+        first, second = (sealed_piece(b, position) for position in (0, 60))
+        swap = update(piece).where(piece.c.direction == 0)
+        b.commits.run(lambda c: c.execute(swap.where(piece.c.first == 0).values(sealed=second)))
         b.commits.run(
-            lambda c: c.execute(swap.where(atom.c.position == 1).values(sealed=first[:-1] + bytes([first[-1] ^ 1])))
+            lambda c: c.execute(swap.where(piece.c.first == 60).values(sealed=first[:-1] + bytes([first[-1] ^ 1])))
         )
         for _ in range(2):
-            claimed = a.claim("birch", master="sae-a", slaves=["sae-b"], number=1, size_bits=256).result()
+            claimed = a.claim("birch", master="sae-a", slaves=["sae-b"], number=60, size_bits=256).result()
             with pytest.raises(StoreError, match="altered, moved"):
                 b.assign("alder", [r.assignment for r in claimed]).result()
         assert len(enc(a, b)) == 1
+
+
+def test_a_run_is_collected_in_any_parts_by_each_of_its_recipients(place: Place, make_key: MakeKey) -> None:
+    """What all have is gone from the store at once, though its run is not; what anybody waits for is still there."""
+    a, b = pool_of_two(place, make_key(0))
+    with a, b:
+        keys = enc(a, b, 20, 264, slaves=("sae-b", "sae-b2"))
+        values = [key.value for key in keys]
+        assert dec(b, keys[5:8]) == values[5:8]
+        assert b.pool("alder").result().reserved_keys == 20
+        assert dec(b, [keys[7], keys[0], keys[19]], "sae-b2") == [values[7], values[0], values[19]]
+        assert b.pool("alder").result().reserved_keys == 19
+        opened = b.commits.run(lambda c: opened_run(c, b, keys[0].key_id))
+        assert opened == [value if i != 7 else bytes(33) for i, value in enumerate(values)]
+        for recipient, some in (("sae-b", keys[4:6]), ("sae-b2", keys[19:])):
+            with pytest.raises(Refused) as again:
+                dec(b, some, recipient)
+            assert again.value.status == 400
+        assert dec(b, keys[:5] + keys[8:]) == values[:5] + values[8:]
+        assert dec(b, keys[1:7] + keys[8:19], "sae-b2") == values[1:7] + values[8:19]
+        assert b.pool("alder").result().reserved_keys == 0
+        assert count_sealed_keys(b) == 0
+        between = f"{keys[0].key_id[:-10]}{1:010x}"  # a key of two atoms begins at every other one
+        with pytest.raises(Refused) as unknown:
+            b.collect("sae-b", "sae-a", [between]).result()
+        assert unknown.value.status == 400
+
+
+def opened_run(connection, store: Store, name: str) -> list[bytes]:  # type: ignore[no-untyped-def]
+    from sqlalchemy import select
+
+    from noclone.kms.tables import key
+
+    row = connection.execute(select(key).where(key.c.key_id == name)).one()
+    keyring = store.session.keyring
+    return values_of(keyring.open(row.sealed, row.data_key, "key", name, row.peer, "slave"), row.number)
+
+
+def test_a_request_for_parts_of_many_runs(place: Place, make_key: MakeKey) -> None:
+    a, b = pool_of_two(place, make_key(0))
+    with a, b:
+        keys = [key for number in (1, 7, 3, 1, 5) for key in enc(a, b, number)]
+        some = [keys[i] for i in (16, 2, 9, 0, 11, 4)]
+        assert dec(b, some) == [key.value for key in some]
+        rest = [key for key in keys if key not in some]
+        with pytest.raises(Refused):
+            dec(b, [*rest, some[0]])
+        assert dec(b, rest) == [key.value for key in rest]
 
 
 def test_threads_never_get_the_same_key_and_lose_none(place: Place, make_key: MakeKey) -> None:

@@ -35,9 +35,9 @@ def main() -> None:
                 break
             refused = b.assign("alder", [one.assignment for one in claimed]).result()
             assert refused == {}, refused
-            ids = [one.key.key_id for one in claimed]
+            ids = [one.assignment.key_id for one in claimed]
             a.deliver_to_master(ids, "sae-a").result()
-            note("master", [one.key for one in claimed])
+            note("master", [key for one in claimed for key in one.keys])
             if n % 2:
                 note("slave", b.collect("sae-b", "sae-a", ids).result())
     a.close()

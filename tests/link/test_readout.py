@@ -78,7 +78,15 @@ def random_clicks(n_slots, n, seed):
 
 @pytest.mark.parametrize(
     ("dead", "gate", "p", "lifetime"),
-    [(0, 1, 0, 0), (0.4, 0.5, 0, 0), (30, 1, 0, 0), (30, 0.7, 0.2, 12.5), (0, 1, 0.3, 2.0), (300, 1, 0.5, 1000)],
+    [
+        (0, 1, 0, 0),
+        (0.4, 0.5, 0, 0),
+        (30, 1, 0, 0),
+        (30, 0.7, 0.2, 12.5),
+        (0, 1, 0.3, 2.0),
+        (300, 1, 0.5, 1000),
+        (0, 1, 0.9, 0.02),
+    ],
 )
 def test_agrees_with_the_twin(dead, gate, p, lifetime):
     n_slots = 4000

@@ -26,8 +26,10 @@ Stage = Literal[
     "amplification",
     "authentication",
     "chain",
+    "gpu",
     "live",
     "kme",
+    "store",
     "relay",
     "cold_start",
 ]
@@ -69,10 +71,15 @@ STAGES = {
     "amplification": Measurement("noclone.distill.bench:bench_amplification", quick={"sizes": (10**6, 1 << 22)}),
     "authentication": Measurement("noclone.distill.bench:bench_authentication"),
     "chain": Measurement("noclone.distill.chain_bench:bench_chain", quick={"n_detections": 1_000_000, "qber": 0.01}),
+    "gpu": Measurement(
+        "noclone.cli.bench_gpu:bench_gpu",
+        quick={"sizes": (1 << 22, 1 << 27), "frames": (64,), "lengths_km": (25,), "seconds": 0.3},
+    ),
     "live": Measurement(
         "noclone.network.live_bench:bench_live", threads=2, quick={"block_key_bits": 1 << 20, "blocks": 2}
     ),
     "kme": Measurement("noclone.kms.bench:bench_kme", threads=3, quick={"seconds": 0.5}),
+    "store": Measurement("noclone.kms.store_bench:bench_store", quick={"keys": 100_000, "seconds": 0.3}),
     "relay": Measurement("noclone.kms.relay_bench:bench_relay", threads=6, quick={"seconds": 1.0}),
     "cold_start": Measurement("noclone.cli.bench_cold_start:bench_cold_start", quick={"runs": 2, "stages": ("light",)}),
 }
@@ -94,6 +101,7 @@ def bench(
         compare: Run other people's programs on the same work, after each stage; `./dev bench --compare` installs them.
         quick: Fewer points and shorter runs: a look, not a measurement.
     """
+    from noclone import gpu
     from noclone.cli.bench_machine import describe, measure_limits
 
     announce_compilation()
@@ -101,7 +109,9 @@ def bench(
     interrupted = False
     try:
         measured["limits"] = measure_limits()
-        _measure(measured, [name for name in STAGES if not stages or name in stages], compare=compare, quick=quick)
+        chosen = [name for name in STAGES if not stages or name in stages]
+        with gpu.using("cpu"):  # the stage `gpu` measures the card, the others never do
+            _measure(measured, chosen, compare=compare, quick=quick)
     except KeyboardInterrupt:
         interrupted = measured["interrupted"] = True
         say("interrupted; this was measured:")

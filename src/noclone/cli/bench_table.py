@@ -34,8 +34,10 @@ TITLES = {
     "amplification": "Privacy amplification, one party's work",
     "authentication": "Authentication, one party's work",
     "chain": "The whole chain without light, both parties' work",
+    "gpu": "The same on an NVIDIA GPU (NOCLONE_DEVICE=gpu)",
     "live": "A live link: light and both parties",
     "kme": "Keys for applications: ETSI GS QKD 014 over mutual TLS",
+    "store": "The key store alone: claims from a full one beside an almost empty one, SQLite",
     "relay": "Keys between sites that no fibre joins: relayed over 4 hops, durable at every KME",
     "cold_start": "Cold start, whole processes",
 }
@@ -100,6 +102,9 @@ def _stage(
 ) -> Iterator[RenderableType]:
     """Yield a stage's tables and its notes."""
     said = scalars(result)
+    if "not_run" in said:
+        yield _note(f"not run: {said['not_run']}", 2)
+        return
     figures = {key: value for key, value in said.items() if key in FIGURES}
     conditions = {key: value for key, value in said.items() if key not in FIGURES}
     if conditions:

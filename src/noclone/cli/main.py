@@ -100,6 +100,7 @@ def run_command(tokens: list[str] | None = None) -> int:
             sys.stdout.write(overview())
             sys.stdout.flush()
             return 0
+        _refuse_a_missing_card()
         code = application()(given)
     except (NocloneError, KeyboardInterrupt, OSError) as error:
         if os.environ.get("NOCLONE_DEBUG"):
@@ -126,6 +127,14 @@ def _say_why(error: BaseException) -> int:
         case OSError():
             complain(f"{error.filename or 'the system'}: {error.strerror or error}", "is there space, and permission?")
     return 1
+
+
+def _refuse_a_missing_card() -> None:
+    """Say so now, not when a block is half done."""
+    if os.environ.get("NOCLONE_DEVICE"):
+        from noclone import gpu
+
+        gpu.wanted()
 
 
 def _keep_keys_out_of_core_dumps() -> None:

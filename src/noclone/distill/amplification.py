@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from noclone import gpu
 from noclone.bits import Words, word_count
 
 FAMILY = "reed-solomon-1"
@@ -31,6 +32,7 @@ _POINT_BYTES = 64
 _POINT_WORDS = 8
 _MIN_POINTS = 16
 _MAX_POINTS = 1 << 23
+LEAST_BITS_ON_CARD = 10**7  # smaller blocks are done here before they have reached a graphics card
 
 
 def _points(n_bits: int, length_bits: int) -> int:
@@ -66,6 +68,10 @@ def amplify(words: Words, n_bits: int, seed: bytes | bytearray | memoryview, len
         raise ValueError(f"{n_bits} bits do not lie in {len(words)} words")
     if length_bits == 0:
         return np.zeros(0, np.uint64)
+    if n_bits >= LEAST_BITS_ON_CARD and gpu.wanted():
+        from noclone.distill import amplification_cuda
+
+        return amplification_cuda.amplify(words, n_bits, seed, length_bits, points)
     from noclone.crypto import nim_product  # numba: only where it is needed
 
     skipped = _POINT_WORDS * (length_bits // _POINT_BITS)

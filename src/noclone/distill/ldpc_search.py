@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from noclone import gpu
 from noclone.bits import Words
 from noclone.distill import ldpc_decoder as kernels
 from noclone.distill.ldpc_codes import BEFORE, BEHIND, FRAME_BITS, Code, compile_program
@@ -27,6 +28,10 @@ def find_errors(
     code: Code, splits: int, known: NDArray[np.bool_], syndromes: Words, frames: NDArray[np.int64], threads: int
 ) -> tuple[Words, NDArray[np.int64]]:
     """Return packed error patterns, and iterations, 0 where no pattern was found; of the given `frames` alone."""
+    if gpu.wanted():
+        from noclone.distill import ldpc_cuda
+
+        return ldpc_cuda.find_errors(code, splits, known, syndromes, frames)
     program = compile_program(code, splits)
     prior = prior_levels(code, known)
     patterns = np.zeros((len(syndromes), FRAME_BITS // 64), np.uint64)

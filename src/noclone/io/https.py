@@ -1,4 +1,4 @@
-"""An ASGI application behind TLS: uvicorn's HTTP/1.1 protocol on `tls`, with the caller's certificate in the scope.
+"""An ASGI application behind TLS: uvicorn's httptools protocol on `tls`, with the caller's certificate in the scope.
 
 In: an ASGI application and a TLS context.  Out: a listening HTTPS server. The application finds the verified
 certificate of its caller at scope["extensions"]["noclone.tls"]["peer"], and there only; no header can put it there.
@@ -11,10 +11,9 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import h11
 import uvicorn
 from OpenSSL import SSL
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from noclone.io.tls import CONNECTIONS_MAX, TlsServer, TlsTransport
@@ -27,10 +26,12 @@ KEEP_ALIVE_S = 60
 HEADER_BYTES_MAX = 16_384
 
 
-class _Http(H11Protocol):
-    """HTTP/1.1 on one TLS connection."""
+class _Http(HttpToolsProtocol):
+    """HTTP/1.1 on one TLS connection: a request has a deadline, and its head a largest size."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _in_head = False
+    _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -41,11 +42,28 @@ class _Http(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        waiting = self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
-        if waiting and (self.conn.their_state is h11.SEND_BODY or self.conn.trailing_data[0]):
-            self._start_deadline()
-        else:
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEADER_BYTES_MAX:
+                self.send_400_response("The head of the request is too long.")
+        answering = self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
+        if answering or self.timeout_keep_alive_task is not None:
             self._stop_deadline()
+        else:
+            self._start_deadline()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._head_bytes = True, 0
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.more_body:  # the rest of what was refused is read and dropped, but not for ever
+            self._start_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_deadline()
@@ -53,15 +71,12 @@ class _Http(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP as ETSI GS QKD 014 answers errors."""
-        body = json.dumps({"message": msg, "details": []}).encode()
-        headers = [
-            ("content-type", "application/json"),
-            ("content-length", str(len(body))),
-            ("connection", "close"),
-        ]
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
-                self.transport.write(self.conn.send(event) or b"")
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete:
+            body = json.dumps({"message": msg, "details": []}).encode()
+            head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
+            self.transport.write(b"%scontent-length: %d\r\n\r\n%s" % (head, len(body), body))
         self.transport.close()
 
     def _start_deadline(self) -> None:
@@ -78,9 +93,9 @@ class _Http(H11Protocol):
 def _with_certificate(app: Any, transport: TlsTransport) -> Any:
     extension = {"peer": transport.peer_certificate, **transport.get_extra_info("tls")}
 
-    async def with_certificate(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        scope["extensions"] = {**scope.get("extensions", {}), "noclone.tls": extension}
-        await app(scope, receive, send)
+    def with_certificate(scope: dict[str, Any], receive: Any, send: Any) -> Any:
+        scope["extensions"] = {"noclone.tls": extension}
+        return app(scope, receive, send)
 
     return with_certificate
 
@@ -118,7 +133,6 @@ class HttpsServer:
             log_config=None,
             access_log=False,
             timeout_keep_alive=KEEP_ALIVE_S,
-            h11_max_incomplete_event_size=HEADER_BYTES_MAX,
         )
         config.load()
         state = ServerState()

@@ -23,6 +23,8 @@ HANDSHAKE_BYTES_MAX = 65_536  # two chains of ML-DSA-87 certificates need 42 kB
 CLOSE_TIMEOUT_S = 5.0
 RECORD_BYTES = 16_384
 FLUSH_BYTES = 65_536
+BIO_BYTES = 16_384  # a buffer of this size costs no system call, as a large one does
+BIO_BYTES_MAX = 262_144
 
 Factory = Callable[[], asyncio.BaseProtocol]
 OnRefused = Callable[[str, str], None]
@@ -141,6 +143,7 @@ class TlsProtocol(asyncio.Protocol):
         self._up = False
         self._ended = False
         self._pumping = False
+        self._unsent: list[bytes] = []
         self._unsent_bytes = 0
         self._flush_soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -206,13 +209,11 @@ class TlsProtocol(asyncio.Protocol):
         """Encrypt and send."""
         if self.closing or self.raw.is_closing():
             return
-        view = memoryview(data).cast("B")
-        for start in range(0, len(view), RECORD_BYTES):
-            self.connection.sendall(bytes(view[start : start + RECORD_BYTES]))
-        self._unsent_bytes += len(view)
+        self._unsent.append(bytes(data))
+        self._unsent_bytes += len(self._unsent[-1])
         if self._unsent_bytes >= FLUSH_BYTES:
             self._flush()
-        elif self._flush_soon is None:  # a head and a body that are written in a row leave in one packet
+        elif self._flush_soon is None:  # a head and a body that are written in a row leave in one record
             self._flush_soon = asyncio.get_running_loop().call_soon(self._flush)
 
     def close(self) -> None:
@@ -220,6 +221,7 @@ class TlsProtocol(asyncio.Protocol):
         if self.closing:
             return
         self.closing = True
+        self._flush()
         with contextlib.suppress(SSL.Error):
             self.connection.shutdown()
         self._flush()
@@ -304,10 +306,17 @@ class TlsProtocol(asyncio.Protocol):
         self._flush()
 
     def _flush(self) -> None:
-        """Send the ciphertext that OpenSSL has made."""
+        """Encrypt what was written, and send the ciphertext that OpenSSL has made."""
+        size = min(BIO_BYTES_MAX, self._unsent_bytes + self._unsent_bytes // 64 + BIO_BYTES)
+        if self._unsent and not self.raw.is_closing():
+            self.connection.sendall(self._unsent[0] if len(self._unsent) == 1 else b"".join(self._unsent))
+        self._unsent.clear()
         self._unsent_bytes, self._flush_soon = 0, None
         while not self.raw.is_closing():
             try:
-                self.raw.write(self.connection.bio_read(262_144))
+                data = self.connection.bio_read(size)
             except SSL.WantReadError:
+                return
+            self.raw.write(data)
+            if len(data) < size:  # there is no more; asking would cost an exception
                 return

@@ -18,12 +18,16 @@ class Batcher(Generic[Item, Answer]):
 
     Args:
         send: Sends a batch and returns the answer to it, which every caller gets.
-        items_max: Largest batch.
+        size_max: Largest batch.
+        size: How much an item counts.
     """
 
-    def __init__(self, send: Callable[[Sequence[Item]], Awaitable[Answer]], items_max: int) -> None:
+    def __init__(
+        self, send: Callable[[Sequence[Item]], Awaitable[Answer]], size_max: int, size: Callable[[Item], int]
+    ) -> None:
         self._send = send
-        self._items_max = items_max
+        self._size_max = size_max
+        self._size = size
         self._waiting: list[tuple[Sequence[Item], asyncio.Future[Answer]]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -38,10 +42,12 @@ class Batcher(Generic[Item, Answer]):
     async def _drain(self) -> None:
         while self._waiting:
             batch: list[tuple[Sequence[Item], asyncio.Future[Answer]]] = []
-            count = 0
-            while self._waiting and (not batch or count + len(self._waiting[0][0]) <= self._items_max):
+            room = self._size_max
+            while self._waiting:
+                room -= sum(map(self._size, self._waiting[0][0]))
+                if batch and room < 0:
+                    break
                 batch.append(self._waiting.pop(0))
-                count += len(batch[-1][0])
             try:
                 answer = await self._send([item for items, _ in batch for item in items])
             except BaseException as error:

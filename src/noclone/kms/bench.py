@@ -6,6 +6,9 @@ Everything runs on this machine over loopback: each KME in a process of its own,
 from __future__ import annotations
 
 import asyncio
+import gc
+import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -34,7 +37,7 @@ SETTLE_S = 0.5
 
 
 def bench_kme(
-    *, seconds: float = 3.0, connections: int = 32, folder: Path | None = None, n_bytes: int = 16 << 20
+    *, seconds: float = 3.0, connections: int = 64, folder: Path | None = None, n_bytes: int = 64 << 20
 ) -> dict[str, Any]:
     """Measure enc_keys for 256-bit keys, every one durable at both KMEs before it is answered.
 
@@ -51,12 +54,12 @@ def bench_kme(
     with tempfile.TemporaryDirectory(prefix="noclone-bench-", dir=folder) as temporary:
         place = Path(temporary)
         make_certificates(place)
-        with _two_kmes(place, n_bytes) as port:
+        with two_kmes(place, n_bytes) as pair:
             context = tls.client_context(place / "sae.crt", place / "sae.key", place / "kme-ca.crt")
-            site = _Site(context, port, seconds)
+            site = _Site(context, pair.ports["alder"], seconds)
             one = asyncio.run(site.load(connections))
             half = asyncio.run(site.load(connections, pause_s=2 * connections / max(1.0, one["requests_per_s"])))
-            many = asyncio.run(site.load(max(1, connections // 4), number=KEYS_MAX))
+            many = asyncio.run(site.load(max(1, connections // 8), number=KEYS_MAX))
             fresh = asyncio.run(site.connect_each_time(max(1, connections // 4)))
     return {
         **one,
@@ -147,56 +150,99 @@ async def _request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, n
         raise RuntimeError(f"the KME answered {json.loads(body)['message']}")
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two KMEs that run: where applications find them, and in which processes they are."""
+
+    ports: dict[str, int]
+    pids: dict[str, int]
+
+
 @contextmanager
-def _two_kmes(place: Path, n_bytes: int) -> Iterator[int]:
-    """Run two KMEs with one block of key; yield the port of the first one's door."""
-    origin = BlockProvenance(
-        "alder-birch", "alder", "birch", 0, "bench", Origin("simulated"), "none", "fixed-length", 1.0, 1.0, "none", 0.0
-    )
-    key = SecretKey(words_from_bytes(os.urandom(n_bytes)), 8 * n_bytes, origin)
+def two_kmes(place: Path, n_bytes: int, *, refill: bool = False) -> Iterator[Pair]:
+    """Run two KMEs with a block of key, and with more of them whenever it runs low, if `refill` says so."""
+    seed = os.urandom(32)
     spawn = multiprocessing.get_context("spawn")
-    pipes, processes = {}, []
+    pipes, processes = {}, {}
     try:
         for name in ("alder", "birch"):
             pipes[name], theirs = spawn.Pipe()
-            processes.append(spawn.Process(target=_serve, args=(place, name, key, theirs), daemon=True))
-            processes[-1].start()
+            arguments = (place, name, _Blocks(seed, n_bytes, refill), theirs)
+            processes[name] = spawn.Process(target=_serve, args=arguments, daemon=True)
+            processes[name].start()
             theirs.close()
         ports = {name: pipe.recv() for name, pipe in pipes.items()}
         pipes["alder"].send(ports["birch"][1])
         pipes["birch"].send(ports["alder"][1])
         for pipe in pipes.values():
             pipe.recv()
-        yield ports["alder"][0]
+        yield Pair(
+            {name: port for name, (port, _) in ports.items()},
+            {name: process.pid or 0 for name, process in processes.items()},
+        )
     finally:
         for pipe in pipes.values():
             pipe.close()
-        for process in processes:
+        for process in processes.values():
             process.join(10)
             if process.is_alive():
                 process.kill()
 
 
-def _serve(place: Path, name: str, key: SecretKey, pipe: Connection) -> None:
-    asyncio.run(_serve_async(place, name, key, pipe))
+@dataclass(frozen=True, slots=True)
+class _Blocks:
+    """What the two get instead of a link's key: the same at both ends."""
+
+    seed: bytes
+    n_bytes: int
+    refill: bool
+
+    def __getitem__(self, number: int) -> SecretKey:
+        origin = BlockProvenance(
+            "alder-birch", "alder", "birch", number, "bench", Origin("simulated"), "none", "fixed-length",
+            1.0, 1.0, "none", 0.0,
+        )  # fmt: skip
+        stream = hashlib.shake_256(self.seed + number.to_bytes(8, "big"))
+        return SecretKey(words_from_bytes(stream.digest(self.n_bytes)), 8 * self.n_bytes, origin)
+
+    async def top_up(self, service: KmeService, peer: str) -> None:
+        """Deposit another block whenever half of one is used up."""
+        for number in itertools.count(1):
+            while True:
+                state = await service.kme.store.pool(peer)
+                if state.held_bits == 0 and min(state.ready_out_bits, state.ready_in_bits) < 2 * self.n_bytes:
+                    break
+                await asyncio.sleep(0.5)
+            await service.kme.deposit(await asyncio.to_thread(self.__getitem__, number), peer)
 
 
-async def _serve_async(place: Path, name: str, key: SecretKey, pipe: Connection) -> None:
+def _serve(place: Path, name: str, blocks: _Blocks, pipe: Connection) -> None:
+    asyncio.run(_serve_async(place, name, blocks, pipe))
+
+
+async def _serve_async(place: Path, name: str, blocks: _Blocks, pipe: Connection) -> None:
     peer = "birch" if name == "alder" else "alder"
     files = KmeFiles(place / f"{name}.crt", place / f"{name}.key", place / "kme-ca.crt", place / "sae-ca.crt")
     with Store.open(place / f"{name}.db", name=name, kek=os.urandom(32)) as store:
         service = KmeService(store, SAES, files, peers=(peer,), events=EventLog(keep=1000))
         await service.start()
+        filling: asyncio.Task[None] | None = None
         try:
             pipe.send((int(service.url.rsplit(":", 1)[1]), service.kme_port))
             service.connect(peer, ("127.0.0.1", await asyncio.to_thread(pipe.recv)))
             await service.connected(peer)
-            while not (await service.kme.deposit(key, peer) or not await asyncio.wrap_future(store.held(peer))):
+            while not (await service.kme.deposit(blocks[0], peer) or not await store.held(peer)):
                 await asyncio.sleep(0.05)
                 await service.kme.resume(peer)
+            if blocks.refill:
+                filling = asyncio.create_task(blocks.top_up(service, peer))
+            gc.collect()
+            gc.freeze()  # as `noclone serve` does
             pipe.send("ready")
             await asyncio.to_thread(_wait_for_the_end, pipe)
         finally:
+            if filling is not None:
+                filling.cancel()
             await service.stop()
 
 
@@ -245,3 +291,4 @@ def make_certificates(place: Path, names: Sequence[str] = ("alder", "birch")) ->
     for name in names:
         certify(name, tls.kme_uri(name), kme_ca)
     certify("sae", tls.sae_uri("sae-a"), sae_ca)
+    certify("sae-b", tls.sae_uri("sae-b"), sae_ca)

@@ -63,7 +63,7 @@ class Border:
         unit, capacity = kme.store.settings.unit_bits, kme.store.settings.capacity_bits
         bits = capacity
         if domain.gate != kme.name:
-            bits = (await asyncio.wrap_future(kme.store.pool(domain.gate))).ready_in_bits
+            bits = (await kme.store.pool(domain.gate)).ready_in_bits
         return {
             "source_KME_ID": kme.name,
             "target_KME_ID": domain.peer,
@@ -101,7 +101,7 @@ class Border:
         try:
             async with asyncio.timeout(domain.timeout_s + MARGIN_S):
                 key_ids = await self._order(domain, order)
-            keys = await asyncio.wrap_future(release(kme.store, name, caller, key_ids))
+            keys = await release(kme.store, name, caller, key_ids)
         except StoreError as error:
             await self._undo(domain, name)
             raise Refused(503, "key data access error", "store-failed", detail=error.message) from None
@@ -172,9 +172,9 @@ class Border:
             return
         kme.in_flight.discard(request)
         with contextlib.suppress(NocloneError):
-            found = await asyncio.wrap_future(kme.store.undelivered(kme.name))
+            found = await kme.store.undelivered(kme.name)
             ids = [key_id for key_id, of in found if of == request]
-            await asyncio.wrap_future(kme.store.give_up(ids))
+            await kme.store.give_up(ids)
             await self.withdrawn(kme.name, ids)
 
     # For other KMEs of our domain
@@ -212,6 +212,6 @@ class Border:
     async def _on_take_back(self, peer: str, data: dict[str, Any]) -> dict[str, Any]:
         match data:
             case {"key_ids": [*ids]} if len(ids) <= 1024 and all(isinstance(i, str) and len(i) == 36 for i in ids):
-                got = await asyncio.wrap_future(take_back(self._calls.kme.store, peer, ids))
+                got = await take_back(self._calls.kme.store, peer, ids)
                 return {"delivered": sorted(got)}
         raise ValueError("keys are taken back by their ids")

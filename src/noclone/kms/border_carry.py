@@ -8,15 +8,13 @@ go straight into its store. The same message twice is answered alike and done on
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import json
 import uuid
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -24,6 +22,7 @@ from noclone.crypto.one_time_pad import KEY_BYTES, OneTimePad, erase, pad_bytes
 from noclone.crypto.wegman_carter import TAG_BYTES, forgery_bound
 from noclone.errors import KmeError, StoreError
 from noclone.kms import failpoints
+from noclone.kms.answers import Answer
 from noclone.kms.journal import ids as names_of
 from noclone.kms.keys import Assignment, Refused, Span, StoredKey
 from noclone.kms.kme import Kme
@@ -212,7 +211,7 @@ async def carry(calls: Calls, cargo: Cargo, values: Sequence[bytes]) -> None:
     """
     kme = calls.kme
     if cargo.site == kme.name:
-        await asyncio.wrap_future(take_in(kme.store, cargo, values, None))
+        await take_in(kme.store, cargo, values, None)
         return
     if await calls.reach(cargo.site) is None:
         raise Refused(503, "the other KME cannot be reached", "peer-unreachable", detail=cargo.site)
@@ -234,9 +233,9 @@ async def receive(kme: Kme, peer: str, message: Sealed) -> None:
         NocloneError: It is not what the gate sealed, or other keys have these ids.
     """
     cargo = message.cargo
-    if await asyncio.wrap_future(is_here(kme.store, cargo)):
+    if await is_here(kme.store, cargo):
         return
-    (pad,) = await asyncio.wrap_future(kme.store.collect(internal(kme.name), internal(peer), [message.pad_id]))
+    (pad,) = await kme.store.collect(internal(kme.name), internal(peer), [message.pad_id])
     if len(pad.value) != KEY_BYTES + cargo.n_bytes:
         raise KmeError("a pad for a cargo has the wrong size")
     plain = OneTimePad(pad.value).open(message.bound(), message.ciphertext, message.tag)
@@ -244,12 +243,12 @@ async def receive(kme: Kme, peer: str, message: Sealed) -> None:
         size = cargo.size_bits // 8
         values = [bytes(plain[start : start + size]) for start in range(0, len(plain), size)]
         failpoints.reach("a cargo is open")
-        await asyncio.wrap_future(take_in(kme.store, cargo, values, pad))
+        await take_in(kme.store, cargo, values, pad)
     finally:
         erase(plain)
 
 
-def is_here(store: Store, cargo: Cargo) -> Future[bool]:
+def is_here(store: Store, cargo: Cargo) -> Answer[bool]:
     """Say whether a cargo was taken in before.
 
     Raises (in the future):
@@ -270,7 +269,7 @@ def _missing(connection: Connection, cargo: Cargo) -> tuple[str, ...]:
     return tuple(key_id for key_id in cargo.key_ids if key_id not in known)
 
 
-def take_in(store: Store, cargo: Cargo, values: Sequence[bytes], pad: StoredKey | None) -> Future[None]:
+def take_in(store: Store, cargo: Cargo, values: Sequence[bytes], pad: StoredKey | None) -> Answer[None]:
     """Put keys into the store of their site, waiting for the application that they are for."""
 
     def work(connection: Connection) -> None:
@@ -301,7 +300,8 @@ def take_in(store: Store, cargo: Cargo, values: Sequence[bytes], pad: StoredKey 
             rows.append({**row, "sealed": sealed, "data_key": number, "worker": worker})
         insert_rows(connection, key, rows)
         if cargo.role == "slave":
-            waiting = [{"key_id": i, "recipient": sae, "delivered_s": None} for i in missing for sae in cargo.slaves]
+            none = {"delivered_s": None, "collected": None}
+            waiting = [{"key_id": i, "recipient": sae, **none} for i in missing for sae in cargo.slaves]
             insert_rows(connection, delivery, waiting)
         session.journal.note(
             "carried in", domain=cargo.domain, role=cargo.role, master=cargo.master, keys=names_of(missing)
@@ -310,7 +310,7 @@ def take_in(store: Store, cargo: Cargo, values: Sequence[bytes], pad: StoredKey 
     return store.commits.submit(work)
 
 
-def release(store: Store, request: str, master: str, key_ids: Sequence[str]) -> Future[list[StoredKey]]:
+def release(store: Store, request: str, master: str, key_ids: Sequence[str]) -> Answer[list[StoredKey]]:
     """Hand keys that crossed a border to their master here, once.
 
     Raises (in the future):
@@ -338,14 +338,19 @@ def release(store: Store, request: str, master: str, key_ids: Sequence[str]) -> 
         ]
         gone = {"state": "erased", "sealed": None, "ended_s": now_s}
         connection.execute(update(key).where(Among(key.c.key_id)).values(**gone), {"ids": ids})
-        insert_rows(connection, delivery, [{"key_id": i, "recipient": master, "delivered_s": now_s} for i in ids])
+        insert_rows(
+            connection,
+            delivery,
+            [{"key_id": i, "recipient": master, "delivered_s": now_s, "collected": None} for i in ids],
+        )
         session.journal.note("delivered", to=master, role="master", keys=names_of(ids))
         return out
 
-    return store.commits.submit(work)  # type: ignore[arg-type]  # a refusal becomes the future's exception
+    found = store.commits.submit(work)
+    return cast("Answer[list[StoredKey]]", found)  # a refusal becomes the answer's exception
 
 
-def take_back(store: Store, gate: str, key_ids: Sequence[str]) -> Future[set[str]]:
+def take_back(store: Store, gate: str, key_ids: Sequence[str]) -> Answer[set[str]]:
     """Void keys that a gate let in; the future returns those that an application has got already."""
     ids = list(key_ids)
 

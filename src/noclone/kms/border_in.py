@@ -65,7 +65,7 @@ class Incoming:
                     targets, 8 * len(value), "accepted", None, callback, value,
                 )
             )  # fmt: skip
-        waiting = await asyncio.wrap_future(border_store.waiting(store, "in", ("accepted",), self._domain.name))
+        waiting = await border_store.waiting(store, "in", ("accepted",), self._domain.name)
         if len(waiting) + len(rows) > WAITING_MAX:
             raise Problem(503, SERVER_SIDE, "too_many_keys", "too many keys are on their way here")
         await self._enter(rows)
@@ -83,16 +83,14 @@ class Incoming:
         store, name = self._calls.kme.store, self._domain.name
         ids = list(dict.fromkeys(container.key_ids))
         if not ids:
-            ids = [
-                key.key_id for key in await asyncio.wrap_future(border_store.between(store, name, initiator, targets))
-            ]
+            ids = [key.key_id for key in await border_store.between(store, name, initiator, targets)]
         absent = [BorderKey(i, name, "", "", initiator, targets, 0, "void", "key not present", callback) for i in ids]
-        known = await asyncio.wrap_future(border_store.enter(store, "in", absent))
+        known = await border_store.enter(store, "in", absent)
         if any(self._differ(key, initiator, targets) for key in known):
             raise Problem(400, "void-request-not-understood", "key_voiding_error", "a key is not of these applications")
-        await asyncio.wrap_future(border_store.turn(store, "in", ids, ("accepted", "relayed"), "voiding"))
+        await border_store.turn(store, "in", ids, ("accepted", "relayed"), "voiding")
         before = [key.key_id for key in known]
-        await asyncio.wrap_future(border_store.tell_again(store, before, {"void": "voided", "failed": "voided"}))
+        await border_store.tell_again(store, before, {"void": "voided", "failed": "voided"})
         self._work.set()
         self._acks.set()
 
@@ -167,16 +165,16 @@ class Incoming:
             Problem: 503, other keys came under these ids.
         """
         store = self._calls.kme.store
-        known = {key.key_id: key for key in await asyncio.wrap_future(
+        known = {key.key_id: key for key in await (
             border_store.find(store, "in", [row.key_id for row in rows]))}  # fmt: skip
         if not any(self._conflict(row, known.get(row.key_id)) for row in rows):
-            known = {key.key_id: key for key in await asyncio.wrap_future(border_store.enter(store, "in", rows))}
+            known = {key.key_id: key for key in await border_store.enter(store, "in", rows)}
         if any(self._conflict(row, known.get(row.key_id)) for row in rows):
             text = "a key_id is known here already, for another key or for other applications"
             raise Problem(503, SERVER_SIDE, "key_id_conflict", text)
         if known:
             words = {"relayed": "relayed", "failed": "failed", "void": "failed"}
-            await asyncio.wrap_future(border_store.tell_again(store, list(known), words))
+            await border_store.tell_again(store, list(known), words)
             self._acks.set()
 
     def _conflict(self, fresh: BorderKey, known: BorderKey | None) -> bool:
@@ -194,10 +192,10 @@ class Incoming:
         """Carry what was accepted, take back what is void; return whether all went well."""
         store, name = self._calls.kme.store, self._domain.name
         well = True
-        voiding = await asyncio.wrap_future(border_store.waiting(store, "in", ("voiding",), name))
+        voiding = await border_store.waiting(store, "in", ("voiding",), name)
         for keys in _groups(voiding):
             well &= await self._take_back(keys)
-        accepted = await asyncio.wrap_future(border_store.waiting(store, "in", ("accepted",), name))
+        accepted = await border_store.waiting(store, "in", ("accepted",), name)
         for keys in _groups(accepted):
             well &= await self._carry(keys)
         return well
@@ -224,7 +222,7 @@ class Incoming:
             return False
         self._since.pop(ids[0], None)
         ack = "failed" if problem else "relayed"
-        await asyncio.wrap_future(border_store.turn(store, "in", ids, ("accepted",), state, ack))
+        await border_store.turn(store, "in", ids, ("accepted",), state, ack)
         more: dict[str, Any] = {"reason": problem[:200]} if problem else {}
         kind = "border.lost" if problem else "border.in"
         self._calls.kme.events.add(kind, f"border:{domain.name}", at=self._calls.name, keys=len(ids), **more)
@@ -236,7 +234,7 @@ class Incoming:
         store, site = self._calls.kme.store, keys[0].site
         ids = [key.key_id for key in keys]
         if site == self._calls.name:
-            got = await asyncio.wrap_future(take_back(store, site, ids))
+            got = await take_back(store, site, ids)
         else:
             try:
                 answer = await self._calls.ask(site, TAKE_BACK, key_ids=ids)
@@ -244,14 +242,14 @@ class Incoming:
                 return False
             got = {key_id for key_id in answer.get("delivered", []) if key_id in set(ids)}
         gone = [key_id for key_id in ids if key_id not in got]
-        await asyncio.wrap_future(border_store.turn(store, "in", gone, ("voiding",), "void", "voided"))
-        await asyncio.wrap_future(border_store.turn(store, "in", list(got), ("voiding",), "void", "failed to void"))
+        await border_store.turn(store, "in", gone, ("voiding",), "void", "voided")
+        await border_store.turn(store, "in", list(got), ("voiding",), "void", "failed to void")
         self._acks.set()
         return True
 
     async def _tell_some(self) -> bool:
         """Acknowledge; return whether all was heard."""
-        found = await asyncio.wrap_future(border_store.unacknowledged(self._calls.kme.store, self._domain.name))
+        found = await border_store.unacknowledged(self._calls.kme.store, self._domain.name)
         groups: dict[tuple[Any, ...], list[BorderKey]] = {}
         for key in found:
             groups.setdefault((key.initiator, key.targets, key.callback, key.ack), []).append(key)
@@ -270,12 +268,12 @@ class Incoming:
         except KmeError:
             return False
         if status == 200:
-            await asyncio.wrap_future(border_store.acknowledged(store, ids, ack))
+            await border_store.acknowledged(store, ids, ack)
             failpoints.reach("an acknowledgement was heard")
             return True
         if status in (400, 401):  # it does not know them, or us: nobody there will use them
-            await asyncio.wrap_future(border_store.acknowledged(store, ids, ack))
-            await asyncio.wrap_future(border_store.turn(store, "in", ids, ("accepted", "relayed"), "voiding"))
+            await border_store.acknowledged(store, ids, ack)
+            await border_store.turn(store, "in", ids, ("accepted", "relayed"), "voiding")
             self._calls.kme.events.add("border.unknown", f"border:{self._domain.name}", status=status, keys=len(ids))
             self._work.set()
             return True

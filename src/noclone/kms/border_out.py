@@ -108,7 +108,7 @@ class Outgoing:
         request, words = self._read(peer, data)
         known = self._orders.get(request)
         if known is None:
-            earlier = await asyncio.wrap_future(border_store.of_request(self._calls.kme.store, request))
+            earlier = await border_store.of_request(self._calls.kme.store, request)
             if earlier:
                 raise KmeError("these keys were on their way when this KME stopped; they are void")
             self._make_room(peer)
@@ -131,11 +131,11 @@ class Outgoing:
         """Have keys voided that our side will not use; if a site says so, those that it ordered."""
         store = self._calls.kme.store
         if site is not None:
-            known = await asyncio.wrap_future(border_store.find(store, "out", key_ids))
+            known = await border_store.find(store, "out", key_ids)
             key_ids = [key.key_id for key in known if key.site == site]
-        await asyncio.wrap_future(border_store.turn(store, "out", key_ids, ("drawn",), "failed"))
+        await border_store.turn(store, "out", key_ids, ("drawn",), "failed")
         states = ("sent", "relayed")
-        await asyncio.wrap_future(border_store.turn(store, "out", key_ids, states, "voiding"))
+        await border_store.turn(store, "out", key_ids, states, "voiding")
         self._void_now.set()
 
     # For the other domain's KME
@@ -147,19 +147,19 @@ class Outgoing:
             Problem: 400, we do not know them.
         """
         store = self._calls.kme.store
-        known = await asyncio.wrap_future(border_store.find(store, "out", ack.key_ids))
+        known = await border_store.find(store, "out", ack.key_ids)
         ours = [key for key in known if key.domain == self._domain.name and self._parties(key) == self._parties(ack)]
         if len(ours) != len(set(ack.key_ids)):
             text = "one or more of the acknowledged keys are not known here, for these applications"
             raise Problem(400, "key-not-present", "key_not_present", text)
         if ack.ack_status == "relayed":
-            await asyncio.wrap_future(border_store.turn(store, "out", ack.key_ids, ("sent",), "relayed"))
+            await border_store.turn(store, "out", ack.key_ids, ("sent",), "relayed")
             failpoints.reach("an acknowledgement is noted")
         elif ack.ack_status == "failed":
-            await asyncio.wrap_future(border_store.turn(store, "out", ack.key_ids, ("sent",), "failed"))
+            await border_store.turn(store, "out", ack.key_ids, ("sent",), "failed")
         else:  # voided, or it cannot be, or it was never there: our side gives it to nobody
-            await asyncio.wrap_future(border_store.turn(store, "out", ack.key_ids, ("voiding",), "void"))
-            await asyncio.wrap_future(border_store.turn(store, "out", ack.key_ids, ("sent",), "failed"))
+            await border_store.turn(store, "out", ack.key_ids, ("voiding",), "void")
+            await border_store.turn(store, "out", ack.key_ids, ("sent",), "failed")
         async with self._news:
             self._news.notify_all()
 
@@ -168,9 +168,8 @@ class Outgoing:
     async def recover(self) -> None:
         """After a start, before any order: what was under way is void, for its values are gone."""
         while True:
-            left = await asyncio.wrap_future(
-                border_store.waiting(self._calls.kme.store, "out", ("drawn", "sent"), self._domain.name)
-            )
+            store, name = self._calls.kme.store, self._domain.name
+            left = await border_store.waiting(store, "out", ("drawn", "sent"), name)
             if not left:
                 return
             await self.withdraw([key.key_id for key in left])
@@ -246,9 +245,9 @@ class Outgoing:
         )  # fmt: skip
         try:
             async with asyncio.timeout(domain.timeout_s):
-                await asyncio.wrap_future(border_store.enter(store, "out", rows))
+                await border_store.enter(store, "out", rows)
                 await carry(self._calls, cargo, [value for _, value in keys])
-                await asyncio.wrap_future(border_store.turn(store, "out", ids, ("drawn",), "sent"))
+                await border_store.turn(store, "out", ids, ("drawn",), "sent")
                 failpoints.reach("keys are about to cross the border")
                 await self._pass_on(keys, master, slaves)
                 await self._relayed(ids)
@@ -277,7 +276,7 @@ class Outgoing:
                 return
             if status in (400, 401):  # nothing of it is kept there
                 ids = [key_id for key_id, _ in keys]
-                await asyncio.wrap_future(border_store.turn(self._calls.kme.store, "out", ids, ("sent",), "failed"))
+                await border_store.turn(self._calls.kme.store, "out", ids, ("sent",), "failed")
                 raise Refused(503, "the other operator's KME refused", "border-refused", detail=_words(answer))
             await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
             attempt += 1
@@ -291,7 +290,7 @@ class Outgoing:
         store = self._calls.kme.store
         while True:
             async with self._news:
-                known = await asyncio.wrap_future(border_store.find(store, "out", ids))
+                known = await border_store.find(store, "out", ids)
                 states = {key.state for key in known}
                 if states == {"relayed"}:
                     return
@@ -304,7 +303,7 @@ class Outgoing:
     async def _void_some(self) -> None:
         """Tell the other KME to void what is to be voided; its acknowledgement ends it."""
         store = self._calls.kme.store
-        found = await asyncio.wrap_future(border_store.waiting(store, "out", ("voiding",), self._domain.name))
+        found = await border_store.waiting(store, "out", ("voiding",), self._domain.name)
         now_s = asyncio.get_running_loop().time()
         self._asked = {key.key_id: self._asked[key.key_id] for key in found if key.key_id in self._asked}
         groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
@@ -319,7 +318,7 @@ class Outgoing:
                 self._calls.kme.events.add(
                     "border.void-refused", f"border:{self._domain.name}", keys=len(ids), message=_words(answer)
                 )
-                await asyncio.wrap_future(border_store.turn(store, "out", ids, ("voiding",), "void"))
+                await border_store.turn(store, "out", ids, ("voiding",), "void")
             elif status != 202:
                 raise KmeError(f"the other operator's KME answered {status} when it was to void keys")
 

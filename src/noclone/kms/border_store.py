@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, Row, select, update
 
+from noclone.kms.answers import Answer
 from noclone.kms.journal import ids as names_of
 from noclone.kms.locks import Among, insert_rows
 from noclone.kms.store import Store
@@ -69,11 +69,11 @@ def _read(store: Store, row: Row[Any]) -> BorderKey:
     )
 
 
-def _submit(store: Store, work: Callable[[Connection], T]) -> Future[T]:
+def _submit(store: Store, work: Callable[[Connection], T]) -> Answer[T]:
     return store.commits.submit(work)
 
 
-def enter(store: Store, direction: Direction, keys: Sequence[BorderKey]) -> Future[list[BorderKey]]:
+def enter(store: Store, direction: Direction, keys: Sequence[BorderKey]) -> Answer[list[BorderKey]]:
     """Take in keys that are new; the future returns those of the same ids that were here before."""
 
     def work(connection: Connection) -> list[BorderKey]:
@@ -121,12 +121,12 @@ def _known(connection: Connection, store: Store, direction: Direction, ids: Sequ
     return [_read(store, row) for row in connection.execute(query, {"ids": list(ids)})]
 
 
-def find(store: Store, direction: Direction, key_ids: Sequence[str]) -> Future[list[BorderKey]]:
+def find(store: Store, direction: Direction, key_ids: Sequence[str]) -> Answer[list[BorderKey]]:
     """Return those of some keys that are known."""
     return _submit(store, lambda connection: _known(connection, store, direction, key_ids))
 
 
-def of_request(store: Store, request: str) -> Future[list[BorderKey]]:
+def of_request(store: Store, request: str) -> Answer[list[BorderKey]]:
     """Return the keys that were drawn for a request."""
 
     def work(connection: Connection) -> list[BorderKey]:
@@ -136,7 +136,7 @@ def of_request(store: Store, request: str) -> Future[list[BorderKey]]:
     return _submit(store, work)
 
 
-def between(store: Store, domain: str, initiator: str, targets: Sequence[str]) -> Future[list[BorderKey]]:
+def between(store: Store, domain: str, initiator: str, targets: Sequence[str]) -> Answer[list[BorderKey]]:
     """Return the keys that came for a set of applications and may still be delivered."""
 
     def work(connection: Connection) -> list[BorderKey]:
@@ -152,7 +152,7 @@ def between(store: Store, domain: str, initiator: str, targets: Sequence[str]) -
     return _submit(store, work)
 
 
-def waiting(store: Store, direction: Direction, states: Sequence[str], domain: str) -> Future[list[BorderKey]]:
+def waiting(store: Store, direction: Direction, states: Sequence[str], domain: str) -> Answer[list[BorderKey]]:
     """Return keys in some states that come from a domain or go there, the oldest first, no more than a batch."""
 
     def work(connection: Connection) -> list[BorderKey]:
@@ -165,7 +165,7 @@ def waiting(store: Store, direction: Direction, states: Sequence[str], domain: s
     return _submit(store, work)
 
 
-def unacknowledged(store: Store, domain: str) -> Future[list[BorderKey]]:
+def unacknowledged(store: Store, domain: str) -> Answer[list[BorderKey]]:
     """Return keys that came from a domain, which is still to be told what became of them."""
 
     def work(connection: Connection) -> list[BorderKey]:
@@ -184,7 +184,7 @@ def turn(
     before: Sequence[str],
     state: str,
     ack: str | None = None,
-) -> Future[set[str]]:
+) -> Answer[set[str]]:
     """Bring keys from one of some states into another; the future returns those that are in it then.
 
     Args:
@@ -215,7 +215,7 @@ def turn(
     return _submit(store, work)
 
 
-def tell_again(store: Store, key_ids: Sequence[str], words: dict[str, str]) -> Future[None]:
+def tell_again(store: Store, key_ids: Sequence[str], words: dict[str, str]) -> Answer[None]:
     """Have the other domain told once more what became of keys that came twice; `words` are by state."""
 
     def work(connection: Connection) -> None:
@@ -228,7 +228,7 @@ def tell_again(store: Store, key_ids: Sequence[str], words: dict[str, str]) -> F
     return _submit(store, work)
 
 
-def acknowledged(store: Store, key_ids: Sequence[str], what: str) -> Future[None]:
+def acknowledged(store: Store, key_ids: Sequence[str], what: str) -> Answer[None]:
     """Note that the other domain was told something of keys."""
 
     def work(connection: Connection) -> None:

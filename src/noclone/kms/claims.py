@@ -6,19 +6,22 @@ for the master is the only one here who gets them.
 
 from __future__ import annotations
 
+import json
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, literal_column, select
 
 from noclone.errors import KeysExhausted, NocloneError, StoreError
 from noclone.kms.keyring import Keyring
-from noclone.kms.keys import Assignment, Reservation, Span, StoredKey, direction_of, key_id_of
+from noclone.kms.keys import Assignment, Reservation, Span, direction_of, key_id_of, position_of, same_block
 from noclone.kms.locks import insert_rows, is_shared
+from noclone.kms.pieces import Pieces, Place
 from noclone.kms.pools import LEFT, Pool, provenance_of
-from noclone.kms.reservations import key_row, known_keys, remove
-from noclone.kms.tables import OPEN, atom, block, key
+from noclone.kms.reservations import cut_keys, key_row, withdraw
+from noclone.kms.tables import OPEN, block, key
 from noclone.records import Provenance
 
 EXPIRY_MARGIN_S = 5.0  # a master takes no key that the other end, whose clock may be ahead, is about to erase
@@ -47,16 +50,11 @@ OPEN_BLOCKS = {
 }
 FREE_BLOCKS = {what: query.with_for_update(skip_locked=True) for what, query in OPEN_BLOCKS.items()}
 OUR_BLOCKS = {what: query.with_for_update() for what, query in OPEN_BLOCKS.items()}
-FIRST_ATOMS = (
-    select(atom.c.position, atom.c.sealed)
-    .where(atom.c.block_id == bindparam("block"), atom.c.direction == bindparam("way"))
-    .order_by(atom.c.position)
-    .limit(bindparam("count"))
-)
-POSITIONS = (
-    select(atom.c.position)
-    .where(atom.c.block_id == bindparam("block"), atom.c.direction == bindparam("way"))
-    .order_by(atom.c.position)
+LAST_RUN = (
+    select(key.c.key_id, key.c.number, key.c.ranges)
+    .where(key.c.key_id <= bindparam("last"))
+    .order_by(key.c.key_id.desc())
+    .limit(1)
 )
 
 
@@ -82,14 +80,31 @@ class Claimant:
 
 
 @dataclass(frozen=True, slots=True)
-class _Taken:
-    """One atom out of the pool."""
+class _Hand:
+    """A block to take atoms from: its row, what is read of it, and which runs are to be taken."""
+
+    row: Any
+    pieces: Pieces
+    runs: Sequence[tuple[int, int]]
+
+
+@dataclass(slots=True)
+class _Run:
+    """Atoms out of the pool that stood one after another, and how many of them have been cut off so far."""
 
     link: str
     block: int
-    position: int
-    value: bytes
+    first: int
+    count: int
+    data: bytes = field(repr=False)
     provenance: Provenance
+    cut: int = 0
+
+    def next(self, count: int) -> tuple[Span, bytes]:
+        """Cut off some more atoms."""
+        each, begin = len(self.data) // self.count, self.cut
+        self.cut += count
+        return Span(self.link, self.block, self.first + begin, count), self.data[begin * each : self.cut * each]
 
 
 def claim(
@@ -99,18 +114,24 @@ def claim(
 
     An atom whose key id has a row here already, which only a damaged store has, is burned, so that it blocks nobody.
     """
-    keyring, pool = claimant.keyring, claimant.pool
+    pool = claimant.pool
     direction = direction_of(pool.kme, pool.peer)
     needs = [want.number * _atoms_each(want, pool) for want in wants]
     while True:
         chosen, available = _choose(connection, pool, direction, sum(needs), claimant.after_s)
-        out, removals = _grant(connection, keyring, pool, wants, needs, chosen, available)
-        made = [reservation.assignment for answer in out if isinstance(answer, list) for reservation in answer]
-        if not known_keys(connection, [promise.key_id for promise in made]):
+        granted, spare = [], available
+        for need in needs:
+            granted.append(need <= spare)
+            spare -= need if granted[-1] else 0
+        hands = _reach(connection, claimant, direction, chosen, available - spare)
+        if not sum(_burn_known(connection, direction, hand) for hand in hands):
             break
-        _burn_known(connection, direction, chosen)
-    for block_id, positions in removals:
-        remove(connection, block_id, direction, positions)
+    runs = deque(run for hand in hands for run in _take(connection, direction, hand))
+    out: list[list[Reservation] | NocloneError] = [
+        _make_keys(runs, want, pool, direction) if yes else _exhausted(pool, need, spare)
+        for want, need, yes in zip(wants, needs, granted, strict=True)
+    ]
+    made = [reservation.assignment for answer in out if isinstance(answer, list) for reservation in answer]
     if made:
         rows = [
             {**key_row(promise, pool.peer, "master", now_s, expires_s), "worker": claimant.worker} for promise in made
@@ -119,41 +140,52 @@ def claim(
     return out
 
 
-def _grant(
-    connection: Connection,
-    keyring: Keyring,
-    pool: Pool,
-    wants: Sequence[Want],
-    needs: Sequence[int],
-    chosen: Sequence[tuple[Any, int]],
-    available: int,
-) -> tuple[list[list[Reservation] | NocloneError], list[tuple[int, list[int]]]]:
-    """Decide who gets what of the chosen blocks; return the answers, and which atoms leave which block."""
-    direction = direction_of(pool.kme, pool.peer)
-    granted, spare = [], available
-    for need in needs:
-        granted.append(need <= spare)
-        spare -= need if granted[-1] else 0
-    taken, removals = _read(connection, keyring, pool, direction, chosen, available - spare)
-    out: list[list[Reservation] | NocloneError] = []
-    start = 0
-    for want, need, yes in zip(wants, needs, granted, strict=True):
-        if not yes:
-            out.append(_exhausted(pool, need, spare))
+def _reach(
+    connection: Connection, claimant: Claimant, direction: int, chosen: Sequence[tuple[Any, int]], count: int
+) -> list[_Hand]:
+    """Read the first `count` atoms of the chosen blocks."""
+    pool, hands = claimant.pool, []
+    for row, left in chosen:
+        share = min(left, count)
+        if not share:
+            break
+        opener = claimant.keyring.block(row.dek, pool.kme, pool.peer, row.link, row.number)
+        pieces = Pieces(connection, Place(row.id, direction, pool.unit_bits // 8, opener))
+        runs = pieces.load_first(share)
+        if sum(length for _, length in runs) != share:
+            raise StoreError(f"the key store lost atoms of block {row.number} of {row.link}", hint="it is damaged")
+        hands.append(_Hand(row, pieces, runs))
+        count -= share
+    return hands
+
+
+def _take(connection: Connection, direction: int, hand: _Hand) -> list[_Run]:
+    """Take what was read out of the pool."""
+    row, provenance = hand.row, provenance_of(hand.row.provenance)
+    runs = [
+        _Run(row.link, row.number, first, count, hand.pieces.take(first, count), provenance)
+        for first, count in hand.runs
+    ]
+    withdraw(connection, row.id, direction, hand.pieces)
+    return runs
+
+
+def _burn_known(connection: Connection, direction: int, hand: _Hand) -> bool:
+    """Burn those atoms in hand that belong to keys which have rows here; return whether there were any."""
+    row, burned = hand.row, False
+    for first, count in hand.runs:
+        last = key_id_of(Span(row.link, row.number, first + count - 1, 1), direction)
+        found = connection.execute(LAST_RUN, {"last": last}).first()
+        if found is None or not same_block(found.key_id, last):
             continue
-        out.append(_make_keys(taken[start : start + need], want, pool, direction))
-        start += need
-    return out, removals
-
-
-def _burn_known(connection: Connection, direction: int, chosen: Sequence[tuple[Any, int]]) -> None:
-    """Delete those atoms of the chosen blocks whose key ids have rows here."""
-    for row, _ in chosen:
-        positions = connection.execute(POSITIONS, {"block": row.id, "way": direction}).scalars()
-        ids = {key_id_of(Span(row.link, row.number, position, 1), direction): position for position in positions}
-        known = known_keys(connection, list(ids))
-        if known:
-            remove(connection, row.id, direction, sorted(ids[key_id] for key_id in known))
+        atoms = json.loads(found.ranges)[0][3]
+        begin = position_of(found.key_id)
+        if begin + atoms > first:
+            hand.pieces.take_all(max(first, begin), min(first + count, begin + atoms))
+            burned = True
+    if burned:
+        withdraw(connection, row.id, direction, hand.pieces)
+    return burned
 
 
 def _atoms_each(want: Want, pool: Pool) -> int:
@@ -217,56 +249,25 @@ def _blocks(
                 break  # else the ones that we waited for were used up meanwhile, and there are more
 
 
-def _read(
-    connection: Connection,
-    keyring: Keyring,
-    pool: Pool,
-    direction: int,
-    chosen: Sequence[tuple[Any, int]],
-    count: int,
-) -> tuple[list[_Taken], list[tuple[int, list[int]]]]:
-    """Read the first `count` atoms of the chosen blocks; return them, and which atoms of which block they are."""
-    taken: list[_Taken] = []
-    removals: list[tuple[int, list[int]]] = []
-    for row, left in chosen:
-        share = min(left, count - len(taken))
-        if not share:
-            break
-        atoms = connection.execute(FIRST_ATOMS, {"block": row.id, "way": direction, "count": share}).all()
-        if len(atoms) != share:
-            raise StoreError(f"the key store lost atoms of block {row.number} of {row.link}", hint="it is damaged")
-        opener = keyring.block(row.dek, pool.kme, pool.peer, row.link, row.number)
-        provenance = provenance_of(row.provenance)
-        taken += [
-            _Taken(row.link, row.number, position, opener.open(direction, position, sealed), provenance)
-            for position, sealed in atoms
-        ]
-        removals.append((row.id, [position for position, _ in atoms]))
-    return taken, removals
-
-
-def _make_keys(taken: Sequence[_Taken], want: Want, pool: Pool, direction: int) -> list[Reservation]:
-    """Make keys: atoms joined, and cut to the size that was asked for."""
-    each = _atoms_each(want, pool)
+def _make_keys(runs: deque[_Run], want: Want, pool: Pool, direction: int) -> list[Reservation]:
+    """Make the keys of a request from the runs in front: as many of a run as it holds, or one across several."""
+    each, left = _atoms_each(want, pool), want.number
     out = []
-    for start in range(0, len(taken), each):
-        atoms = taken[start : start + each]
-        spans = _spans(atoms)
-        promise = Assignment(
-            key_id_of(spans[0], direction), want.request, want.master, want.slaves, want.size_bits, spans
-        )
-        value = b"".join([one.value for one in atoms])[: want.size_bits // 8]
-        origins = tuple({(one.link, one.block): one.provenance for one in atoms}.values())
-        out.append(Reservation(promise, StoredKey(promise.key_id, value, origins)))
+    while left:
+        number = max(1, min(left, (runs[0].count - runs[0].cut) // each))
+        missing, spans, parts, origins = number * each, [], [], []
+        while missing:
+            run = runs[0]
+            span, data = run.next(min(missing, run.count - run.cut))
+            missing -= span.count
+            spans.append(span)
+            parts.append(data)
+            origins.append(run.provenance)
+            if run.cut == run.count:
+                runs.popleft()
+        name = key_id_of(spans[0], direction)
+        promise = Assignment(name, want.request, want.master, want.slaves, want.size_bits, tuple(spans), number)
+        values = cut_keys(parts, number, want.size_bits // 8)
+        out.append(Reservation(promise, values, tuple(dict.fromkeys(origins)) if len(origins) > 1 else (origins[0],)))
+        left -= number
     return out
-
-
-def _spans(atoms: Sequence[_Taken]) -> tuple[Span, ...]:
-    spans: list[Span] = []
-    for one in atoms:
-        last = spans[-1] if spans else None
-        if last and (last.link, last.block, last.first + last.count) == (one.link, one.block, one.position):
-            spans[-1] = Span(last.link, last.block, last.first, last.count + 1)
-        else:
-            spans.append(Span(one.link, one.block, one.position, 1))
-    return tuple(spans)

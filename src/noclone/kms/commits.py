@@ -14,7 +14,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection
@@ -22,6 +21,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from noclone.errors import NocloneError, StoreError
 from noclone.kms import failpoints
+from noclone.kms.answers import Answer, give
 from noclone.kms.database import is_database_error, store_error
 from noclone.kms.workers import Session
 
@@ -32,6 +32,7 @@ T_co = TypeVar("T_co", covariant=True)
 Operation = Callable[[Connection], T]
 
 BATCH_MAX = 256
+GATHER_S = 0.001  # where several came at once the last time, wait so long for more: fewer transactions, and less work
 RETRY_S = (0.0, 0.02, 0.2, 1.0)
 PASSING = ("40001", "40P01", "23505")  # SQLSTATE: serialization, deadlock, somebody else was first
 
@@ -46,7 +47,7 @@ class Group(Protocol[Item_contra, T_co]):
     def __hash__(self) -> int: ...
 
 
-Queued = tuple[Operation[Any] | tuple[Group[Any, Any], Any], Future[Any]]
+Queued = tuple[Operation[Any] | tuple[Group[Any, Any], Any], Answer[Any]]
 
 
 class Commits:
@@ -65,15 +66,15 @@ class Commits:
         self._thread = threading.Thread(target=self._work, name="key-store", daemon=True)
         self._thread.start()
 
-    def submit(self, operation: Operation[T]) -> Future[T]:
+    def submit(self, operation: Operation[T]) -> Answer[T]:
         """Queue an operation; its result comes when it is durable."""
-        future: Future[T] = Future()
+        future: Answer[T] = Answer()
         self._put(operation, future)
         return future
 
-    def join(self, group: Group[Item, T], item: Item) -> Future[T]:
+    def join(self, group: Group[Item, T], item: Item) -> Answer[T]:
         """Queue an item for a group: all items of equal groups that are queued together are done in one call."""
-        future: Future[T] = Future()
+        future: Answer[T] = Answer()
         self._put((group, item), future)
         return future
 
@@ -90,27 +91,28 @@ class Commits:
             self._queue.put(None)
         self._thread.join()
 
-    def _put(self, work: Operation[Any] | tuple[Group[Any, Any], Any], future: Future[Any]) -> None:
+    def _put(self, work: Operation[Any] | tuple[Group[Any, Any], Any], future: Answer[Any]) -> None:
         with self._lock:
             if self._closed:
                 raise StoreError("the key store is closed")
             self._queue.put((work, future))
 
     def _work(self) -> None:
-        open_for_work = True
+        open_for_work, crowded = True, False
         while open_for_work:
             item = self._queue.get()
+            if crowded:
+                time.sleep(GATHER_S)
             batch = []
             while item is not None:
-                if item[1].set_running_or_notify_cancel():
-                    batch.append(item)
+                batch.append(item)
                 if len(batch) >= BATCH_MAX:
                     break
                 try:
                     item = self._queue.get_nowait()
                 except queue.Empty:
                     break
-            open_for_work = item is not None
+            open_for_work, crowded = item is not None, len(batch) > 1
             if batch:
                 self._do(batch)
 
@@ -127,7 +129,7 @@ class Commits:
                 time.sleep(pause_s)
                 error = self._commit(batch)
             if error is not None:
-                batch[0][1].set_exception(_as_refusal(error))
+                give([(batch[0][1], None, _as_refusal(error))])
 
     def _commit(self, batch: list[Queued]) -> Exception | None:
         """Run a batch in one transaction; return what went wrong, or None: every operation has its answer."""
@@ -150,17 +152,13 @@ class Commits:
         if session is not None:
             session.done()
         self.transactions += 1
-        for future, answer in outcomes:
-            if isinstance(answer, NocloneError):
-                future.set_exception(answer)
-            else:
-                future.set_result(answer)
+        give([(to, None, got) if isinstance(got, NocloneError) else (to, got, None) for to, got in outcomes])
         return None
 
-    def _run(self, batch: list[Queued]) -> list[tuple[Future[Any], Any]]:
+    def _run(self, batch: list[Queued]) -> list[tuple[Answer[Any], Any]]:
         """Run operations and groups; return their answers and refusals."""
-        outcomes: list[tuple[Future[Any], Any]] = []
-        groups: dict[Group[Any, Any], list[tuple[Any, Future[Any]]]] = {}
+        outcomes: list[tuple[Answer[Any], Any]] = []
+        groups: dict[Group[Any, Any], list[tuple[Any, Answer[Any]]]] = {}
         for work, future in batch:
             if isinstance(work, tuple):
                 groups.setdefault(work[0], []).append((work[1], future))

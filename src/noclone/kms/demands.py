@@ -12,7 +12,6 @@ not known here, another for a demand that cannot be met. A key is held against t
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -113,7 +112,7 @@ async def can_meet(store: Store, peer: str, demands: Demands, want: Want | None)
         return
     now_s = store.clock.now_s()
     oldest_s = None if want is None else want.max_age_s
-    for block in await asyncio.wrap_future(store.next_up(peer, None if want is None else want.profiles)):
+    for block in await store.next_up(peer, None if want is None else want.profiles):
         if oldest_s is None or now_s - block.time_s <= oldest_s:
             demands.check((block,), (store.name, peer), now_s)
 

@@ -9,16 +9,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from cryptography import x509
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from noclone.errors import NocloneError
+from noclone.io.https import Asgi
 from noclone.io.tls import identity
 from noclone.kms.keys import Refused
 from noclone.kms.kme import Kme
@@ -33,121 +30,126 @@ from noclone.kms.requests import (
     key_request_from_query,
 )
 
-PREFIX = "/api/v1/keys"
-NO_STORE = {"cache-control": "no-store"}
+PREFIX = ["", "api", "v1", "keys"]
+METHODS = {"status": ("GET",), "enc_keys": ("GET", "POST"), "dec_keys": ("GET", "POST")}
 
-Call = Callable[[Request], Awaitable[dict[str, Any]]]
 Timer = Callable[[str, int, float], None]  # which call, its status, how many seconds it took
+Receive = Callable[[], Awaitable[Any]]
 
 
-def application(kme: Kme, timer: Timer | None = None) -> Starlette:
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an application asks, as ASGI brings it."""
+
+    scope: dict[str, Any]
+    receive: Receive
+    sae: str
+
+    @property
+    def query(self) -> bytes:
+        """What follows the path's question mark."""
+        query: bytes = self.scope["query_string"]
+        return query
+
+    async def body(self) -> bytes:
+        """Read the body, but no more than a request of the standard can need.
+
+        Raises:
+            Refused: 400, it is longer, or it ended early.
+        """
+        body, more = bytearray(), True
+        while more:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise bad_request("the request ended early", "disconnected")
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > BODY_BYTES_MAX:
+                raise bad_request(f"the body is longer than {BODY_BYTES_MAX} bytes", "body-too-large")
+        return bytes(body)
+
+    def caller(self) -> str:
+        """Return the id of the application that calls, from its certificate.
+
+        Raises:
+            Refused: 401, its certificate names no application.
+        """
+        connection = self.scope.get("extensions", {}).get("noclone.tls", {})
+        if "sae" not in connection:  # the certificate of a connection stays the same
+            certificate = connection.get("peer")
+            connection["sae"] = identity(certificate, "sae") if isinstance(certificate, x509.Certificate) else None
+        name: str | None = connection["sae"]
+        if name is None:
+            raise Refused(401, "the certificate names no SAE", "no-identity")
+        return name
+
+
+def application(kme: Kme, timer: Timer | None = None) -> Asgi:
     """Return the ASGI application of a KME, for `io.https.HttpsServer`; `timer` hears of every request."""
+    calls = {"status": _status, "enc_keys": _enc_keys, "dec_keys": _dec_keys}
 
-    async def status(request: Request) -> dict[str, Any]:
-        return await kme.status(caller(request), request.path_params["sae"])
-
-    async def enc_keys(request: Request) -> dict[str, Any]:
-        who = caller(request)
-        wanted = await _key_request(request)
-        return (await kme.enc_keys(who, request.path_params["sae"], wanted)).to_json()
-
-    async def dec_keys(request: Request) -> dict[str, Any]:
-        who = caller(request)
-        wanted = await _key_ids(request)
-        return (await kme.dec_keys(who, request.path_params["sae"], wanted.ids)).to_json()
-
-    def answers(name: str, call: Call) -> Callable[[Request], Awaitable[Response]]:
-        async def endpoint(request: Request) -> Response:
-            if request.method == "HEAD":  # Starlette allows it beside GET, but it would burn keys
-                raise HTTPException(405, headers={"allow": "GET"})
+    async def answer(scope: dict[str, Any], receive: Receive, send: Callable[[Any], Awaitable[None]]) -> None:
+        *prefix, sae, name = scope["path"].split("/") if scope["path"].count("/") == 5 else ("", "", "")
+        more: list[tuple[bytes, bytes]] = []
+        if prefix != PREFIX or not sae or name not in calls:
+            status, body = _error(404, "no such resource", "not-etsi014")
+        elif scope["method"] not in METHODS[name]:
+            more = [(b"allow", ", ".join(METHODS[name]).encode())]
+            status, body = _error(405, "method not allowed", "not-etsi014")
+        else:
             started_s = time.perf_counter()
-            response = await answer(call, request)
+            status, body = await _carry_out(kme, calls[name], Request(scope, receive, sae))
             if timer is not None:
-                timer(name, response.status_code, time.perf_counter() - started_s)
-            return response
+                timer(name, status, time.perf_counter() - started_s)
+        length = (b"content-length", str(len(body)).encode())
+        headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), length, *more]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
-        return endpoint
-
-    async def answer(call: Call, request: Request) -> Response:
-        try:
-            return _json(200, await call(request))
-        except Refused as refused:
-            return _refusal(kme, request, refused)
-        except NocloneError as error:
-            return _error(503, "key data access error", "failed", detail=error.message)
-        except (HTTPException, ClientDisconnect):
-            raise
-        except Exception as error:
-            kme.events.add("kme.failed", f"kme:{kme.name}", error=type(error).__name__)
-            return _error(503, "key data access error", "failed")
-
-    async def no_such_call(_: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        message = {404: "no such resource", 405: "method not allowed"}.get(error.status_code, "bad request")
-        response = _error(error.status_code, message, "not-etsi014")
-        response.headers.update(error.headers or {})
-        return response
-
-    async def went_away(_: Request, __: Exception) -> Response:
-        return _error(400, "the request ended early", "disconnected")
-
-    return Starlette(
-        routes=[
-            Route(f"{PREFIX}/{{sae}}/status", answers("status", status), methods=["GET"]),
-            Route(f"{PREFIX}/{{sae}}/enc_keys", answers("enc_keys", enc_keys), methods=["GET", "POST"]),
-            Route(f"{PREFIX}/{{sae}}/dec_keys", answers("dec_keys", dec_keys), methods=["GET", "POST"]),
-        ],
-        exception_handlers={HTTPException: no_such_call, ClientDisconnect: went_away},
-    )
+    return answer
 
 
-def caller(request: Request) -> str:
-    """Return the id of the application that calls, from its certificate.
+async def _carry_out(kme: Kme, call: Callable[[Kme, Request], Awaitable[bytes]], request: Request) -> tuple[int, bytes]:
+    try:
+        return 200, await call(kme, request)
+    except Refused as refused:
+        path = request.scope["path"]
+        kme.events.add("request.refused", f"kme:{kme.name}", status=refused.status, reason=refused.reason, path=path)
+        return _error(refused.status, refused.message, refused.reason, detail=refused.detail, hint=refused.hint)
+    except NocloneError as error:
+        return _error(503, "key data access error", "failed", detail=error.message)
+    except Exception as error:
+        kme.events.add("kme.failed", f"kme:{kme.name}", error=type(error).__name__)
+        return _error(503, "key data access error", "failed")
 
-    Raises:
-        Refused: 401, its certificate names no application.
-    """
-    certificate = request.scope.get("extensions", {}).get("noclone.tls", {}).get("peer")
-    name = identity(certificate, "sae") if isinstance(certificate, x509.Certificate) else None
-    if name is None:
-        raise Refused(401, "the certificate names no SAE", "no-identity")
-    return name
+
+async def _status(kme: Kme, request: Request) -> bytes:
+    return json.dumps(await kme.status(request.caller(), request.sae)).encode()
+
+
+async def _enc_keys(kme: Kme, request: Request) -> bytes:
+    who, wanted = request.caller(), await _key_request(request)
+    return (await kme.enc_keys(who, request.sae, wanted)).to_text()
+
+
+async def _dec_keys(kme: Kme, request: Request) -> bytes:
+    who, wanted = request.caller(), await _key_ids(request)
+    return (await kme.dec_keys(who, request.sae, wanted.ids)).to_text()
 
 
 async def _key_request(request: Request) -> KeyRequest:
-    if request.method == "GET":
-        return key_request_from_query(request.query_params.multi_items())
-    return key_request_from_body(await _body(request))
+    if request.scope["method"] == "GET":
+        return key_request_from_query(request.query)
+    return key_request_from_body(await request.body())
 
 
 async def _key_ids(request: Request) -> KeyIds:
-    if request.method == "GET":
-        return key_ids_from_query(request.query_params.multi_items())
-    return key_ids_from_body(await _body(request))
+    if request.scope["method"] == "GET":
+        return key_ids_from_query(request.query)
+    return key_ids_from_body(await request.body())
 
 
-async def _body(request: Request) -> bytes:
-    """Read a body, but no more than a request of the standard can need."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise bad_request(f"the body is longer than {BODY_BYTES_MAX} bytes", "body-too-large")
-    return bytes(body)
-
-
-def _refusal(kme: Kme, request: Request, refused: Refused) -> Response:
-    kme.events.add(
-        "request.refused", f"kme:{kme.name}", status=refused.status, reason=refused.reason, path=request.url.path
-    )
-    return _error(refused.status, refused.message, refused.reason, detail=refused.detail, hint=refused.hint)
-
-
-def _error(status: int, message: str, reason: str, *, detail: str = "", hint: str = "") -> Response:
+def _error(status: int, message: str, reason: str, *, detail: str = "", hint: str = "") -> tuple[int, bytes]:
     details = [{"noclone_reason": reason}]
     details += [{f"noclone_{name}": text} for name, text in (("detail", detail), ("hint", hint)) if text]
-    return _json(status, {"message": message, "details": details})
-
-
-def _json(status: int, body: dict[str, Any]) -> Response:
-    return Response(json.dumps(body), status, headers=NO_STORE, media_type="application/json")
+    return status, json.dumps({"message": message, "details": details}).encode()

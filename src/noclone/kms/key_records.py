@@ -5,14 +5,14 @@ In: a store, a key's id.  Out: which blocks it was cut from, who holds it, and w
 
 from __future__ import annotations
 
-import asyncio
 import json
-from concurrent.futures import Future
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from noclone.errors import NocloneError
+from noclone.kms.answers import Answer
+from noclone.kms.deliveries import runs_of
 from noclone.kms.pools import provenance_of
 from noclone.kms.relay_messages import Header
 from noclone.kms.relay_statements import Notary
@@ -21,13 +21,14 @@ from noclone.kms.tables import block, key
 from noclone.relayed import RelayProvenance, far_end
 
 
-def find_key(store: Store, key_id: str) -> Future[dict[str, Any] | None]:
+def find_key(store: Store, key_id: str) -> Answer[dict[str, Any] | None]:
     """Return a key's record as JSON values; None if this store never had it."""
 
     def find(connection: Connection) -> dict[str, Any] | None:
-        row = connection.execute(select(key).where(key.c.key_id == key_id)).first()
-        if row is None:
+        place = runs_of(connection, [key_id]).get(key_id)
+        if place is None:
             return None
+        row = connection.execute(select(key).where(key.c.key_id == place[0])).one()
         places = dict.fromkeys((link, number) for link, number, _, _ in json.loads(row.ranges))
         blocks = []
         for link, number in places:
@@ -37,7 +38,7 @@ def find_key(store: Store, key_id: str) -> Future[dict[str, Any] | None]:
         far = row.peer if border is None else far_end(border)
         ends = (store.name, far) if row.role == "master" else (far, store.name)
         return {
-            "key_ID": row.key_id,
+            "key_ID": key_id,
             "kme": store.name,
             "role": row.role,
             "state": row.state,
@@ -69,7 +70,7 @@ def check_signatures(record: RelayProvenance, notary: Notary) -> str:
 async def find_among(stores: dict[str, tuple[Store, Notary]], key_id: str) -> dict[str, Any] | None:
     """Look for a key in several stores; return the first record, with what its signatures are worth."""
     for store, notary in stores.values():
-        found = await asyncio.wrap_future(find_key(store, key_id))
+        found = await find_key(store, key_id)
         if found is not None:
             return {**found, "signatures": signatures_of(found, notary)}
     return None

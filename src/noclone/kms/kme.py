@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import uuid
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from noclone.kms.requests import KeyRequest, bad_request
 from noclone.kms.reservations import Refusal
 from noclone.kms.store import Store
 from noclone.kms.void_pools import exhausted, void_at
-from noclone.records import LINK_PROFILE, SecretKey
+from noclone.records import LINK_PROFILE, Provenance, SecretKey
 from noclone.relayed import far_end
 
 ATTEMPTS_MAX = 4
@@ -89,12 +90,14 @@ class Kme:
         self.abroad: Abroad | None = None  # what is done for applications in other operators' domains
         self._promises: dict[str, Batcher[Assignment, Mapping[str, Refusal]]] = {}
         self.in_flight: set[str] = set()
+        self._life = str(uuid.uuid4())  # names of requests: nobody else's, and none of an earlier life's
+        self._requests = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def add_peer(self, peer: PeerCalls) -> None:
         """Make another KME known; call `resume` whenever it comes within reach."""
         self.peers[peer.name] = peer
-        self._promises[peer.name] = Batcher(peer.reserve, BATCH_KEYS_MAX)
+        self._promises[peer.name] = Batcher(peer.reserve, BATCH_KEYS_MAX, lambda promise: promise.number)
 
     # For applications
 
@@ -104,7 +107,7 @@ class Kme:
             return await self.abroad.status(caller, slave)
         peer = self._peer_of(caller, slave)
         want = self.policies.want(caller, (slave,))
-        pool = await asyncio.wrap_future(self.store.pool(peer, None if want is None else want.profiles))
+        pool = await self.store.pool(peer, None if want is None else want.profiles)
         unit, capacity = self.store.settings.unit_bits, self.store.settings.capacity_bits
         return {
             "source_KME_ID": self.name,
@@ -134,13 +137,16 @@ class Kme:
         await can_meet(self.store, peer, demands, want)
         self.policies.spend(caller, slaves, request.number * size_bits, now_s)
 
-        def attempt(profiles: tuple[str, ...] | None, max_age_s: float | None) -> Awaitable[tuple[StoredKey, ...]]:
+        def attempt(profiles: tuple[str, ...] | None, max_age_s: float | None) -> Awaitable[list[Reservation]]:
             return self._take(peer, caller, slaves, request.number, size_bits, profiles, max_age_s, demands)
 
         def fell_back(profile: str) -> None:
             self.events.add("key.fallback", f"sae:{caller}", slave=slave, profile=profile)
 
-        return self._delivered(await obtain(want, attempt, fell_back), caller, slaves, peer)
+        runs = await obtain(want, attempt, fell_back)
+        for run in runs:
+            self.say_run(run.assignment.key_id, run.assignment.number, size_bits, caller, (caller, slave))
+        return Delivered(tuple([key for run in runs for key in run.keys]), (self.name, peer))
 
     async def pad(self, peer: str, n_bytes: int, profiles: tuple[str, ...] | None = (LINK_PROFILE,)) -> StoredKey:
         """Take key that is shared with another KME, for the two KMEs themselves: it collects the same once.
@@ -153,8 +159,8 @@ class Kme:
             Refused: 503, there is not enough, or the neighbour cannot be reached.
         """
         ends = internal(self.name), (internal(peer),)
-        (key,) = await self._take(peer, *ends, 1, 8 * n_bytes, profiles)
-        return key
+        (run,) = await self._take(peer, *ends, 1, 8 * n_bytes, profiles)
+        return run.keys[0]
 
     async def _take(
         self,
@@ -166,20 +172,20 @@ class Kme:
         profiles: Sequence[str] | None,
         max_age_s: float | None = None,
         demands: Demands = NO_DEMANDS,
-    ) -> tuple[StoredKey, ...]:
+    ) -> list[Reservation]:
         """Claim keys, have the peer promise them to the slaves, and note that the master gets them."""
-        name = str(uuid.uuid4())
+        name = f"{self._life}-{next(self._requests)}"
         self.in_flight.add(name)
         try:
             choice = (profiles, self._left_s(max_age_s))
             reservations = await self._promise(peer, master, slaves, number, size_bits, name, choice)
             for reservation in reservations:
-                blocks = reservation.key.provenance
+                blocks = reservation.provenance
                 self.policies.check(master, slaves, blocks, (self.name, peer), self._now_s())
                 demands.check(blocks, (self.name, peer), self._now_s())
-            ids = [reservation.key.key_id for reservation in reservations]
-            await asyncio.wrap_future(self.store.deliver_to_master(ids, master))
-            return tuple(reservation.key for reservation in reservations)
+            ids = [reservation.assignment.key_id for reservation in reservations]
+            await self.store.deliver_to_master(ids, master)
+            return reservations
         except KeysExhausted as error:
             raise await exhausted(self.store, peer, error) from None
         except StoreError as error:
@@ -197,13 +203,16 @@ class Kme:
         if len(key_ids) > self.settings.max_keys_per_request:
             raise bad_request(f"at most {self.settings.max_keys_per_request} keys can be asked for", "too-many-keys")
         try:
-            keys = await asyncio.wrap_future(self.store.collect(caller, master, key_ids))
+            keys = await self.store.collect(caller, master, key_ids)
         except StoreError as error:
             raise Refused(503, "key data access error", "store-failed", detail=error.message) from None
         home = self._home_of(master)
+        checked: tuple[Provenance, ...] | None = None
         for key in keys:  # the other KME has checked this; if it did not, the key is burned here
-            self.policies.check(master, (caller,), key.provenance, (home, self.name), self._now_s())
-            self.say_delivered(key, caller, master, (caller,))
+            if key.provenance is not checked:
+                self.policies.check(master, (caller,), key.provenance, (home, self.name), self._now_s())
+                checked = key.provenance
+            self.say_run(key.key_id, 1, 8 * len(key.value), caller, (master, caller))
         return Delivered(tuple(keys), (home, self.name))
 
     # For links
@@ -214,7 +223,7 @@ class Kme:
         If the peer is out of reach, or does not hold it yet, its own deposit or the next `resume` makes it usable.
         """
         future = await asyncio.to_thread(self.store.deposit, secret, peer)
-        if not await asyncio.wrap_future(future):
+        if not await future:
             return False
         name = BlockName(
             secret.provenance.link, secret.provenance.block, secret.n_bits // 8 // (self.store.settings.unit_bits // 8)
@@ -230,7 +239,7 @@ class Kme:
             KmeError: It went away again.
         """
         await self.settle(peer)
-        held = await asyncio.wrap_future(self.store.held(peer))
+        held = await self.store.held(peer)
         for start in range(0, len(held), BATCH_KEYS_MAX):
             await self._announce(peer, held[start : start + BATCH_KEYS_MAX])
 
@@ -253,24 +262,26 @@ class Kme:
                 self.saes.get(promise.master) != peer
                 or any(self.saes.get(slave) != self.name for slave in promise.slaves)
             )
-            if strangers or promise.size_bits > largest or promise.atoms > -(-largest // unit):
+            too_many = promise.number > self.settings.max_keys_per_request
+            too_large = promise.size_bits > largest or promise.atoms > promise.number * -(-largest // unit)
+            if strangers or too_many or too_large:
                 refused[promise.key_id] = Refusal("malformed")
             else:
                 fit.append(promise)
         if fit:
-            answer = await asyncio.wrap_future(self.store.assign(peer, fit))
+            answer = await self.store.assign(peer, fit)
             refused.update(answer)
         return refused
 
     async def on_void(self, peer: str, key_ids: Sequence[str]) -> None:
         """Void keys that a peer's masters never got."""
-        await asyncio.wrap_future(self.store.void(peer, key_ids))
+        await self.store.void(peer, key_ids)
         if self.abroad is not None:
             await self.abroad.withdrawn(peer, key_ids)
 
     async def on_blocks(self, peer: str, blocks: Sequence[BlockName]) -> list[BlockName]:
         """Hear which blocks a peer holds; return those that we hold too."""
-        return await asyncio.wrap_future(self.store.acknowledge(peer, blocks))
+        return await self.store.acknowledge(peer, blocks)
 
     # Inside
 
@@ -338,17 +349,15 @@ class Kme:
             if calls is None or not calls.connected:
                 raise Refused(503, "the other KME cannot be reached", "peer-unreachable", detail=peer)
             try:
-                claimed = await asyncio.wrap_future(
-                    self.store.claim(
-                        peer,
-                        master=master,
-                        slaves=slaves,
-                        number=number - len(agreed),
-                        size_bits=size_bits,
-                        request=name,
-                        profiles=choice[0],
-                        left_s=choice[1],
-                    )
+                claimed = await self.store.claim(
+                    peer,
+                    master=master,
+                    slaves=slaves,
+                    number=number - sum(run.assignment.number for run in agreed),
+                    size_bits=size_bits,
+                    request=name,
+                    profiles=choice[0],
+                    left_s=choice[1],
                 )
             except KeysExhausted:
                 if agreed:  # the peer holds these for nobody
@@ -360,8 +369,8 @@ class Kme:
                 refused = await self._promises[peer].call([reservation.assignment for reservation in claimed])
             except (KmeError, OSError) as error:
                 raise Refused(503, "the other KME went away", "peer-unreachable", detail=str(error)) from None
-            agreed += [reservation for reservation in claimed if reservation.key.key_id not in refused]
-            lost = [(r.assignment, refused[r.key.key_id]) for r in claimed if r.key.key_id in refused]
+            agreed += [run for run in claimed if run.assignment.key_id not in refused]
+            lost = [(r.assignment, refused[r.assignment.key_id]) for r in claimed if r.assignment.key_id in refused]
             if not lost:
                 return agreed
             differs |= any(refusal.reason != "malformed" for _, refusal in lost)
@@ -372,7 +381,7 @@ class Kme:
                 keys=[promise.key_id for promise, _ in lost],
             )
             ids = [promise.key_id for promise, _ in lost]
-            await asyncio.wrap_future(self.store.give_up(ids, lost))
+            await self.store.give_up(ids, lost)
         raise Refused(503, "the two KMEs do not hold the same keys", "stores-differ", detail=peer)
 
     async def _announce(self, peer: str, blocks: Sequence[BlockName]) -> list[BlockName]:
@@ -381,7 +390,7 @@ class Kme:
         if calls is None or not calls.connected:
             return []
         both = list(await calls.blocks(blocks))
-        await asyncio.wrap_future(self.store.acknowledge(peer, both))
+        await self.store.acknowledge(peer, both)
         return both
 
     async def settle(self, peer: str) -> None:
@@ -389,12 +398,12 @@ class Kme:
         calls = self.peers.get(peer)
         if calls is None or not calls.connected:
             return
-        found = await asyncio.wrap_future(self.store.undelivered(peer))
+        found = await self.store.undelivered(peer)
         doubtful = [key_id for key_id, request in found if request not in self.in_flight]
         for start in range(0, len(doubtful), BATCH_KEYS_MAX):
             ids = doubtful[start : start + BATCH_KEYS_MAX]
             await calls.void(ids)
-            await asyncio.wrap_future(self.store.give_up(ids))
+            await self.store.give_up(ids)
 
     def settle_soon(self, peer: str, request: str) -> None:
         self.in_flight.discard(request)
@@ -413,11 +422,17 @@ class Kme:
         return Delivered(keys, (self.name, peer))
 
     def say_delivered(self, key: StoredKey, recipient: str, master: str, slaves: Sequence[str]) -> None:
+        """Say that a key was given out."""
+        self.say_run(key.key_id, 1, 8 * len(key.value), recipient, (master, slaves[0]))
+
+    def say_run(self, key_id: str, number: int, size_bits: int, to: str, ends: tuple[str, str]) -> None:
+        """Say that a key, or a run of keys, was given out."""
         self.events.add(
             "key.delivered",
-            f"sae:{recipient}",
-            key_id=key.key_id,
-            master=master,
-            slave=slaves[0],
-            bits=8 * len(key.value),
+            f"sae:{to}",
+            key_id=key_id,
+            keys=number,
+            master=ends[0],
+            slave=ends[1],
+            bits=number * size_bits,
         )

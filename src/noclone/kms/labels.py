@@ -10,8 +10,8 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from noclone.records import Provenance
 from noclone.relayed import WEAKEST_FIRST, BorderProvenance, RelayProvenance, fibre_blocks
@@ -20,8 +20,21 @@ from noclone.trust.provenance import formula_of_key
 LEAKS_CHARACTERS_MAX = 2048  # a longer formula is said by its digest, and shown by `noclone key explain`
 
 
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a key's `key_extension` says.
+
+    Args:
+        text: As JSON.
+        origin: Where the light came from, at worst.
+    """
+
+    text: str
+    origin: str
+
+
 @lru_cache(maxsize=4096)
-def _label(blocks: tuple[Provenance, ...], sites: tuple[str, str]) -> str:
+def _label(blocks: tuple[Provenance, ...], sites: tuple[str, str]) -> Label:
     formula = formula_of_key(blocks, master_site=sites[0], slave_site=sites[1])
     fibres = fibre_blocks(blocks)
     borders = [block for block in blocks if isinstance(block, BorderProvenance)]
@@ -49,10 +62,9 @@ def _label(blocks: tuple[Provenance, ...], sites: tuple[str, str]) -> str:
         labels["noclone_nodes"] = sorted({node for block in relayed for node in block.nodes})
     if borders:
         labels["noclone_domains"] = sorted({block.domain for block in borders})
-    return json.dumps(labels)
+    return Label(json.dumps(labels), str(labels["noclone_origin"]))
 
 
-def label(blocks: Sequence[Provenance], sites: tuple[str, str]) -> dict[str, Any]:
-    """Return the labels of a key that two sites hold. The formula says when it leaks: see `trust`."""
-    labels: dict[str, Any] = json.loads(_label(tuple(blocks), sites))
-    return labels
+def label(blocks: Sequence[Provenance], sites: tuple[str, str]) -> Label:
+    """Return the label of a key that two sites hold. The formula says when it leaks: see `trust`."""
+    return _label(tuple(blocks), sites)

@@ -6,16 +6,15 @@ ETSI 014 hops of one site. The master gets them at once, the slaves by their ids
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import uuid
 from collections.abc import Sequence
-from concurrent.futures import Future
 
 from sqlalchemy import Connection, insert
 
 from noclone.errors import StoreError
+from noclone.kms.answers import Answer
 from noclone.kms.demands import Demands, unmet
 from noclone.kms.journal import ids as names_of
 from noclone.kms.keys import Assignment, Refused, Span, StoredKey
@@ -40,14 +39,14 @@ async def give(
     if demands:
         raise unmet("these applications are at one KME: no key of theirs is made by QKD")
     try:
-        return await asyncio.wrap_future(draw(store, master, slaves, number, size_bits))
+        return await draw(store, master, slaves, number, size_bits)
     except StoreError as error:
         raise Refused(503, "key data access error", "store-failed", detail=error.message) from None
 
 
 def draw(
     store: Store, master: str, slaves: Sequence[str], number: int, size_bits: int
-) -> Future[tuple[StoredKey, ...]]:
+) -> Answer[tuple[StoredKey, ...]]:
     """Make keys, given to their master from now on, waiting for their slaves."""
     name, request = store.name, uuid.uuid4()
     record = BlockProvenance(
@@ -81,7 +80,8 @@ def draw(
             sealed, data_key = session.keyring.seal(one.value, "key", one.key_id, name, "slave")
             rows.append({**key_row(promise, name, "slave", *life), "sealed": sealed, "data_key": data_key})
         insert_rows(connection, key, rows)
-        waiting = [{"key_id": i, "recipient": slave, "delivered_s": None} for i in ids for slave in slaves]
+        none = {"delivered_s": None, "collected": None}
+        waiting = [{"key_id": i, "recipient": slave, **none} for i in ids for slave in slaves]
         insert_rows(connection, delivery, waiting)
         session.journal.note("made here", master=master, slaves=list(slaves), keys=names_of(ids))
         return keys

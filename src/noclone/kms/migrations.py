@@ -14,8 +14,10 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 
 from noclone.errors import StoreError
 from noclone.kms.keyring import FINGERPRINTS, Keyring
+from noclone.kms.locks import insert_rows, is_shared
+from noclone.kms.pieces import PIECE_BYTES, Place
 from noclone.kms.sealing import Sealer, encode
-from noclone.kms.tables import KEY_RESERVED, OPEN_INDEXES, VERSION, block, key, meta, metadata, segment
+from noclone.kms.tables import KEY_RESERVED, OPEN_INDEXES, VERSION, block, key, meta, metadata, piece, segment
 
 CHECK_TEXT = b"noclone key store"
 
@@ -132,9 +134,57 @@ def _run(connection: Connection, *statements: str) -> None:
         connection.exec_driver_sql(statement)
 
 
+def _join(connection: Connection, opening: Opening) -> None:
+    """4 to 5: atoms lie in pieces, keys in runs, found by the order of their ids."""
+    if is_shared(connection):
+        for table in ('"key"', "delivery"):
+            _run(connection, f'ALTER TABLE {table} ALTER COLUMN key_id TYPE VARCHAR COLLATE "C"')
+    _run(
+        connection,
+        'ALTER TABLE "key" ADD COLUMN number INTEGER NOT NULL DEFAULT 1',
+        'ALTER TABLE "key" ADD COLUMN waiting INTEGER NOT NULL DEFAULT 1',
+        f"ALTER TABLE delivery ADD COLUMN collected {'BYTEA' if is_shared(connection) else 'BLOB'}",
+    )
+    piece.create(connection, checkfirst=True)
+    opening.keyring.load(connection)
+    unit = int(connection.execute(select(meta.c.value).where(meta.c.name == "unit_bits")).scalar_one()) // 8
+    for row in connection.execute(select(block).where(block.c.dek.is_not(None))).all():
+        opener = opening.keyring.block(row.dek, opening.name, row.peer, row.link, row.number)
+        for way in (0, 1):
+            _join_atoms(connection, Place(row.id, way, unit, opener))
+    _run(connection, "DROP TABLE atom")
+
+
+def _join_atoms(connection: Connection, place: Place) -> None:
+    """Seal the atoms of one block and direction anew, as pieces."""
+    found = connection.exec_driver_sql(
+        f"SELECT position, sealed FROM atom WHERE block_id = {place.block_id} AND direction = {place.direction} "  # noqa: S608
+        "ORDER BY position"
+    )
+    runs: list[tuple[int, list[bytes]]] = []
+    for position, sealed in found:
+        atom = place.opener.open_atom(place.direction, position, bytes(sealed))
+        last = runs[-1] if runs else None
+        if last and last[0] + len(last[1]) == position and (len(last[1]) + 1) * place.unit_bytes <= PIECE_BYTES:
+            last[1].append(atom)
+        else:
+            runs.append((position, [atom]))
+    rows = [
+        {
+            "block_id": place.block_id,
+            "direction": place.direction,
+            "first": first,
+            "sealed": place.opener.seal(place.direction, first, b"".join(atoms)),
+        }
+        for first, atoms in runs
+    ]
+    if rows:
+        insert_rows(connection, piece, rows)
+
+
 def _add_neighbours(connection: Connection, _: Opening) -> None:
-    """4 to 5: what was drawn from vendors' systems, and what crosses into other operators' domains."""
+    """5 to 6: what was drawn from vendors' systems, and what crosses into other operators' domains."""
     metadata.create_all(connection)
 
 
-STEPS: dict[int, Callable[[Connection, Opening], None]] = {2: _add_profiles, 3: _envelop, 4: _add_neighbours}
+STEPS: dict[int, Callable[[Connection, Opening], None]] = {2: _add_profiles, 3: _envelop, 4: _join, 5: _add_neighbours}

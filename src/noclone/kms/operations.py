@@ -1,7 +1,7 @@
 """What a store does in its transactions, each deed with its entry in the audit log.
 
 In: a connection, and who is at work.  Out: answers. Run by `commits` in its thread; what is decided and what is written
-down are one transaction, so nothing is done unseen.
+down are one transaction, so nothing is done unseen. The log names a run of keys by the id of its first one.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Claims:
             if isinstance(answer, NocloneError):
                 session.journal.note("claim refused", **asked, number=want.number, why=type(answer).__name__)
             else:
-                names = ids([reservation.key.key_id for reservation in answer])
-                session.journal.note("claimed", **asked, slaves=want.slaves, keys=names)
+                names = ids([reservation.assignment.key_id for reservation in answer])
+                session.journal.note("claimed", **asked, number=want.number, slaves=want.slaves, keys=names)
         return answers
 
 
@@ -78,16 +78,14 @@ class Handovers:
         return answers
 
 
-def deposit(
-    connection: Connection, desk: Desk, arrival: pools.Arrival, atoms: Sequence[tuple[int, int, bytes]]
-) -> bool:
+def deposit(connection: Connection, desk: Desk, arrival: pools.Arrival) -> bool:
     """Take a block in, its data key under the KEK of this moment."""
     origin = arrival.provenance
     dek = desk.session.keyring.wrap_block(arrival.dek, desk.name, arrival.peer, origin.link, origin.block)
-    if not pools.insert_block(connection, arrival, dek, atoms):
+    if not pools.insert_block(connection, arrival, dek):
         return False
     desk.session.journal.note(
-        "deposited", peer=arrival.peer, profile=arrival.profile, block=[origin.link, origin.block, len(atoms)]
+        "deposited", peer=arrival.peer, profile=arrival.profile, block=[origin.link, origin.block, arrival.atoms]
     )
     return True
 
@@ -104,8 +102,9 @@ def assign(
         kept = [promise for promise in group if promise.key_id not in refused]
         if kept:
             one, names = kept[0], ids([promise.key_id for promise in kept])
+            number = sum(promise.number for promise in kept)
             desk.session.journal.note(
-                "promised", request=request, peer=peer, master=one.master, slaves=one.slaves, keys=names
+                "promised", request=request, peer=peer, master=one.master, number=number, slaves=one.slaves, keys=names
             )
     if refused:
         reasons = sorted({refusal.reason for refusal in refused.values()})
@@ -134,7 +133,7 @@ def give_up(
     refused: Sequence[tuple[Assignment, reservations.Refusal]],
 ) -> None:
     """Void keys of our masters."""
-    voids.give_up(connection, desk.name, key_ids, refused, desk.now_s())
+    voids.give_up(connection, desk.session.keyring, desk.pool(""), key_ids, refused, desk.now_s())
     if key_ids:
         desk.session.journal.note("voided", role="master", keys=ids(key_ids))
 

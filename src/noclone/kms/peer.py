@@ -2,8 +2,8 @@
 
 In: calls of one KME.  Out: answers of the other. Frames are a 4-byte length and a JSON object. Each KME calls the other
 over a connection of its own and serves the other's; serving never calls out, every wait has an end, and no key byte
-crosses in these calls: promises, ids and block names only, at most 1024 in a call. After `hello` (version, names, size
-of an atom):
+crosses in these calls: promises, ids and block names only, of at most 1024 keys in a call. After `hello` (version,
+names, size of an atom):
 
     {"id", "op": "reserve", "keys": [assignment...]}    -> {"id", "refused": {key_id: [reason, seen]}}
     {"id", "op": "void", "key_ids": [...]}              -> {"id"}
@@ -32,7 +32,7 @@ from noclone.kms.kme import BATCH_KEYS_MAX, Kme, PeerRefused
 from noclone.kms.pools import BlockName
 from noclone.kms.reservations import Refusal
 
-VERSION = 1
+VERSION = 2
 FRAME_BYTES_MAX = 8 << 20
 CALL_TIMEOUT_S = 5.0
 FRAME_TIMEOUT_S = 10.0
@@ -338,7 +338,10 @@ class PeerServer:
     def _handle(self, peer: str, message: dict[str, Any]) -> Awaitable[dict[str, Any]]:
         match message:
             case {"op": "reserve", "keys": [*keys]} if len(keys) <= BATCH_KEYS_MAX:
-                return self._reserve(peer, [Assignment.from_json(entry) for entry in keys])
+                promises = [Assignment.from_json(entry) for entry in keys]
+                if sum(promise.number for promise in promises) > BATCH_KEYS_MAX:
+                    raise ValueError("too many keys in a call")
+                return self._reserve(peer, promises)
             case {"op": "void", "key_ids": [*ids]} if len(ids) <= BATCH_KEYS_MAX and all(map(_is_id, ids)):
                 return self._void(peer, ids)
             case {"op": "blocks", "blocks": [*blocks]} if len(blocks) <= BATCH_KEYS_MAX:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, bindparam, case, delete, func, insert, select
 
 from noclone.kms.keys import direction_of
 from noclone.kms.locks import insert_rows
-from noclone.kms.tables import OPEN, RESERVED, RESTORED, atom, block, key, meta
+from noclone.kms.tables import OPEN, RESERVED, RESTORED, block, key, meta, piece
 from noclone.records import LINK_PROFILE, Provenance
 from noclone.relayed import provenance_from_json
 
@@ -75,12 +75,16 @@ class Arrival:
     """A block at the door.
 
     Args:
+        atoms: Into how many atoms it was cut.
+        pieces: These, sealed: direction, first position, bytes.
         dek: Its data key, not sealed yet: that is done under the KEK of the moment at which it is let in.
     """
 
     peer: str
     profile: str
     provenance: Provenance
+    atoms: int
+    pieces: Sequence[tuple[int, int, bytes]] = field(repr=False)
     dek: bytes = field(repr=False)
     created_s: float
     expires_s: float
@@ -112,9 +116,9 @@ def provenance_of(text: str) -> Provenance:
     return provenance_from_json(json.loads(text))
 
 
-def insert_block(connection: Connection, arrival: Arrival, dek: bytes, atoms: Sequence[tuple[int, int, bytes]]) -> bool:
-    """Take a block in, its data key sealed and its atoms too; return False if it was here before."""
-    origin = arrival.provenance
+def insert_block(connection: Connection, arrival: Arrival, dek: bytes) -> bool:
+    """Take a block in, its data key sealed; return False if it was here before."""
+    origin, atoms = arrival.provenance, arrival.atoms
     known = select(block.c.id).where(block.c.link == origin.link, block.c.number == origin.block)
     if connection.execute(known).first() is not None:
         return False
@@ -124,9 +128,9 @@ def insert_block(connection: Connection, arrival: Arrival, dek: bytes, atoms: Se
         "link": origin.link,
         "number": origin.block,
         "state": "held" if atoms else "spent",
-        "atoms": len(atoms),
-        "left_0": (len(atoms) + 1) // 2,
-        "left_1": len(atoms) // 2,
+        "atoms": atoms,
+        "left_0": (atoms + 1) // 2,
+        "left_1": atoms // 2,
         "seen_0": 0,
         "seen_1": 0,
         "dek": dek if atoms else None,
@@ -136,8 +140,11 @@ def insert_block(connection: Connection, arrival: Arrival, dek: bytes, atoms: Se
     }
     block_id = connection.execute(insert(block).returning(block.c.id), [values]).scalar_one()
     if atoms:
-        rows = [{"block_id": block_id, "direction": way, "position": at, "sealed": sealed} for way, at, sealed in atoms]
-        insert_rows(connection, atom, rows)
+        rows = [
+            {"block_id": block_id, "direction": way, "first": at, "sealed": sealed}
+            for way, at, sealed in arrival.pieces
+        ]
+        insert_rows(connection, piece, rows)
     return True
 
 
@@ -182,7 +189,7 @@ def totals(connection: Connection, pool: Pool, now_s: float) -> tuple[int, int, 
     left = {state: (int(left_0), int(left_1)) for state, left_0, left_1 in rows}
     ready, waiting = left.get("ready", (0, 0)), left.get("held", (0, 0))
     reserved = connection.execute(
-        select(func.count()).select_from(key).where(RESERVED, key.c.peer == pool.peer)
+        select(func.coalesce(func.sum(key.c.waiting), 0)).where(RESERVED, key.c.peer == pool.peer)
     ).scalar_one()
     out, unit = direction_of(pool.kme, pool.peer), pool.unit_bits
     return ready[out] * unit, ready[1 - out] * unit, sum(waiting) * unit, int(reserved)
@@ -216,7 +223,7 @@ def discard_held(connection: Connection, before_s: float) -> int:
     ids = list(connection.execute(orphans.order_by(block.c.id).with_for_update()).scalars())
     for number in ids:
         gone = {block.c.state: "expired", block.c.dek: None, **dict.fromkeys(LEFT, 0), **CLOSED}
-        connection.execute(delete(atom).where(atom.c.block_id == number))
+        connection.execute(delete(piece).where(piece.c.block_id == number))
         connection.execute(update(block).where(block.c.id == number).values(gone))
     return len(ids)
 
@@ -233,13 +240,16 @@ def sweep(connection: Connection, now_s: float) -> Swept:
         )
     ]
     for block_id in old:
-        connection.execute(delete(atom).where(atom.c.block_id == block_id))
+        connection.execute(delete(piece).where(piece.c.block_id == block_id))
         gone = {block.c.state: "expired", block.c.dek: None, **dict.fromkeys(LEFT, 0), **CLOSED}
         connection.execute(update(block).where(block.c.id == block_id).values(gone))
     ended = connection.execute(
-        update(key).where(RESERVED, key.c.expires_s <= now_s).values(state="expired", sealed=None, ended_s=now_s)
+        update(key)
+        .where(RESERVED, key.c.expires_s <= now_s)
+        .values(state="expired", sealed=None, ended_s=now_s)
+        .returning(key.c.waiting)
     )
-    return Swept(len(old), ended.rowcount)
+    return Swept(len(old), sum(ended.scalars()))
 
 
 def account(connection: Connection, link: str, unit_bits: int) -> Account:

@@ -146,7 +146,7 @@ class Relay:
     async def sweep(self) -> int:
         """Erase relayed blocks that the other end never came to hold; return how many."""
         store = self._calls.kme.store
-        return await asyncio.wrap_future(discard_held(store, store.clock.now_s() - self.settings.orphan_s))
+        return await discard_held(store, store.clock.now_s() - self.settings.orphan_s)
 
     async def close(self) -> None:
         """Drop what is under way."""
@@ -227,7 +227,7 @@ class Relay:
         """Answer for a relay whose end was told before, perhaps before a crash: the store knows."""
         known = None
         if 0 <= number < 1 << 62:
-            known = await asyncio.wrap_future(find_block(self._calls.kme.store, link, number))
+            known = await find_block(self._calls.kme.store, link, number)
         if not isinstance(known, RelayProvenance) or (known.transfer, known.target) != (name, peer):
             raise KmeError("this relay is not under way")
         return {"lost": _lost_of(known)}
@@ -243,7 +243,8 @@ class Relay:
                 raise RelayFailed("the two ends hold different blocks: somebody changed a share", "mismatch")
             secret = relay_shares.secret_of(transfer.block, provenance)
             failpoints.reach("a relay is confirmed")
-            if not await asyncio.wrap_future(await asyncio.to_thread(store.deposit, secret, header.target)):
+            stored = await asyncio.to_thread(store.deposit, secret, header.target)
+            if not await stored:
                 raise RelayFailed("a block of this number was here before", "number-taken")
         except RelayFailed as error:
             transfer.fail(error)

@@ -149,7 +149,7 @@ async def _stock(service: KmeService, a: str, b: str, stock: bytes) -> None:
         part = stock[start : start + STOCK_BLOCK_BYTES]
         await service.kme.deposit(SecretKey(words_from_bytes(part), 8 * len(part), origin), peer)
     deadline = time.monotonic() + READY_TIMEOUT_S
-    while await asyncio.wrap_future(store.held(peer)):
+    while await store.held(peer):
         if time.monotonic() > deadline:
             raise TimeoutError
         await asyncio.sleep(0.1)

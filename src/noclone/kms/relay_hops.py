@@ -115,7 +115,7 @@ class Hops:
             self._expects(message)
         await asyncio.to_thread(calls.check_message, peer, message)
         ours, theirs = internal(calls.name), internal(peer)
-        (pad,) = await asyncio.wrap_future(calls.kme.store.collect(ours, theirs, [message.key_id]))
+        (pad,) = await calls.kme.store.collect(ours, theirs, [message.key_id])
         return await asyncio.to_thread(relay_shares.unseal, message, pad)
 
     async def _report(self, message: ShareMessage, lost: ShareLost) -> None:

@@ -62,7 +62,7 @@ class Target:
         n_bytes = sum(one.n_bytes * len(one.paths) for one in theirs)
         if len(theirs) > calls.settings.open_max or n_bytes > calls.settings.open_bytes_max:
             raise KmeError("too many relays from you are under way here")
-        if await asyncio.wrap_future(find_block(calls.kme.store, header.link, header.block)) is not None:
+        if await find_block(calls.kme.store, header.link, header.block) is not None:
             raise KmeError("this block was here before")
         if not await asyncio.to_thread(calls.kme.store.wants_key, peer, header.profile):
             raise KmeError("the pool is full")

@@ -11,19 +11,19 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, delete, select, update
+from sqlalchemy import Connection, bindparam, case, select, update
 
 from noclone.kms.keyring import Keyring
 from noclone.kms.keys import Assignment, Span, direction_of, key_id_of
 from noclone.kms.locks import Among, insert_rows, is_shared, lock
+from noclone.kms.pieces import Pieces, Place
 from noclone.kms.pools import LEFT, SEEN, Pool
-from noclone.kms.sealing import BlockSealer
-from noclone.kms.tables import OPEN, atom, block, delivery, key, voided
+from noclone.kms.tables import OPEN, block, delivery, key, voided
 
 GAP = 64  # reading this many atoms that nobody wants costs less than another statement
 
@@ -33,14 +33,6 @@ ONE_BLOCK = tuple(
     .with_for_update()  # nobody takes its atoms until we have decided
     for seen in SEEN
 )
-IN_RUN = (
-    atom.c.block_id == bindparam("block"),
-    atom.c.direction == bindparam("way"),
-    atom.c.position >= bindparam("low"),
-    atom.c.position < bindparam("high"),
-)
-SOME_ATOMS = select(atom.c.position, atom.c.sealed).where(*IN_RUN)
-REMOVE_ATOMS = delete(atom).where(*IN_RUN)
 COUNT_DOWN = tuple(
     update(block)
     .where(block.c.id == bindparam("block"))
@@ -50,7 +42,9 @@ COUNT_DOWN = tuple(
 )
 CLOSE = tuple(update(block).where(block.c.id == bindparam("block")).values({is_open: 0}) for is_open in OPEN)
 SPEND = update(block).where(block.c.id == bindparam("block")).values(state="spent", dek=None)
-KNOWN_KEYS = select(key.c.key_id, key.c.request, key.c.peer, key.c.state).where(Among(key.c.key_id))
+KNOWN_KEYS = select(key.c.key_id, key.c.request, key.c.peer, key.c.state, key.c.number, key.c.size_bits).where(
+    Among(key.c.key_id)
+)
 KNOWN_VOIDED = select(voided.c.key_id).where(voided.c.peer == bindparam("peer"), Among(voided.c.key_id))
 
 
@@ -67,11 +61,12 @@ class Refusal:
     seen: int = 0
 
 
-def remove(connection: Connection, block_id: int, direction: int, positions: Sequence[int]) -> None:
-    """Delete atoms, in rising order of position, and keep the block's counters true."""
-    for low, high in _runs(positions):
-        connection.execute(REMOVE_ATOMS, {"block": block_id, "way": direction, "low": low, "high": high})
-    counted = {"block": block_id, "count": len(positions), "top": positions[-1] + 1}
+def withdraw(connection: Connection, block_id: int, direction: int, pieces: Pieces) -> None:
+    """Write down that atoms were taken out of a block, and keep the block's counters true."""
+    if not pieces.taken:
+        return
+    pieces.write()
+    counted = {"block": block_id, "count": pieces.taken, "top": pieces.top}
     state, *left = connection.execute(COUNT_DOWN[direction], counted).one()
     if not left[direction]:
         connection.execute(CLOSE[direction], {"block": block_id})
@@ -89,19 +84,8 @@ def known_voided(connection: Connection, peer: str, key_ids: Sequence[str]) -> s
     return set(connection.execute(KNOWN_VOIDED, {"peer": peer, "ids": key_ids}).scalars())
 
 
-def _runs(positions: Iterable[int]) -> list[tuple[int, int]]:
-    """Return rising numbers as ranges, the end excluded."""
-    runs: list[tuple[int, int]] = []
-    for position in positions:
-        if runs and runs[-1][1] == position:
-            runs[-1] = (runs[-1][0], position + 1)
-        else:
-            runs.append((position, position + 1))
-    return runs
-
-
 def key_row(promise: Assignment, peer: str, role: str, created_s: float, expires_s: float) -> dict[str, Any]:
-    """Return the row of a reserved key, without its bytes."""
+    """Return the row of a promise, without its keys' bytes."""
     return {
         "key_id": promise.key_id,
         "peer": peer,
@@ -109,6 +93,8 @@ def key_row(promise: Assignment, peer: str, role: str, created_s: float, expires
         "master": promise.master,
         "request": promise.request,
         "size_bits": promise.size_bits,
+        "number": promise.number,
+        "waiting": promise.number,
         "ranges": f"[{', '.join(map(_range, promise.spans))}]",
         "state": "reserved",
         "sealed": None,
@@ -135,14 +121,14 @@ class _Block:
 
     Args:
         positions: How many atoms it was cut into, in the direction of the promises.
+        pieces: None: no atom is left.
     """
 
     id: int
     seen: int
     usable: bool
-    dek: bytes
     positions: int
-    atoms: dict[int, bytes] = field(default_factory=dict)
+    pieces: Pieces | None
 
 
 class _Blocks:
@@ -151,7 +137,6 @@ class _Blocks:
     def __init__(self, connection: Connection, keyring: Keyring, pool: Pool, direction: int) -> None:
         self._connection = connection
         self._keyring = keyring
-        self._openers: dict[int, BlockSealer] = {}
         self._pool = pool
         self._direction = direction
         self._found: dict[tuple[str, int], _Block] = {}
@@ -166,16 +151,13 @@ class _Blocks:
         place = {"peer": self._pool.peer, "link": link, "number": number}
         row = self._connection.execute(ONE_BLOCK[self._direction], place).first()
         if row is None:
-            return _Block(0, 0, False, b"", 0)
+            return _Block(0, 0, False, 0, None)
+        pieces = None
+        if row.dek is not None:
+            opener = self._keyring.block(row.dek, self._pool.kme, self._pool.peer, link, number)
+            pieces = Pieces(self._connection, Place(row.id, self._direction, self._pool.unit_bits // 8, opener))
         positions = (row.atoms + 1 - self._direction) // 2
-        return _Block(row.id, row.seen, row.state not in ("held", "expired"), row.dek, positions)
-
-    def opener(self, span: Span) -> BlockSealer:
-        """Return what opens the atoms of the block that a span lies in."""
-        here, pool = self.at(span), self._pool
-        if here.id not in self._openers:
-            self._openers[here.id] = self._keyring.block(here.dek, pool.kme, pool.peer, span.link, span.block)
-        return self._openers[here.id]
+        return _Block(row.id, row.seen, row.state not in ("held", "expired"), positions, pieces)
 
     def fetch(self, promises: Sequence[Assignment]) -> None:
         """Read the atoms that promises want. Their spans lie within their blocks, so this reads no more than there is.
@@ -187,10 +169,39 @@ class _Blocks:
             for span in promise.spans:
                 ranges[span.link, span.block].append((span.first, span.first + span.count))
         for place, wanted in ranges.items():
-            here = self._found[place]
-            for low, high in _united(wanted):
-                run = {"block": here.id, "way": self._direction, "low": low, "high": high}
-                here.atoms.update((row.position, row.sealed) for row in self._connection.execute(SOME_ATOMS, run))
+            pieces = self._found[place].pieces
+            if pieces is not None:
+                for low, high in _united(wanted):
+                    pieces.load(low, high)
+
+    def take(self, promise: Assignment) -> bytes | None:
+        """Take all that a promise wants, each key cut to its size; None, and nothing, if an atom of it is not here."""
+        wanted = [(self.at(span).pieces, span) for span in promise.spans]
+        if any(pieces is None or not pieces.has(span.first, span.count) for pieces, span in wanted):
+            return None
+        parts = [pieces.take(span.first, span.count) for pieces, span in wanted if pieces is not None]
+        return cut_keys(parts, promise.number, promise.size_bits // 8)
+
+    def seen_of(self, promise: Assignment) -> int:
+        """Return up to where this end has seen promises of the first block in which one of these atoms is not here."""
+        for span in promise.spans:
+            here = self.at(span)
+            if here.pieces is None or not here.pieces.has(span.first, span.count):
+                return here.seen
+        return 0
+
+    def write(self) -> None:
+        """Write down what was taken."""
+        for here in sorted(self._found.values(), key=lambda here: here.id):
+            if here.pieces is not None:
+                withdraw(self._connection, here.id, self._direction, here.pieces)
+
+
+def cut_keys(parts: Sequence[bytes], number: int, size: int) -> bytes:
+    """Cut each key of a run to its size in bytes: what is over of its last atom is nobody's."""
+    data = parts[0] if len(parts) == 1 else b"".join(parts)
+    each = len(data) // number
+    return data if each == size else b"".join([data[start : start + size] for start in range(0, len(data), each)])
 
 
 def _united(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -220,24 +231,15 @@ def assign(
     fresh = _fresh(connection, pool, promises, direction, blocks, refused)
     blocks.fetch(fresh)
     values: dict[str, bytes] = {}
-    gone: dict[int, list[int]] = defaultdict(list)
     unfit: list[tuple[Assignment, Refusal]] = []
     for promise in fresh:
-        problem = _unfit(promise, blocks)
-        if problem is not None:
-            unfit.append((promise, problem))
-            continue
-        parts = []
-        for span in promise.spans:
-            here = blocks.at(span)
-            opener = blocks.opener(span)
-            for position in range(span.first, span.first + span.count):
-                parts.append(opener.open(direction, position, here.atoms.pop(position)))
-                gone[here.id].append(position)
-        values[promise.key_id] = b"".join(parts)[: promise.size_bits // 8]
+        taken = blocks.take(promise)
+        if taken is None:
+            unfit.append((promise, Refusal("already-assigned", blocks.seen_of(promise))))
+        else:
+            values[promise.key_id] = taken
     refused.update(_still_unfit(connection, pool, unfit))
-    for block_id, positions in gone.items():
-        remove(connection, block_id, direction, sorted(positions))
+    blocks.write()
     _insert_promises(connection, keyring, pool, [p for p in fresh if p.key_id in values], values, (now_s, expires_s))
     return refused
 
@@ -279,7 +281,8 @@ def _fresh(
 
 def _differs(row: Any, promise: Assignment, pool: Pool) -> bool:
     """Say whether a key that is here is not what is promised."""
-    return (row.request, row.peer) != (promise.request, pool.peer) or row.state == "void"
+    here = (row.request, row.peer, row.number, row.size_bits)
+    return here != (promise.request, pool.peer, promise.number, promise.size_bits) or row.state == "void"
 
 
 def _malformed(promise: Assignment, direction: int, unit_bits: int) -> bool:
@@ -287,7 +290,8 @@ def _malformed(promise: Assignment, direction: int, unit_bits: int) -> bool:
         promise.key_id != key_id_of(promise.spans[0], direction)
         or promise.size_bits <= 0
         or promise.size_bits % 8 != 0
-        or promise.atoms != -(-promise.size_bits // unit_bits)
+        or promise.atoms != promise.number * -(-promise.size_bits // unit_bits)
+        or (promise.number > 1 and len(promise.spans) > 1)
         or len(set(promise.slaves)) != len(promise.slaves)
         or _overlapping(promise.spans)
     )
@@ -310,15 +314,6 @@ def _outside(promise: Assignment, blocks: _Blocks) -> Refusal | None:
             return Refusal("unknown-block")
         if span.first + span.count > here.positions:
             return Refusal("malformed")
-    return None
-
-
-def _unfit(promise: Assignment, blocks: _Blocks) -> Refusal | None:
-    """Say why a promise cannot be kept from what is here, or None."""
-    for span in promise.spans:
-        here = blocks.at(span)
-        if any(position not in here.atoms for position in range(span.first, span.first + span.count)):
-            return Refusal("already-assigned", here.seen)
     return None
 
 
@@ -348,7 +343,7 @@ def _insert_promises(
         rows.append({**key_row(promise, pool.peer, "slave", *life), "sealed": sealed, "data_key": number})
     insert_rows(connection, key, rows)
     waiting = [
-        {"key_id": promise.key_id, "recipient": slave, "delivered_s": None}
+        {"key_id": promise.key_id, "recipient": slave, "delivered_s": None, "collected": None}
         for promise in promises
         for slave in promise.slaves
     ]

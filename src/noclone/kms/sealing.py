@@ -107,30 +107,37 @@ class Sealer:
 
 
 class BlockSealer:
-    """Seal the atoms of one block under a key of their own, with their place as the nonce."""
+    """Seal runs of atoms of one block under a key of its own, bound to where they begin."""
 
     def __init__(self, key: bytes, context: bytes) -> None:
         self._cipher = AESGCM(key)
         self._context = context
 
-    def seal(self, direction: int, position: int, atom: bytes) -> bytes:
-        """Seal one atom; each place is sealed once in the life of this key."""
-        return self._cipher.encrypt(_place(direction, position), atom, self._context)
+    def seal(self, direction: int, first: int, atoms: bytes) -> bytes:
+        """Seal a run of atoms; the nonce is random. What is left of a run is sealed anew, at most once an atom."""
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, atoms, self._bound(direction, first))
 
-    def open(self, direction: int, position: int, sealed: bytes) -> bytes:
-        """Open one atom.
+    def open_atom(self, direction: int, position: int, sealed: bytes) -> bytes:
+        """Open an atom as stores kept it until version 4: alone, with its place as the nonce."""
+        return self._decrypt(direction.to_bytes(4, "big") + position.to_bytes(8, "big"), sealed, self._context)
+
+    def open(self, direction: int, first: int, sealed: bytes) -> bytes:
+        """Open a run of atoms.
 
         Raises:
             StoreError: It was altered or stands in another place than it was sealed for.
         """
+        return self._decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], self._bound(direction, first))
+
+    def _decrypt(self, nonce: bytes, sealed: bytes, bound: bytes) -> bytes:
         try:
-            return self._cipher.decrypt(_place(direction, position), sealed, self._context)
+            return self._cipher.decrypt(nonce, sealed, bound)
         except (InvalidTag, ValueError):
             raise StoreError(
                 "stored key does not open: it was altered, moved, or sealed under another key",
                 hint="do not use this store; restore it, or delete it at both ends and distil anew",
             ) from None
 
-
-def _place(direction: int, position: int) -> bytes:
-    return direction.to_bytes(4, "big") + position.to_bytes(8, "big")
+    def _bound(self, direction: int, first: int) -> bytes:
+        return b"%s%d:%d" % (self._context, direction, first)

@@ -165,7 +165,7 @@ class KmeService:
         while True:
             await asyncio.sleep(min(SWEEP_INTERVAL_S, self.kme.store.settings.lifetime_s / 4))
             with contextlib.suppress(NocloneError, OSError):
-                swept = await asyncio.wrap_future(self.kme.store.sweep())
+                swept = await self.kme.store.sweep()
                 if swept.blocks or swept.keys:
                     self.kme.events.add("key.expired", f"kme:{self.kme.name}", blocks=swept.blocks, keys=swept.keys)
                 if self.relay is not None:

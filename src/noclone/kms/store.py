@@ -11,7 +11,6 @@ import contextlib
 import os
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +20,7 @@ from sqlalchemy import select
 from noclone.clock import Clock, SystemClock
 from noclone.errors import StoreError
 from noclone.kms import backup, claims, deliveries, journal, operations, pools, reservations, rotation
+from noclone.kms.answers import Answer
 from noclone.kms.authentication import LinkLedger, Wipe
 from noclone.kms.commits import Commits
 from noclone.kms.database import open_engine
@@ -28,6 +28,7 @@ from noclone.kms.kekfile import KekFile
 from noclone.kms.keys import Assignment, Reservation, StoredKey
 from noclone.kms.opening import open_tables
 from noclone.kms.operations import Claims, Desk, Handovers
+from noclone.kms.pieces import seal_pieces
 from noclone.kms.sealing import KEK_BYTES, BlockSealer, encode
 from noclone.kms.tables import meta
 from noclone.kms.workers import Session
@@ -149,7 +150,7 @@ class Store:
 
     # Blocks
 
-    def deposit(self, secret: SecretKey, peer: str) -> Future[bool]:
+    def deposit(self, secret: SecretKey, peer: str) -> Answer[bool]:
         """Take in a block of secret key shared with the KME `peer`; the future says False if it was here before.
 
         It is filed under its provenance's profile, which is what `claim` chooses by.
@@ -158,35 +159,32 @@ class Store:
         """
         data, unit = secret.to_bytes(), self.settings.unit_bits // 8
         now_s, dek, origin = self.clock.now_s(), os.urandom(KEK_BYTES), secret.provenance
-        sealer = BlockSealer(dek, encode(self.name, peer, origin.link, origin.block))
-        atoms = [
-            (i % 2, i // 2, sealer.seal(i % 2, i // 2, data[i * unit : (i + 1) * unit]))
-            for i in range(len(data) // unit)
-        ]
-        arrival = pools.Arrival(peer, origin.profile, origin, dek, now_s, now_s + self.settings.lifetime_s)
-        return self.commits.submit(lambda c: operations.deposit(c, self._desk, arrival, atoms))
+        pieces = seal_pieces(BlockSealer(dek, encode(self.name, peer, origin.link, origin.block)), data, unit)
+        expires_s = now_s + self.settings.lifetime_s
+        arrival = pools.Arrival(peer, origin.profile, origin, len(data) // unit, pieces, dek, now_s, expires_s)
+        return self.commits.submit(lambda c: operations.deposit(c, self._desk, arrival))
 
-    def held(self, peer: str) -> Future[list[pools.BlockName]]:
+    def held(self, peer: str) -> Answer[list[pools.BlockName]]:
         """Return the blocks that we hold and do not know the peer to hold."""
         return self.commits.submit(lambda c: pools.held(c, peer))
 
-    def acknowledge(self, peer: str, blocks: Sequence[pools.BlockName]) -> Future[list[pools.BlockName]]:
+    def acknowledge(self, peer: str, blocks: Sequence[pools.BlockName]) -> Answer[list[pools.BlockName]]:
         """Note that the peer durably holds these blocks; the future returns those that we hold as well."""
         return self.commits.submit(lambda c: pools.acknowledge(c, peer, blocks))
 
-    def pool(self, peer: str, profiles: Sequence[str] | None = None) -> Future[PoolState]:
+    def pool(self, peer: str, profiles: Sequence[str] | None = None) -> Answer[PoolState]:
         """Look at the pool that is shared with a peer: all of it, or the key of some profiles."""
         part = self._desk.pool(peer, None if profiles is None else tuple(profiles))
         now_s = self.clock.now_s()
         return self.commits.submit(lambda c: PoolState(*pools.totals(c, part, now_s)))
 
-    def next_up(self, peer: str, profiles: Sequence[str] | None = None) -> Future[list[Provenance]]:
+    def next_up(self, peer: str, profiles: Sequence[str] | None = None) -> Answer[list[Provenance]]:
         """Return the records of the blocks that the next claims will take from."""
         part = self._desk.pool(peer, None if profiles is None else tuple(profiles))
         now_s = self.clock.now_s()
         return self.commits.submit(lambda c: pools.next_up(c, part, now_s, NEXT_UP))
 
-    def is_void(self, peer: str) -> Future[bool]:
+    def is_void(self, peer: str) -> Answer[bool]:
         """Say whether a restore from a backup made what was shared with a peer void, and nothing came since."""
         return self.commits.submit(lambda c: pools.is_void(c, peer))
 
@@ -208,8 +206,8 @@ class Store:
         request: str = "",
         profiles: Sequence[str] | None = None,
         left_s: float = 0.0,
-    ) -> Future[list[Reservation]]:
-        """Set aside `number` keys for a master here, and read them; all or none.
+    ) -> Answer[list[Reservation]]:
+        """Set aside `number` keys for a master here, and read them; all or none. They come as runs, mostly one.
 
         They are cut from blocks of these profiles alone, the first one's first; None: from any, the oldest first.
         No block has less than `left_s` of its life left.
@@ -223,53 +221,53 @@ class Store:
         chosen = None if profiles is None else tuple(profiles)
         return self.commits.join(Claims(self._desk, peer, chosen, left_s), want)
 
-    def assign(self, peer: str, assignments: Sequence[Assignment]) -> Future[dict[str, reservations.Refusal]]:
+    def assign(self, peer: str, assignments: Sequence[Assignment]) -> Answer[dict[str, reservations.Refusal]]:
         """Hold the promise that a peer's master was given: the keys wait here for the slaves that it names.
 
         The future returns the refused ones: material that is not here, or was promised before.
         """
         return self.commits.submit(lambda c: operations.assign(c, self._desk, peer, assignments))
 
-    def deliver_to_master(self, key_ids: Sequence[str], master: str) -> Future[None]:
-        """Note that the master gets these keys; after this they are given out."""
+    def deliver_to_master(self, key_ids: Sequence[str], master: str) -> Answer[None]:
+        """Note that the master gets these runs of keys, named by their first keys; after this they are given out."""
         return self.commits.join(Handovers(self._desk), deliveries.Handover(master, tuple(key_ids)))
 
-    def collect(self, recipient: str, master: str, key_ids: Sequence[str]) -> Future[list[StoredKey]]:
+    def collect(self, recipient: str, master: str, key_ids: Sequence[str]) -> Answer[list[StoredKey]]:
         """Hand keys to a slave that was promised them, once.
 
         Raises (in the future):
             Refused: 401 if it was not named for each, 400 if one is not here (any more).
         """
         found = self.commits.submit(lambda c: operations.collect(c, self._desk, recipient, master, key_ids))
-        return cast("Future[list[StoredKey]]", found)  # a refusal becomes the future's exception
+        return cast("Answer[list[StoredKey]]", found)  # a refusal becomes the future's exception
 
     def give_up(
         self, key_ids: Sequence[str], refusals: Iterable[tuple[Assignment, reservations.Refusal]] = ()
-    ) -> Future[None]:
-        """Void keys of our masters that nobody has got, and burn what the peer says that it saw promised before."""
+    ) -> Answer[None]:
+        """Void runs of keys of our masters that nobody has got, and burn what the peer saw promised before."""
         refused = list(refusals)
         return self.commits.submit(lambda c: operations.give_up(c, self._desk, key_ids, refused))
 
-    def undelivered(self, peer: str) -> Future[list[tuple[str, str]]]:
-        """Return key id and request of what masters here were promised and never got: after a crash, to be voided.
+    def undelivered(self, peer: str) -> Answer[list[tuple[str, str]]]:
+        """Return name and request of the runs that masters here were promised and never got, to be voided.
 
         Of requests that this worker claimed, and of workers that are no more, which can deliver nothing from now on.
         """
         return self.commits.submit(lambda c: operations.undelivered(c, self._desk, peer))
 
-    def void(self, peer: str, key_ids: Sequence[str]) -> Future[None]:
+    def void(self, peer: str, key_ids: Sequence[str]) -> Answer[None]:
         """Void keys of a peer's masters, who never got them; later assignments of the same keys are refused."""
         return self.commits.submit(lambda c: operations.void(c, self._desk, peer, key_ids))
 
-    def alive(self) -> Future[None]:
+    def alive(self) -> Answer[None]:
         """Take part in a transaction that changes nothing: the future says that the store works, or why not."""
         return self.commits.submit(lambda c: c.execute(select(meta.c.name).limit(1)).close())
 
-    def discard_held(self, before_s: float) -> Future[int]:
+    def discard_held(self, before_s: float) -> Answer[int]:
         """Erase relayed blocks that came before a time and that the peer was never known to hold; return how many."""
         return self.commits.submit(lambda c: operations.discard_held(c, self._desk, before_s))
 
-    def sweep(self) -> Future[pools.Swept]:
+    def sweep(self) -> Answer[pools.Swept]:
         """Erase what has outlived its time."""
         return self.commits.submit(lambda c: operations.sweep(c, self._desk))
 

@@ -1,7 +1,8 @@
 """The tables of the key store. `opening` makes them, `migrations` brings older ones here.
 
-The life of key material: `atom` (ready) -> `key` (reserved, one `delivery` for each recipient) -> erased, expired or
-void. Rows of `block` and `key` stay, without key bytes, as the record of what was; terminal states never go back.
+The life of key material: atoms in a `piece` (ready) -> a run in `key` (reserved, one `delivery` for each slave) ->
+erased, expired or void. Rows of `block` and `key` stay, without key bytes, as the record of what was; terminal states
+never go back. A row of `key` is one promise: one key, or a run of keys of one span.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sqlalchemy import (
     literal_column,
 )
 
-VERSION = 5
+VERSION = 6
 
 RESTORED = "restored_s"  # in meta, where the store was restored from a backup: when
 
@@ -62,25 +63,28 @@ OPEN_INDEXES = tuple(
     for name, columns in (("open", (block.c.peer,)), ("open_by_profile", (block.c.peer, block.c.profile)))
 )
 
-atom = Table(
-    "atom",
+piece = Table(  # a run of atoms of one block and direction, sealed as one
+    "piece",
     metadata,
     Column("block_id", Integer, primary_key=True),
     Column("direction", Integer, primary_key=True),
-    Column("position", Integer, primary_key=True),
+    Column("first", BigInteger, primary_key=True),
     Column("sealed", LargeBinary, nullable=False),
-    sqlite_with_rowid=False,
 )
+
+KeyId = String().with_variant(String(collation="C"), "postgresql")  # runs are found by the order of their ids' bytes
 
 key = Table(
     "key",
     metadata,
-    Column("key_id", String, primary_key=True),
+    Column("key_id", KeyId, primary_key=True),  # of the first key of the run
     Column("peer", String, nullable=False),
     Column("role", String, nullable=False),  # master or slave: whose SAE is served here
     Column("master", String, nullable=False),
     Column("request", String, nullable=False),
     Column("size_bits", Integer, nullable=False),
+    Column("number", Integer, nullable=False, server_default="1"),  # how many keys
+    Column("waiting", Integer, nullable=False, server_default="1"),  # how many of them have not all been collected
     Column("ranges", String, nullable=False),  # JSON: [[link, block, first position, count], ...]
     Column("state", String, nullable=False),  # reserved, erased, expired, void
     Column("sealed", LargeBinary),
@@ -98,12 +102,13 @@ KEY_RESERVED = Index(
     "key_reserved", key.c.peer, key.c.role, key.c.expires_s, sqlite_where=RESERVED, postgresql_where=RESERVED
 )
 
-delivery = Table(
+delivery = Table(  # which slaves a promise names; for its master there was a row as well until version 4
     "delivery",
     metadata,
-    Column("key_id", String, primary_key=True),
+    Column("key_id", KeyId, primary_key=True),
     Column("recipient", String, primary_key=True),
-    Column("delivered_s", Float),  # null: not yet
+    Column("delivered_s", Float),  # null: not all of the run yet
+    Column("collected", LargeBinary),  # which keys of a run it has had, a bit for each; null: none, or all
     sqlite_with_rowid=False,
 )
 

@@ -149,7 +149,7 @@ class AliceDraws:
 
     async def _wanted(self) -> bool:
         """Say whether the pool is low, by the direction that has less."""
-        state = await asyncio.wrap_future(self._kme.store.pool(self.link.bob, (LINK_PROFILE,)))
+        state = await self._kme.store.pool(self.link.bob, (LINK_PROFILE,))
         return 2 * min(state.ready_out_bits, state.ready_in_bits) + state.held_bits < self.link.stock_bits
 
     async def _next_block(self) -> tuple[int, float]:
@@ -162,7 +162,7 @@ class AliceDraws:
                 raise KmeError(f"the KME {self.link.bob} answered with what is no block's number")
         if not room:
             raise DrawFailed(f"the pool of {self.link.bob} is full", "full")
-        last = await asyncio.wrap_future(last_block(self._kme.store, self.link.name))
+        last = await last_block(self._kme.store, self.link.name)
         if last is None:
             return theirs, 0.0
         return max(theirs, last.block + 1), last.cumulative_epsilon
@@ -200,7 +200,7 @@ class AliceDraws:
                 f"the vendor's {len(ids)} keys come to {len(drawn)} bytes, which is no block", "size", len(ids)
             )
         try:
-            await asyncio.wrap_future(claim_ids(self._kme.store, self.link.name, block, ids))
+            await claim_ids(self._kme.store, self.link.name, block, ids)
         except KmeError as error:
             raise DrawFailed(error.message, "repeated", len(ids)) from None
 
@@ -256,7 +256,7 @@ async def keep(kme: Kme, record: BlockProvenance, drawn: bytearray, peer: str) -
     """
     kept = bytes(drawn[:-CONFIRMATION_BYTES])
     secret = SecretKey(words_from_bytes(kept), 8 * len(kept), record)
-    before = await asyncio.wrap_future(find_block(kme.store, record.link, record.block))
+    before = await find_block(kme.store, record.link, record.block)
     if before is not None:
         raise KmeError("a block of this number was here before")
     await kme.deposit(secret, peer)

@@ -40,7 +40,7 @@ class BobDraws:
 
     async def on_next(self) -> dict[str, Any]:
         """Say which block comes next, and whether there is room for it."""
-        last = await asyncio.wrap_future(last_block(self._kme.store, self.link.name))
+        last = await last_block(self._kme.store, self.link.name)
         room = await asyncio.to_thread(self._kme.store.wants_key, self.link.alice)
         return {"next": 0 if last is None else last.block + 1, "room": room}
 
@@ -51,7 +51,7 @@ class BobDraws:
             NocloneError: It will never be held.
         """
         record = offer.record
-        known = await asyncio.wrap_future(find_block(self._kme.store, record.link, record.block))
+        known = await find_block(self._kme.store, record.link, record.block)
         if known is not None:
             if known != record:
                 raise KmeError("another block of this number was here before")
@@ -86,7 +86,7 @@ class BobDraws:
     async def _draw(self, offer: Offer) -> None:
         record, ids = offer.record, offer.key_ids
         self._agree(offer)
-        await asyncio.wrap_future(claim_ids(self._kme.store, record.link, record.block, ids))
+        await claim_ids(self._kme.store, record.link, record.block, ids)
         failpoints.reach("bob has noted a vendor's ids")
         keys = await self._keys(ids)
         drawn = bytearray(b"".join(key.value for key in keys))

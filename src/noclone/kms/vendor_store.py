@@ -6,11 +6,11 @@ Functions on a store; each returns a future, as the store's own methods do.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future
 
 from sqlalchemy import Connection, insert, select
 
 from noclone.errors import KmeError
+from noclone.kms.answers import Answer
 from noclone.kms.locks import Among
 from noclone.kms.pools import provenance_of
 from noclone.kms.store import Store
@@ -22,7 +22,7 @@ class ClaimedBefore(KmeError):
     """A vendor gave a key id that it gave before."""
 
 
-def last_block(store: Store, link: str) -> Future[Provenance | None]:
+def last_block(store: Store, link: str) -> Answer[Provenance | None]:
     """Return the record of a link's newest block, whatever became of it; None if it had none."""
 
     def find(connection: Connection) -> Provenance | None:
@@ -33,7 +33,7 @@ def last_block(store: Store, link: str) -> Future[Provenance | None]:
     return store.commits.submit(find)
 
 
-def claim_ids(store: Store, link: str, number: int, key_ids: Sequence[str]) -> Future[None]:
+def claim_ids(store: Store, link: str, number: int, key_ids: Sequence[str]) -> Answer[None]:
     """Note, durably, that a vendor's keys are used for a block; the same note twice counts once.
 
     Raises (in the future):

@@ -6,8 +6,6 @@ promises the restored end refuses until all that both held is burned.
 
 from __future__ import annotations
 
-import asyncio
-
 from noclone.errors import KeysExhausted
 from noclone.kms.keys import Refused
 from noclone.kms.store import Store
@@ -17,7 +15,7 @@ HINT = "it fills again from new key; see the runbook on backup and restore"
 
 async def exhausted(store: Store, peer: str, error: KeysExhausted) -> Refused:
     """Return how a master is told that there is no key, with the reason where it is another than demand."""
-    if await asyncio.wrap_future(store.is_void(peer)):
+    if await store.is_void(peer):
         text = (
             f"this pool is void: the key store of {store.name} was restored from a backup, so that what it shared with "
             f"{peer} before is never used again"

@@ -6,24 +6,29 @@ Functions on a connection, run by `commits`; each decides first and writes after
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import Connection, func, insert, or_, select, update
 
+from noclone.kms.keyring import Keyring
 from noclone.kms.keys import Assignment, direction_of
 from noclone.kms.locks import Among, lock
-from noclone.kms.pools import CLOSED
-from noclone.kms.reservations import SOME_ATOMS, Refusal, known_keys, known_voided, remove
+from noclone.kms.pieces import Pieces, Place
+from noclone.kms.pools import CLOSED, Pool
+from noclone.kms.reservations import Refusal, known_keys, known_voided, withdraw
 from noclone.kms.tables import RESERVED, block, key, voided, worker
 
 
 def give_up(
     connection: Connection,
-    kme: str,
+    keyring: Keyring,
+    pool: Pool,
     key_ids: Sequence[str],
     refused: Sequence[tuple[Assignment, Refusal]],
     now_s: float,
 ) -> None:
-    """Void reserved keys of our masters. Burn what the peer has seen before; ask again about what it does not hold."""
+    """Void runs of keys of our masters. Burn what the peer has seen before; ask again about what it does not hold."""
     connection.execute(
         update(key)
         .where(Among(key.c.key_id), key.c.role == "master", key.c.state == "reserved")
@@ -35,18 +40,21 @@ def give_up(
             where = select(block).where(block.c.link == span.link, block.c.number == span.block)
             row = connection.execute(where.with_for_update()).one()
             if refusal.reason == "already-assigned":
-                _burn_below(connection, row.id, direction_of(kme, row.peer), refusal.seen)
+                _burn_below(connection, keyring, replace(pool, peer=row.peer), row, refusal.seen)
             elif refusal.reason == "unknown-block" and row.state == "ready":
                 waiting = {block.c.state: "held", **CLOSED}
                 connection.execute(update(block).where(block.c.id == row.id).values(waiting))
 
 
-def _burn_below(connection: Connection, block_id: int, direction: int, seen: int) -> None:
+def _burn_below(connection: Connection, keyring: Keyring, pool: Pool, row: Any, seen: int) -> None:
     """Delete atoms that the peer saw promised before us: this store is older than what it once said."""
-    place = {"block": block_id, "way": direction, "low": 0, "high": seen}
-    positions = sorted(connection.execute(SOME_ATOMS, place).scalars())
-    if positions:
-        remove(connection, block_id, direction, positions)
+    if row.dek is None:
+        return
+    direction = direction_of(pool.kme, pool.peer)
+    opener = keyring.block(row.dek, pool.kme, pool.peer, row.link, row.number)
+    pieces = Pieces(connection, Place(row.id, direction, pool.unit_bits // 8, opener))
+    pieces.take_all(0, seen)
+    withdraw(connection, row.id, direction, pieces)
 
 
 def undelivered(connection: Connection, peer: str, ours: int) -> list[tuple[str, str]]:
@@ -65,7 +73,7 @@ def undelivered(connection: Connection, peer: str, ours: int) -> list[tuple[str,
 
 
 def void(connection: Connection, kme: str, peer: str, key_ids: Sequence[str], now_s: float) -> None:
-    """Void keys that a peer's masters never got. What is not here yet is noted, and its promise refused later.
+    """Void runs of keys that a peer's masters never got. What is not here yet is noted, and its promise refused later.
 
     A peer speaks of its own masters' keys only: an id of another pool, or of the other direction, changes nothing for
     those whom it belongs to. A key begins at an atom, so no more ids are noted than the pool has had atoms.

@@ -9,7 +9,7 @@ chosen when this module is imported; NOCLONE_SIMD=portable|128|256|512 asks for 
 
 The token is a tuple whose length says which variant and which `VERSION` of this file: it is part of every kernel's
 signature, hence of Numba's cache key. Numba does not notice edits here when it loads a cached kernel of another file:
-whoever changes what this file, `aes_portable` or `sampling_simd` emits adds one to `VERSION`.
+whoever changes what this file, `aes_portable` or a `*_simd` beside it emits adds one to `VERSION`.
 """
 
 # Numba reads the arguments' names of an intrinsic, used or not.
@@ -18,8 +18,6 @@ whoever changes what this file, `aes_portable` or `sampling_simd` emits adds one
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -29,14 +27,15 @@ from numba.extending import intrinsic
 
 from noclone.link import aes_portable
 from noclone.link.aes import ROUNDS_NATURE, ROUNDS_SECRET
+from noclone.link.vectors import declared, pointer, repeat, shuffle, splat
 
-VERSION = 1
+VERSION = 12
 VARIANTS = ("portable", "128", "256", "512", "arm")
 MULTIPLE = 32  # counters are worked on in groups of this many, at most
 
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
-_LANES = {"portable": 4, "arm": 2, "128": 2, "256": 4, "512": 8}  # words in a vector
-_VECTORS = 4  # of counters, in flight together
+LANES = {"portable": 4, "arm": 2, "128": 2, "256": 4, "512": 8}  # words in a vector
+VECTORS = 4  # of counters, in flight together
 
 
 def variants_here() -> tuple[str, ...]:
@@ -76,41 +75,9 @@ def token(variant: str) -> tuple[int, ...]:
 AES = token(VARIANT)
 
 
-@contextmanager
-def repeat(b: ir.IRBuilder, count: Any, step: int) -> Iterator[Any]:
-    """Emit a loop over 0, step, ... below count, which is above 0."""
-    before, body, end = b.block, b.append_basic_block("body"), b.append_basic_block("end")
-    b.branch(body)
-    b.position_at_end(body)
-    index = b.phi(_I64)
-    index.add_incoming(ir.Constant(_I64, 0), before)
-    yield index
-    following = b.add(index, ir.Constant(_I64, step))
-    index.add_incoming(following, b.block)
-    b.cbranch(b.icmp_signed("<", following, count), body, end)
-    b.position_at_end(end)
-
-
-def pointer(b: ir.IRBuilder, address: Any, index: Any, kind: Any) -> Any:
-    """Emit the place of word number `index`, as the start of a vector."""
-    return b.inttoptr(b.add(address, b.shl(index, ir.Constant(_I64, 3))), kind.as_pointer())
-
-
-def shuffle(b: ir.IRBuilder, x: Any, y: Any, lanes: list[int]) -> Any:
-    """Emit a choice of the lanes of two vectors."""
-    return b.shuffle_vector(x, y, ir.Constant(ir.VectorType(_I32, len(lanes)), [_I32(lane) for lane in lanes]))
-
-
-def splat(b: ir.IRBuilder, value: Any, lanes: int) -> Any:
-    """Emit a vector of equal lanes."""
-    nothing = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
-    return shuffle(b, b.insert_element(nothing, value, _I32(0)), nothing, [0] * lanes)
-
-
-def declared(b: ir.IRBuilder, name: str, kind: Any, arguments: int) -> Any:
-    """Emit the declaration of one of LLVM's functions, from vectors of a kind to the same."""
-    function = b.module.globals.get(name)
-    return function or ir.Function(b.module, ir.FunctionType(kind, [kind] * arguments), name)
+def variant_of(simd: Any) -> str:
+    """Return the variant that a token's type names."""
+    return VARIANTS[simd.count % len(VARIANTS)]
 
 
 def _round_key(b: ir.IRBuilder, keys: Any, number: int, lanes: int) -> Any:
@@ -154,7 +121,7 @@ def encrypt(
     Args:
         space: Memory for eight vectors, for the portable variant.
     """
-    lanes = _LANES[variant]
+    lanes = LANES[variant]
     if variant == "portable":
         places = [b.gep(space, [_I32(k)]) for k in range(8)]
         for place, value in zip(places, lows + highs, strict=True):
@@ -172,14 +139,22 @@ def encrypt(
     return [shuffle(b, x, y, even) for x, y in halves], [shuffle(b, x, y, odd) for x, y in halves]
 
 
+def workspace(b: ir.IRBuilder, variant: str) -> Any:
+    """Return memory for `encrypt`."""
+    if variant != "portable":
+        return None
+    with b.goto_entry_block():
+        return b.alloca(ir.VectorType(_I64, LANES[variant]), 8)
+
+
 def emit_blocks(b: ir.IRBuilder, variant: str, rounds: int, args: Any) -> None:
     """Emit the loop of `blocks`."""
     keys, counters, high, low_out, high_out, count = args
-    kind = ir.VectorType(_I64, _LANES[variant])
-    space = b.alloca(kind, 8) if variant == "portable" else None
-    highs = [splat(b, high, kind.count)] * _VECTORS
-    with repeat(b, count, kind.count * _VECTORS) as index:
-        places = [b.add(index, ir.Constant(_I64, kind.count * k)) for k in range(_VECTORS)]
+    kind = ir.VectorType(_I64, LANES[variant])
+    space = workspace(b, variant)
+    highs = [splat(b, high, kind.count)] * VECTORS
+    with repeat(b, count, kind.count * VECTORS) as index:
+        places = [b.add(index, ir.Constant(_I64, kind.count * k)) for k in range(VECTORS)]
         lows = [b.load(pointer(b, counters, place, kind), align=8) for place in places]
         results = encrypt(b, variant, keys, rounds, lows, highs, space)
         for out, values in zip((low_out, high_out), results, strict=True):
@@ -197,10 +172,8 @@ def blocks(rounds: int) -> Any:
     def typed(
         _context: Any, simd: Any, keys: Any, counters: Any, high: Any, low_out: Any, high_out: Any, n: Any
     ) -> Any:
-        variant = VARIANTS[simd.count % len(VARIANTS)]
-
         def emit(context: Any, b: ir.IRBuilder, _sig: Any, args: Any) -> Any:
-            emit_blocks(b, variant, rounds, args[1:])
+            emit_blocks(b, variant_of(simd), rounds, args[1:])
             return context.get_dummy_value()
 
         word, at = types.uint64, types.intp

@@ -49,17 +49,18 @@ def bench_link(
     links = {"by_loss_db": {f"{loss_db:g}": bench_devices(loss_db) for loss_db in losses_db}}
     links["by_length_km"] = {f"{length_km:g}": fibre_devices(length_km) for length_km in lengths_km}
     for devices in (bench_devices(30), fibre_devices(50)):
-        _measure(devices, 0.0, 1)  # compiles
+        measure(devices, 0.0, 1)  # compiles
     rates = {name: {key: _rates(link, seconds, threads) for key, link in some.items()} for name, some in links.items()}
     return {"clock_hz": CLOCK_HZ, "threads": threads, **rates}
 
 
 def _rates(devices: LinkDevices, seconds: float, threads: int) -> dict[str, float]:
-    one = _measure(devices, seconds, 1)["realtime_factor"]
-    return {**_measure(devices, seconds, threads), "realtime_factor_one_thread": one}
+    one = measure(devices, seconds, 1)["realtime_factor"]
+    return {**measure(devices, seconds, threads), "realtime_factor_one_thread": one}
 
 
-def _measure(devices: LinkDevices, seconds: float, threads: int) -> dict[str, float]:
+def measure(devices: LinkDevices, seconds: float, threads: int) -> dict[str, float]:
+    """Send light for about so many seconds and return the rates."""
     seed = rng.seed_from_int(0)
     chunks = transmit_chunks(
         devices,

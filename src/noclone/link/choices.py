@@ -10,94 +10,91 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
-from noclone.link.aes_simd import aes256
+from noclone.link.aes_simd import MULTIPLE, aes256
+from noclone.link.choices_simd import settings
+from noclone.link.kernels import inner
 
 BATCH = 512  # slots worked on together: a multiple of what the vectors take, and small enough to stay near the core
 
 
 @njit(cache=True, nogil=True)
 def setting(low, high, bright, middle, dim, key):  # type: ignore[no-untyped-def]
-    """Return the code that two random words choose; the limits are shares of 2^32."""
+    """Return the code that two random words choose; the limits are shares of 2^32; `choices_simd` does many."""
     draw = np.int64(low >> np.uint64(32))
     intensity = np.int64(draw >= bright) + np.int64(draw >= middle) + np.int64(draw >= dim)
     basis = np.int64(np.int64(low & np.uint64(0xFFFFFFFF)) >= key)
     return (intensity << 2) | (basis << 1) | np.int64(high & np.uint64(1))
 
 
-@njit(cache=True, nogil=True)
-def alice_batch(simd, keys, slots, limits, words, codes):  # type: ignore[no-untyped-def]
-    """Set codes[BATCH] to Alice's settings in slots[BATCH].
-
-    Args:
-        limits: int64[4], shares of 2^32: three cumulative intensity probabilities, then the key basis's.
-        words: uint64[2, BATCH], for work.
-    """
-    low, high = words[0], words[1]
-    aes256(simd, keys.ctypes.data, slots.ctypes.data, np.uint64(0), low.ctypes.data, high.ctypes.data, BATCH)
-    bright, middle, dim, key = limits[0], limits[1], limits[2], limits[3]
-    for j in range(BATCH):
-        codes[j] = setting(low[j], high[j], bright, middle, dim, key)
+def basis_limits(p_key: int) -> NDArray[np.int64]:
+    """Return the limits of a party that chooses nothing but its basis; p_key is the key basis's share of 2^32."""
+    return np.array([1 << 32, 1 << 32, 1 << 32, p_key], np.int64)
 
 
-@njit(cache=True, nogil=True)
-def bob_batch(simd, keys, slots, limit, words, bases):  # type: ignore[no-untyped-def]
-    """Set bases[BATCH] to Bob's bases in slots[BATCH]; limit is the key basis's share of 2^32."""
-    low, high = words[0], words[1]
-    aes256(simd, keys.ctypes.data, slots.ctypes.data, np.uint64(0), low.ctypes.data, high.ctypes.data, BATCH)
-    for j in range(BATCH):
-        bases[j] = np.int64(np.int64(low[j] & np.uint64(0xFFFFFFFF)) >= limit)
+@inner
+def secret_words(simd, keys, counters, purpose, words, n):  # type: ignore[no-untyped-def]
+    """Set words[0, :n] and words[1, :n], and a few more, to the AES-256 blocks of (counter, purpose)."""
+    padded = -(-n // MULTIPLE) * MULTIPLE
+    low, high = words[0].ctypes.data, words[1].ctypes.data
+    if n:
+        aes256(simd, keys.ctypes.data, counters.ctypes.data, purpose, low, high, padded)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def eve_batch(simd, keys, slots, limits, codes, words, outcomes):  # type: ignore[no-untyped-def]
     """Set outcomes[BATCH] to what the tap does to Alice's codes[BATCH] in slots[BATCH].
 
     Args:
         limits: uint64[16, n], cumulative shares of 2^64 of each setting's outcomes.
     """
-    low, high = words[0], words[1]
-    aes256(simd, keys.ctypes.data, slots.ctypes.data, np.uint64(0), low.ctypes.data, high.ctypes.data, BATCH)
+    secret_words(simd, keys, slots, np.uint64(0), words, np.int64(BATCH))
     last = limits.shape[1] - 1
     for j in range(BATCH):
         outcome = 0
-        while outcome < last and low[j] > limits[codes[j], outcome]:
+        while outcome < last and words[0, j] > limits[codes[j], outcome]:
             outcome += 1
         outcomes[j] = outcome
 
 
+@inner
+def codes_of(simd, keys, first, shift, where, limits, codes):  # type: ignore[no-untyped-def]
+    """Set codes[BATCH] to `setting` in as many slots.
+
+    Args:
+        where: Address of the slots' words.
+        first, shift: A slot's number is its word, shifted to the right, and first.
+        limits: int64[4], shares of 2^32: three cumulative intensity probabilities, then the key basis's.
+    """
+    settings(simd, keys.ctypes.data, first, shift, where, limits.ctypes.data, codes.ctypes.data, BATCH)
+
+
 @njit(cache=True, nogil=True)
 def alice_codes(simd, keys, slots, limits, out):  # type: ignore[no-untyped-def]
-    """Set out to Alice's settings in any number of slots."""
-    rest = np.zeros(BATCH, np.uint64)
-    words = np.empty((2, BATCH), np.uint64)
-    low, high = words[0], words[1]
-    bright, middle, dim, key = limits[0], limits[1], limits[2], limits[3]
+    """Set out to Alice's settings in any number of slots; limits as in `codes_of`."""
+    rest, codes, none = np.zeros(BATCH, np.uint64), np.empty(BATCH, np.int64), np.int64(0)
     for first in range(0, len(slots), BATCH):
         n = min(BATCH, len(slots) - first)
-        address = slots.ctypes.data + 8 * first
+        where = slots.ctypes.data + 8 * first
         if n < BATCH:
             for j in range(n):
                 rest[j] = slots[first + j]
-            address = rest.ctypes.data
-        aes256(simd, keys.ctypes.data, address, np.uint64(0), low.ctypes.data, high.ctypes.data, BATCH)
+            where = rest.ctypes.data
+        codes_of(simd, keys, none, none, np.int64(where), limits, codes)
         for j in range(n):
-            out[first + j] = setting(low[j], high[j], bright, middle, dim, key)
+            out[first + j] = codes[j]
 
 
 @njit(cache=True, nogil=True)
-def write_bases(simd, keys, limit, events, n_events):  # type: ignore[no-untyped-def]
-    """Write Bob's basis into bit 1 of events[:n_events]."""
-    some = np.zeros(BATCH, np.uint64)
-    words = np.empty((2, BATCH), np.uint64)
-    bases = np.empty(BATCH, np.int64)
+def write_bases(simd, keys, limits, events, n_events):  # type: ignore[no-untyped-def]
+    """Write Bob's basis into bit 1 of events[:n_events], which have room for `BATCH` more."""
+    codes = np.empty(BATCH, np.int64)
     for first in range(0, n_events, BATCH):
-        n = min(BATCH, n_events - first)
-        for j in range(n):
-            some[j] = events[first + j] >> np.uint64(16)
-        bob_batch(simd, keys, some, limit, words, bases)
-        for j in range(n):
-            events[first + j] |= np.uint64(bases[j] << 1)
+        where = np.int64(events.ctypes.data + 8 * first)
+        codes_of(simd, keys, np.int64(0), np.int64(16), where, limits, codes)
+        for j in range(min(BATCH, n_events - first)):
+            events[first + j] |= np.uint64(codes[j] & 2)
 
 
 @njit(cache=True, nogil=True)

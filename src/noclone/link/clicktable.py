@@ -8,78 +8,90 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
 from noclone.link.devices import LinkDevices
-from noclone.link.hits import CELL_BITS, SEVERAL
+from noclone.link.hits import COLUMNS
 from noclone.link.optics import basis_choices, cases, dark_means
+from noclone.link.pulses_simd import LIMITS
+from noclone.link.sampling import RAREST
 from noclone.link.tap import SETTINGS, Tap
 
-RAREST = 1e-15  # proposals per slot, at least; all but some are then rejected, so the law stays exact
+FREE_BITS = 20  # of a draw
+STEP_BITS = 64 - FREE_BITS
 _ALL_ONES = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class ClickTable:
-    """Thresholds, one row per case; see `hits`.
+    """Thresholds, one row per case. A draw says most at once; a second one is needed where it says to look closer.
 
     Args:
         p_max: Largest probability, over the cases, that any detector clicks.
+        limits: uint64[5, rows]: a draw below limits[d, row], and not below those before, makes detector d click by a
+            photon, and no other; below limits[4, row] it needs a closer look; no detector clicks otherwise. Multiples
+            of 2^20, so that the draw's lowest 20 bits are free for another use.
         masks: uint8[rows, 16]: sets of detectors, one bit each.
-        limits: uint64[rows, 16]: a draw below limits[row, m], and not below those before, gives masks[row, m]; no
-            detector clicks if it is not below the last one.
-        cells: uint8[rows, 1024]: the same by the draw's first ten bits, where they suffice: the set, 0 if no detector
-            clicks, or `hits.SEVERAL`.
-        dark_limits: uint64[rows, 4]: share of 2^32 of a detector's clicks that no photon caused.
+        closer: uint64[rows, 16]: a second draw below closer[row, m], and not below those before, gives masks[row, m];
+            no detector clicks if it is not below the last one.
+        dark_limits: uint64[rows, 2, 4]: share of 2^32 of a detector's clicks that no photon caused, after a closer
+            look; first where it clicks alone, then where others do too.
         eve_limits: uint64[16, outcomes]: cumulative shares of 2^64 of the tap's outcomes.
         choices: Bob's settings per slot.
     """
 
     p_max: float
-    masks: NDArray[np.uint8]
     limits: NDArray[np.uint64]
-    cells: NDArray[np.uint8]
+    masks: NDArray[np.uint8]
+    closer: NDArray[np.uint64]
     dark_limits: NDArray[np.uint64]
     eve_limits: NDArray[np.uint64]
     choices: int
 
-    def law(self) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint64]]:
-        """Return cells, limits, masks and dark_limits flat, for kernels, which read a little beyond the last one."""
-        dark_limits = np.append(self.dark_limits, np.zeros(16, np.uint64))
-        return self.cells.ravel(), self.limits.ravel(), self.masks.ravel(), dark_limits
+    def law(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint64]]:
+        """Return limits, closer, masks and dark_limits for kernels; the last three flat."""
+        return self.limits, self.closer.ravel(), self.masks.ravel(), self.dark_limits.ravel()
 
 
 def _share_of_64_bits(probability: float) -> int:
     return min(_ALL_ONES, max(0, int(probability * 2.0**64)))
 
 
-def _mask_probabilities(click: NDArray[np.float64]) -> list[tuple[float, int]]:
-    """Return (probability, set) for each non-empty set of detectors that may click together, the likeliest first."""
-    found = []
-    for mask in range(1, 1 << len(click)):
-        factors = [p if (mask >> d) & 1 else 1 - p for d, p in enumerate(click)]
-        found.append((math.prod(factors), mask))
-    return sorted(found, key=lambda entry: (-entry[0], entry[1]))
+class _Row:
+    """The thresholds of one case.
 
+    Each detector's "clicks alone, by a photon" gets a whole number of steps of 2^-44, rounded down. Everything else,
+    and what the rounding left, is said by the second draw, so that nothing is lost.
+    """
 
-def _cells(limits: NDArray[np.uint64], masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the table by the draw's first bits."""
-    lowest = np.arange(1 << CELL_BITS, dtype=np.uint64) << np.uint64(64 - CELL_BITS)
-    highest = lowest + np.uint64((1 << (64 - CELL_BITS)) - 1)
-    found = np.empty((len(limits), len(lowest)), np.uint8)
-    for row, (bounds, sets) in enumerate(zip(limits, masks, strict=True)):
-        sets_and_none = np.append(sets, 0)
-        columns = [np.searchsorted(bounds, draws, side="right") for draws in (lowest, highest)]
-        found[row] = np.where(columns[0] == columns[1], sets_and_none[columns[0]], SEVERAL)
-    return found
+    def __init__(self, light: NDArray[np.float64], dark: NDArray[np.float64], p_max: float) -> None:
+        step = p_max / (1 << STEP_BITS)
+        photon, no_photon, snap = -np.expm1(-light), np.exp(-light), -np.expm1(-dark)
+        clicks = -np.expm1(-(light + dark))
+        others = [math.prod(1 - p for e, p in enumerate(clicks) if e != d) for d in range(len(clicks))]
+        by_photon = [photon[d] * others[d] / step for d in range(len(clicks))]
+        by_dark = [no_photon[d] * snap[d] * others[d] / step for d in range(len(clicks))]
+        steps = [math.floor(x) for x in by_photon]
+        alone = [x - whole + dark_share for x, whole, dark_share in zip(by_photon, steps, by_dark, strict=True)]
+        sets = {1 << d: x for d, x in enumerate(alone)}
+        for mask in range(1, 1 << len(clicks)):
+            if mask & (mask - 1):
+                sets[mask] = math.prod(p if (mask >> d) & 1 else 1 - p for d, p in enumerate(clicks)) / step
+        rest = max(1, min(math.ceil(math.fsum(sets.values())), (1 << STEP_BITS) - sum(steps)))
+        ends = list(accumulate([*steps, *[0] * (4 - len(steps)), rest]))
+        self.limits = [min(_ALL_ONES, end << FREE_BITS) for end in ends]
+        self.sets = sorted(((x / rest, mask) for mask, x in sets.items() if x > 0), key=lambda s: (-s[0], s[1]))
+        together = 1 - np.divide(photon, clicks, out=np.ones_like(clicks), where=clicks > 0)
+        by_itself = np.divide(by_dark, alone, out=np.zeros_like(clicks), where=np.array(alone) > 0)
+        self.dark = np.round(np.array([by_itself, together]) * 2.0**32)
 
 
 def click_table(devices: LinkDevices, tap: Tap) -> ClickTable:
     """Work out the thresholds."""
     choices = basis_choices(devices)
-    detectors = devices.receiver.detectors
     dark = dark_means(devices)
     possible = [case for case in cases(devices, tap) if case.probability > 0]
     p_max = max(-math.expm1(-float(np.sum(case.means + dark))) for case in possible)
@@ -87,21 +99,20 @@ def click_table(devices: LinkDevices, tap: Tap) -> ClickTable:
         p_max = max(p_max, RAREST)
 
     rows = len(tap.outcomes) * SETTINGS * choices
-    masks = np.zeros((rows, 16), np.uint8)
-    limits = np.zeros((rows, 16), np.uint64)
-    dark_limits = np.zeros((rows, 4), np.uint64)
+    limits = np.zeros((LIMITS, rows), np.uint64)
+    masks = np.zeros((rows, COLUMNS), np.uint8)
+    closer = np.zeros((rows, COLUMNS), np.uint64)
+    dark_limits = np.zeros((rows, 2, 4), np.uint64)
     for case in possible if p_max > 0 else []:
-        light_clicks = -np.expm1(-case.means)
-        clicks = -np.expm1(-(case.means + dark))
+        row = _Row(case.means, dark, p_max)
+        limits[:, case.row] = row.limits
         total = 0.0
-        for column, (probability, mask) in enumerate(_mask_probabilities(clicks)):
+        for column, (probability, mask) in enumerate(row.sets):
             total += probability
             masks[case.row, column] = mask
-            limits[case.row, column:] = _share_of_64_bits(total / p_max)
-        for d in range(detectors):
-            share = 1 - light_clicks[d] / clicks[d] if clicks[d] > 0 else 0.0
-            dark_limits[case.row, d] = round(share * 2**32)
-    return ClickTable(p_max, masks, limits, _cells(limits, masks), dark_limits, eve_limits(tap), choices)
+            closer[case.row, column:] = _share_of_64_bits(total)
+        dark_limits[case.row, :, : len(dark)] = row.dark
+    return ClickTable(p_max, limits, masks, closer, dark_limits, eve_limits(tap), choices)
 
 
 def eve_limits(tap: Tap) -> NDArray[np.uint64]:

@@ -12,26 +12,32 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from noclone import rng
+from noclone import gpu, rng
 from noclone.link.aes import aes256_keys, ars_keys
 from noclone.link.aes_simd import AES
+from noclone.link.choices import basis_limits
 from noclone.link.clicktable import ClickTable, click_table
 from noclone.link.devices import LinkDevices
-from noclone.link.pulses import MAX_SEGMENT_BITS, MOST, would_be_clicks
+from noclone.link.pulses import MAX_SEGMENT_BITS, MOST, Law, would_be_clicks
 from noclone.link.readout import Readout
 from noclone.link.sampling import TICKS
 from noclone.link.settings import setting_limits, share_of_32_bits
 from noclone.link.tap import NO_TAP, Tap
 from noclone.records import MAX_SLOTS, U64, Detections, Origin
 
+if TYPE_CHECKING:
+    from noclone.link.pulses_cuda import CardPulses
+
 I64 = NDArray[np.int64]
 
-PROPOSALS_PER_SEGMENT = 1 << 17  # a few MB and a few ms of work
+PROPOSALS_PER_SEGMENT = 1 << 17  # a few MB and a ms of work
+AHEAD = 4  # segments for each thread
 
 
 def physics_key(physics_seed: bytes, link: str, block: int, part: str) -> bytes:
@@ -47,20 +53,23 @@ def segment_length(p_max: float) -> int:
     return 1 << min(MAX_SEGMENT_BITS, max(10, bits))
 
 
-class _Pulses:
+class Pulses:
     """The first half of the light, ready to work out any segment."""
 
     def __init__(self, devices: LinkDevices, table: ClickTable, keys: U64, segment_slots: int) -> None:
         p = table.p_max
-        self._inverse_rate = -1 / math.log1p(-p) if 0 < p < 1 else 0.0
-        self._table = table
-        self._keys = keys
         protocol = devices.source.protocol
-        bob_limit = share_of_32_bits(protocol.p_key_bob)
-        self._choosers = (setting_limits(protocol), bob_limit, table.choices, table.eve_limits)
-        self._law = table.law()
-        self._jitter_ticks = devices.jitter_periods * TICKS
-        self._segment_slots = segment_slots
+        bob_limits = basis_limits(share_of_32_bits(protocol.p_key_bob))
+        limits = np.stack([setting_limits(protocol), bob_limits][: table.choices])
+        self.law = Law(
+            keys=keys,
+            p_max=p,
+            mean_negated=1 / math.log1p(-p) if 0 < p < 1 else 0.0,
+            choosers=(limits, table.eve_limits),
+            table=table.law(),
+            jitter_ticks=devices.jitter_periods * TICKS,
+            length=segment_slots,
+        )
         self._detectors = devices.receiver.detectors
         self._spare: deque[I64] = deque()
 
@@ -71,10 +80,10 @@ class _Pulses:
 
     def clicks(self, segment: int, n_slots: int) -> I64:
         """Return the would-be clicks of one segment."""
-        table = self._table
-        if table.p_max <= 0:
+        law = self.law
+        if law.p_max <= 0:
             return np.zeros(0, np.int64)
-        expected = n_slots * table.p_max
+        expected = n_slots * law.p_max
         room = (
             self._detectors * int(1.2 * expected + 8 * math.sqrt(expected)) + 2 * MOST
         )  # untouched pages cost nothing
@@ -82,14 +91,14 @@ class _Pulses:
             out = self._spare.popleft() if self._spare else np.empty(room, np.int64)
             n = would_be_clicks(
                 AES,
-                self._keys,
+                law.keys,
                 segment,
-                segment * self._segment_slots,
+                segment * law.length,
                 n_slots,
-                self._inverse_rate,
-                self._choosers,
-                self._law,
-                self._jitter_ticks,
+                law.mean_negated,
+                law.choosers,
+                law.table,
+                law.jitter_ticks,
                 out,
             )
             if n >= 0:
@@ -98,23 +107,69 @@ class _Pulses:
             self._spare.clear()
 
 
-def _in_order(pulses: _Pulses, lengths: _Lengths, threads: int) -> Iterator[I64]:
-    """Yield each segment's clicks in order, working a few segments ahead in threads."""
+def _on_card(pulses: Pulses) -> CardPulses | None:
+    """Return the same on the graphics card, if work is to go there and this can."""
+    if not gpu.wanted():
+        return None
+    from noclone.link.pulses_cuda import CardPulses
+
+    card = CardPulses(pulses.law)
+    return card if card.fits else None
+
+
+class _Segment:
+    """One segment, to be worked out by whoever comes first."""
+
+    def __init__(self, pool: ThreadPoolExecutor, pulses: Pulses, segment: int, n_slots: int) -> None:
+        self._work = (pulses, segment, n_slots)
+        self._clicks: I64 | None = None
+        self._future = pool.submit(pulses.clicks, segment, n_slots)
+
+    def ready(self) -> bool:
+        """Return whether the clicks are known."""
+        return self._clicks is not None or self._future.done()
+
+    def take(self) -> bool:
+        """Work it out here, if nobody has begun; return whether that was so."""
+        if self._clicks is not None or not self._future.cancel():
+            return False
+        pulses, segment, n_slots = self._work
+        self._clicks = pulses.clicks(segment, n_slots)
+        return True
+
+    def clicks(self) -> I64:
+        """Return the clicks, when they are known."""
+        return self._clicks if self._clicks is not None else self._future.result()
+
+
+def _in_order(pulses: Pulses, lengths: _Lengths, threads: int) -> Iterator[I64]:
+    """Yield each segment's clicks in order, working some segments ahead in threads.
+
+    The caller's thread is one of them: it has the clicks to read out, and while it waits for the next ones it works on
+    segments too. One thread more would fight with it for a processor.
+    """
     if threads == 1:
         for segment, n_slots in enumerate(lengths):
             yield pulses.clicks(segment, n_slots)
         return
-    ahead: deque[Future[I64]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="light")
+    ahead: deque[_Segment] = deque()
+    pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="light")
     try:
         for segment, n_slots in enumerate(lengths):
-            ahead.append(pool.submit(pulses.clicks, segment, n_slots))
-            if len(ahead) > threads + 1:
-                yield ahead.popleft().result()
+            ahead.append(_Segment(pool, pulses, segment, n_slots))
+            if len(ahead) == AHEAD * threads:
+                yield _first(ahead)
         while ahead:
-            yield ahead.popleft().result()
+            yield _first(ahead)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _first(ahead: deque[_Segment]) -> I64:
+    """Return the first segment's clicks, doing something useful until they are there."""
+    while not ahead[0].ready() and any(later.take() for later in ahead):
+        pass
+    return ahead.popleft().clicks()
 
 
 class _Lengths:
@@ -167,7 +222,7 @@ def transmit_chunks(
     keys = {part: physics_key(physics_seed, link, block, part) for part in ("light", "detectors", "bob", "eve")}
     secrets = [aes256_keys(key) for key in (alice_seed, keys["bob"], keys["eve"])]
     key_table = np.stack([*secrets, ars_keys(keys["light"][:16])])
-    pulses = _Pulses(devices, table, key_table, length)
+    pulses = Pulses(devices, table, key_table, length)
     active = devices.receiver.scheme == "active"
     readout = Readout(
         detector_key=keys["detectors"],
@@ -180,10 +235,13 @@ def transmit_chunks(
         afterpulse_lifetime_periods=devices.afterpulse_lifetime_periods,
     )
     lengths = _Lengths(n_slots, length)
-    for segment, clicks in enumerate(_in_order(pulses, lengths, threads)):
+    card = _on_card(pulses)
+    found = card.in_order(n_slots, pulses.clicks) if card else _in_order(pulses, lengths, threads)
+    for segment, clicks in enumerate(found):
         first = segment * length
         events = readout.segment(clicks, first, min(length, n_slots - first), last=segment == len(lengths) - 1)
-        pulses.take_back(clicks)
+        if card is None:
+            pulses.take_back(clicks)
         if len(events):
             yield events
 

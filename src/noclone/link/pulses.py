@@ -12,65 +12,77 @@ Proposals are worked on in batches, step by step: each step is a loop over array
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
-from noclone.link.choices import BATCH, alice_batch, bob_batch, eve_batch
-from noclone.link.hits import add_clicks, arrivals, keep, nature
-from noclone.link.sampling_simd import gaps
+from noclone.link.choices import BATCH, codes_of, eve_batch
+from noclone.link.hits import add_clicks, arrivals, closer_words
+from noclone.link.kernels import inner
+from noclone.link.pulses_simd import COPIED, PLACE_BITS, proposals, sort_out
+from noclone.link.sampling import TICKS
 
 MAX_SEGMENT_BITS = 40  # times within a segment, with the detector's number, fit into 63 bits
 ALICE, BOB, EVE, NATURE = range(4)  # rows of a table of keys
-MOST = 4 * BATCH  # clicks of a batch
+ROOM = BATCH + COPIED  # vectors read and write a little beyond the end
+MOST = 4 * BATCH + COPIED  # clicks of a batch
 
 
-@njit(cache=True, nogil=True)
-def proposals(simd, keys, stream, first, inverse_rate, last, n_slots, counters, words, at):  # type: ignore[no-untyped-def]
-    """Set at[BATCH] to the slots of the next proposals after slot `last`; return the last one and how many lie inside.
+@dataclass(frozen=True, eq=False)
+class Law:
+    """What the segments of a block have in common, for `would_be_clicks`; see there.
 
     Args:
-        first: Number of the batch's first proposal.
-        words: uint64[2, BATCH], overwritten: the second row is left for the choice of detectors.
+        keys: Round keys.
+        p_max: Largest probability that a slot makes any detector click: the rate of proposals.
+        mean_negated: 1 / ln(1 - p_max).
+        choosers: Limits of the choices.
+        table: `clicktable.ClickTable.law`.
+        jitter_ticks: Standard deviation of a photon's arrival.
+        length: Slots of a segment.
     """
-    for j in range(BATCH):
-        counters[j] = np.uint64(first + j)
-    nature(simd, keys, stream, counters, BATCH, words)
-    gaps(simd, words[0].ctypes.data, inverse_rate, at.ctypes.data, BATCH)
-    for j in range(BATCH):
-        last += at[j]
-        at[j] = last
-    inside = BATCH
-    while inside > 0 and at[inside - 1] >= n_slots:
-        inside -= 1
-    return last, inside
+
+    keys: NDArray[np.uint64]
+    p_max: float
+    mean_negated: float
+    choosers: tuple[Any, ...]
+    table: tuple[Any, ...]
+    jitter_ticks: float
+    length: int
 
 
-@njit(cache=True, nogil=True)
-def find_cases(simd, keys, first_slot, at, choosers, words, signed, slots, rows):  # type: ignore[no-untyped-def]
+@inner
+def find_cases(simd, keys, first_slot, at, choosers, words, signed, rows):  # type: ignore[no-untyped-def]
     """Set rows[BATCH] to the case of each proposal: what was sent, what Eve did, how Bob measured.
 
     Args:
         choosers: See `would_be_clicks`.
-        signed: int64[3, BATCH], zero at first: for work.
-        words, slots: For work.
+        words: uint64[2, BATCH]: for work.
+        signed: int64[2, BATCH]: for work.
     """
-    setting_limits, bob_limit, choices, eve_limits = choosers
-    codes, bases, outcomes = signed[0], signed[1], signed[2]
-    for j in range(BATCH):
-        slots[j] = np.uint64(first_slot + at[j])
-    alice_batch(simd, keys[ALICE], slots, setting_limits, words, codes)
-    if choices == 2:
-        bob_batch(simd, keys[BOB], slots, bob_limit, words, bases)
+    limits, eve_limits = choosers
+    codes, outcomes = signed[0], signed[1]
+    where = np.int64(at.ctypes.data)
+    codes_of(simd, keys[ALICE], first_slot, np.int64(0), where, limits[ALICE], rows)
     if eve_limits.shape[1] > 1:
-        eve_batch(simd, keys[EVE], slots, eve_limits, codes, words, outcomes)
-    active = choices - 1
-    for j in range(BATCH):
-        rows[j] = np.uint64((((outcomes[j] << 4) | codes[j]) << active) | bases[j])
+        for j in range(BATCH):
+            words[0, j] = np.uint64(first_slot + at[j])
+            codes[j] = rows[j]
+        eve_batch(simd, keys[EVE], words[0], eve_limits, codes, words[1:], outcomes)
+        for j in range(BATCH):
+            rows[j] |= outcomes[j] << 4
+    if len(limits) > 1:
+        codes_of(simd, keys[BOB], first_slot, np.int64(0), where, limits[BOB], codes)
+        for j in range(BATCH):
+            rows[j] = (rows[j] << 1) | ((codes[j] >> 1) & 1)
 
 
 @njit(cache=True, nogil=True)
 def would_be_clicks(  # type: ignore[no-untyped-def]
-    simd, keys, segment, first_slot, n_slots, inverse_rate, choosers, law, jitter_ticks, clicks
+    simd, keys, segment, first_slot, n_slots, mean_negated, choosers, law, jitter_ticks, clicks
 ):
     """Write the segment's clicks, sorted, and return how many; -1 if there is no room.
 
@@ -80,47 +92,69 @@ def would_be_clicks(  # type: ignore[no-untyped-def]
         segment: Number of the segment: names its streams.
         first_slot: Number of the segment's first slot in the block.
         n_slots: Slots in the segment.
-        inverse_rate: -1 / ln(1 - p_max).
-        choosers: The limits of Alice's settings and of Bob's basis, Bob's settings per slot, the limits of Eve's
-            outcomes: see `choices`.
+        mean_negated: 1 / ln(1 - p_max).
+        choosers: The limits of Alice's settings, and of Bob's if he draws, as rows; those of Eve's outcomes: see
+            `choices`.
         law: See `clicktable.ClickTable.law`.
         jitter_ticks: Standard deviation of a photon's arrival.
         clicks: int64, overwritten: `ticks since the segment's start << 2 | detector`.
     """
-    words, draws = np.empty((2, BATCH), np.uint64), np.empty((2, BATCH), np.uint64)
-    places = np.empty((4, BATCH), np.uint64)
-    unsigned, signed = np.zeros((7, BATCH), np.uint64), np.zeros((3, BATCH), np.int64)
-    counters, slots, rows = unsigned[0], unsigned[1], unsigned[2]
-    kept, hits, tails, darks = unsigned[3], unsigned[4], unsigned[5], unsigned[6]
-    at, starts, ticks = np.empty(BATCH, np.int64), np.empty(BATCH, np.int64), np.empty((2, BATCH), np.int64)
-    stream = np.uint64(segment << 2)  # and the next one and the one after it, for where in their slots the clicks fall
-    n, first, last = 0, 0, np.int64(-1)
+    unsigned, signed = np.zeros((6, ROOM), np.uint64), np.zeros((10, ROOM), np.int64)
+    draws, rests, shares, entries = unsigned[0], unsigned[1], unsigned[2], unsigned[3]
+    numbers, tails = unsigned[4], unsigned[5]
+    at, rows, starts, ticks, spare = signed[0], signed[1], signed[2], signed[3], signed[4:6]
+    words, closer_ticks = np.zeros((6, ROOM), np.uint64), signed[6:]
+    limits = law[0]
+    closer_ticks[:] = TICKS // 2
+    nature, stream = keys[NATURE], np.uint64(segment << 2)  # and the next three, for proposals that need a closer look
+    n, first, last = np.int64(0), np.int64(0), np.int64(-1)
     while last < n_slots:
         if n + MOST > len(clicks):
             return -1
-        last, inside = proposals(simd, keys[NATURE], stream, first, inverse_rate, last, n_slots, counters, draws, at)
-        find_cases(simd, keys, first_slot, at, choosers, words, signed, slots, rows)
-        found = keep(draws[1], at, inside, rows, law[0], law[3], first, kept, hits, starts, darks)
-        nature(simd, keys[NATURE], stream + np.uint64(1), kept, found, places)
-        arrivals(simd, places[0], found, jitter_ticks, tails, ticks)
-        n = add_clicks(
+        last = proposals(
             simd,
-            keys[NATURE],
-            stream + np.uint64(2),
-            draws[1],
-            found,
-            rows,
-            first,
-            kept,
-            hits,
-            starts,
-            darks,
-            law,
-            places,
-            ticks[0],
-            jitter_ticks,
-            clicks,
-            n,
+            nature.ctypes.data,
+            stream,
+            np.uint64(first),
+            mean_negated,
+            last,
+            draws.ctypes.data,
+            rests.ctypes.data,
+            at.ctypes.data,
+            BATCH,
         )
+        find_cases(simd, keys, first_slot, at, choosers, words, spare, rows)
+        both = sort_out(
+            simd,
+            at.ctypes.data,
+            draws.ctypes.data,
+            rests.ctypes.data,
+            rows.ctypes.data,
+            limits.ctypes.data,
+            limits.shape[1],
+            n_slots,
+            starts.ctypes.data,
+            shares.ctypes.data,
+            entries.ctypes.data,
+            BATCH,
+        )
+        found, listed = both & ((1 << PLACE_BITS) - 1), both >> PLACE_BITS
+        closer_words(
+            simd,
+            nature,
+            stream + np.uint64(1),
+            first,
+            entries,
+            listed,
+            jitter_ticks,
+            numbers,
+            tails,
+            words,
+            closer_ticks,
+        )
+        arrivals(simd, shares, found, jitter_ticks, tails, numbers, ticks)
+        for k in range(found):
+            ticks[k] = starts[k] + (ticks[k] << 2)
+        n = add_clicks(starts, ticks, found, entries, listed, law, words, closer_ticks, jitter_ticks, clicks, n)
         first += BATCH
     return n

@@ -11,22 +11,19 @@ from numpy.typing import NDArray
 
 from noclone.link.aes import aes256_keys
 from noclone.link.aes_simd import AES, MULTIPLE
-from noclone.link.choices import write_bases
+from noclone.link.choices import BATCH, basis_limits, write_bases
 from noclone.link.detectors import (
-    ARRIVAL,
     FINISHED,
+    FRONT,
     KEPT,
-    MASK,
+    KEPT_ROOM,
     NEVER,
     PENDING,
     POSITION,
-    SLOT,
     STATE_SIZE,
     UNTIL,
-    event,
-    flags,
+    WAITING,
     read_out,
-    squash,
 )
 from noclone.link.hits import JITTER_SIGMAS
 from noclone.link.sampling import TICK_BITS, TICKS
@@ -55,23 +52,25 @@ class Readout:
         Args:
             detector_key: For afterpulses and several clicks in a slot.
             bob_key: For Bob's bases; not used with a passive receiver.
-            bob_limit: See `choices.bob_batch`; None for a passive receiver.
+            bob_limit: The key basis's share of 2^32; None for a passive receiver.
         """
         self._keys = aes256_keys(detector_key)
         self._bob_keys = aes256_keys(bob_key)
-        self._bob_limit = bob_limit
+        self._bob_limits = None if bob_limit is None else basis_limits(bob_limit)
         self._passive = int(bob_limit is None)
         self._dead_ticks = round(dead_time_periods * TICKS)
-        self._gate_high = round(gate_fraction * TICKS / 2)
+        self._half_gate = round(gate_fraction * TICKS / 2)
         self._overlap = int(JITTER_SIGMAS * jitter_ticks) + 1 if jitter_ticks > 0 else 0
         p = afterpulse_probability
-        self._inverse_afterpulse = float(-1 / np.log1p(-p)) if p > 0 else 0.0
+        self._until_mean = float(-1 / np.log1p(-p)) if p > 0 else 0.0
         self._lifetime_ticks = afterpulse_lifetime_periods * TICKS
         self._state = np.zeros(STATE_SIZE, np.int64)
         self._state[UNTIL] = -1
         self._dead_until = np.full(4, -NEVER, np.int64)
         self._pending = np.zeros(64, np.int64)
-        self._words = np.full((3, MULTIPLE), np.uint64((1 << 64) - 1))
+        self._afterpulses = np.full(MULTIPLE, np.uint64((1 << 64) - 1)), np.empty((2, MULTIPLE))
+        self._kept = np.full(KEPT_ROOM, -NEVER, np.int64)
+        self._several = np.empty(0, np.int64)
         self._carried = np.zeros(0, np.int64)
 
     def segment(self, clicks: I64, first_slot: int, n_slots: int, *, last: bool) -> U64:
@@ -87,37 +86,40 @@ class Readout:
             among = int(np.searchsorted(clicks, latest, side="right"))
             early = np.sort(np.concatenate([carried, clicks[:among]]))
             clicks = clicks[among:]
-            carried = self._play(early, first_slot, min(bound, latest + 1), parts)
-        self._carried = np.concatenate([carried, self._play(clicks, first_slot, bound, parts)]) - (end << 2)
-        if last and self._state[MASK]:
-            parts.append(self._last_event(first_slot))
+            carried = self._play(early, first_slot, min(bound, latest + 1), parts, last=False)
+        self._carried = np.concatenate([carried, self._play(clicks, first_slot, bound, parts, last=last)]) - (end << 2)
         self._dead_until = np.maximum(self._dead_until - (end << 2), -NEVER)
-        self._state[SLOT] -= n_slots
+        self._kept[FRONT : FRONT + self._state[WAITING]] -= end << 2
         self._pending[: self._state[PENDING]] -= end << 2
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _play(self, clicks: I64, first_slot: int, bound: int, parts: list[U64]) -> I64:
+    def _play(self, clicks: I64, first_slot: int, bound: int, parts: list[U64], *, last: bool) -> I64:
         """Add the events of clicks and afterpulses before the bound to parts; return the clicks that are left."""
         self._state[POSITION] = 0
         while True:
-            events = np.empty(len(clicks) - int(self._state[POSITION]) + KEPT + 64, np.uint64)
+            room = len(clicks) - int(self._state[POSITION]) + KEPT + BATCH
+            events = np.empty(room, np.uint64)
+            if len(self._several) < room:
+                self._several = np.empty(room, np.int64)
             n = read_out(
                 AES,
                 self._keys,
                 clicks,
                 first_slot,
                 bound,
+                last,
                 self._passive,
                 self._dead_ticks,
-                -self._gate_high,
-                self._gate_high,
-                self._inverse_afterpulse,
+                self._half_gate,
+                self._until_mean,
                 self._lifetime_ticks,
                 self._state,
                 self._dead_until,
                 self._pending,
-                self._words,
+                *self._afterpulses,
+                self._kept,
                 events,
+                self._several,
             )
             parts.append(self._with_bases(events, n))
             if self._state[FINISHED]:
@@ -125,13 +127,7 @@ class Readout:
             if self._state[PENDING] == len(self._pending):
                 self._pending = np.concatenate([self._pending, np.zeros_like(self._pending)])
 
-    def _last_event(self, first_slot: int) -> U64:
-        slot, mask, arrival = (int(self._state[i]) for i in (SLOT, MASK, ARRIVAL))
-        events = np.array([event(first_slot + slot, arrival, flags(mask, self._passive))], np.uint64)
-        squash(AES, self._keys, self._passive, events, 1)
-        return self._with_bases(events, 1)
-
     def _with_bases(self, events: U64, n: int) -> U64:
-        if self._bob_limit is not None:
-            write_bases(AES, self._bob_keys, self._bob_limit, events, n)
+        if self._bob_limits is not None:
+            write_bases(AES, self._bob_keys, self._bob_limits, events, n)
         return events[:n]

@@ -11,8 +11,28 @@ import numpy as np
 from numba import njit
 
 LN_2 = 0.6931471805599453
-SQRT_2 = 1.4142135623730951
-LONGEST_GAP = 1 << 45  # slots; no segment has more than 2^40, so a longer gap ends it just as well
+LOG_START = 0.6875
+_CENTRES = tuple(LOG_START + (i + 0.5) / 32 for i in range(10)) + tuple(1 + (i + 0.5) / 16 for i in range(6))
+LOG_INVERSES = tuple(1.0 / c for c in _CENTRES)
+LOGS = (
+    -0.3522205935893521,
+    -0.3087354816496133,
+    -0.26706278524904525,
+    -0.22705745063534608,
+    -0.18859116980755003,
+    -0.15154989812720093,
+    -0.1158318155251217,
+    -0.0813456394539524,
+    -0.048009219186360606,
+    -0.015748356968139168,
+    0.030771658666753687,
+    0.08961215868968714,
+    0.1451820098444979,
+    0.19782574332991987,
+    0.24783616390458127,
+    0.2954642128938359,
+)  # of the centres; a library's logarithm might differ in the last bit
+RAREST = 1e-12  # proposals per slot, at least, for gaps under 2^46; what is rarer is rejected, so laws stay exact
 TICK_BITS = 20  # time is counted in 2^-20 of a slot, whatever the clock rate: nothing can drift
 TICKS = 1 << TICK_BITS
 CENTRE = 0.425  # AS 241 takes another function farther out
@@ -60,43 +80,43 @@ TAIL = math.floor(0.075 * 2**32)  # of the 2^32 shares, so many lie farther out 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def log_of_parts(mantissa, exponent):  # type: ignore[no-untyped-def]
-    """Return ln(mantissa * 2^exponent) for a mantissa in [1, 2), to about 1e-16 of 1.
-
-    ln(m) = 2 atanh(f) with f = (m - 1) / (m + 1), |f| < 0.172 after m is brought below sqrt 2; ten terms of the series,
-    in pairs that need not wait for each other (Estrin's scheme).
-    """
-    if mantissa > SQRT_2:
-        mantissa = mantissa * 0.5
-        exponent = exponent + 1.0
-    f = (mantissa - 1.0) / (mantissa + 1.0)
-    g = f * f
-    h = g * g
-    i = h * h
-    low = (1.0 + g * (1.0 / 3.0)) + h * (1.0 / 5.0 + g * (1.0 / 7.0))
-    high = (1.0 / 9.0 + g * (1.0 / 11.0)) + h * (1.0 / 13.0 + g * (1.0 / 15.0))
-    s = (low + i * high) + (i * i) * (1.0 / 17.0 + g * (1.0 / 19.0))
-    return 2.0 * f * s + exponent * LN_2
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def natural_log(x):  # type: ignore[no-untyped-def]
-    """Return ln(x) of a normal number above zero."""
-    mantissa, exponent = math.frexp(x)
-    return log_of_parts(mantissa * 2.0, exponent - 1.0)
+    """Return ln(x) of a normal number above zero, to about 1e-16 of 1; `sampling_simd` does many.
+
+    x = z * 2^k with z in [0.6875, 1.375), which is cut into 16 intervals. With c the middle of the one that holds z,
+    ln z = ln c + ln(1 + r), r = (z - c) / c, and |r| < 1/32: ten terms of the series leave less than 2^-58. They are
+    taken in pairs that need not wait for each other (Estrin's scheme).
+    """
+    z, k = math.frexp(x)
+    if z < LOG_START:
+        z = z + z
+        k = k - 1
+    if z < 1.0:
+        i = np.int64((z - LOG_START) * 32.0)
+        c = LOG_START + (np.float64(i) + 0.5) * 0.03125
+    else:
+        i = np.int64((z - 1.0) * 16.0) + 10
+        c = 1.0 + (np.float64(i - 10) + 0.5) * 0.0625
+    r = (z - c) * LOG_INVERSES[i]
+    g = r * r
+    h = g * g
+    low = (1.0 + r * (-1.0 / 2.0)) + g * (1.0 / 3.0 + r * (-1.0 / 4.0))
+    high = (1.0 / 5.0 + r * (-1.0 / 6.0)) + g * (1.0 / 7.0 + r * (-1.0 / 8.0))
+    s = (low + h * high) + (h * h) * (1.0 / 9.0 + r * (-1.0 / 10.0))
+    return r * s + (LOGS[i] + np.float64(k) * LN_2)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def geometric(word, inverse_rate):  # type: ignore[no-untyped-def]
-    """Turn a 64-bit word into how many slots it is to the next proposal, 1 or more; `sampling_simd.gaps` does many.
+def geometric(word, mean_negated):  # type: ignore[no-untyped-def]
+    """Turn a 64-bit word into how many slots it is to the next proposal, 1 or more; `sampling_simd.gap` does many.
 
     With u uniform in (0, 1), 1 + floor(ln u / ln(1 - p)) is geometric: P(gap > k) = (1 - p)^k.
 
     Args:
-        inverse_rate: -1 / ln(1 - p).
+        mean_negated: 1 / ln(1 - p), for p from `RAREST` on.
     """
     u = (np.float64(np.int64(word >> np.uint64(12))) + 0.5) * 2.220446049250313e-16
-    return np.int64(min(-natural_log(u) * inverse_rate, np.float64(LONGEST_GAP))) + 1
+    return np.int64(natural_log(u) * mean_negated) + 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -182,7 +182,7 @@ class Keeper:
 
     async def _level(self, goal: Goal) -> int:
         """Return how full a pool is, by the half that masters here use: a full other half does not help them."""
-        state = await asyncio.wrap_future(self._store.pool(goal.peer, (goal.profile,)))
+        state = await self._store.pool(goal.peer, (goal.profile,))
         return 2 * state.ready_out_bits + state.held_bits
 
     def _say(self, goal: Goal, problem: str) -> None:

@@ -7,8 +7,9 @@ and no address is among them.
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, wait
 
 from prometheus_client import (
     CollectorRegistry,
@@ -21,7 +22,9 @@ from prometheus_client import (
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from noclone.errors import NocloneError
 from noclone.events import Event, EventLog
+from noclone.kms.answers import Answer
 from noclone.kms.service import KmeService
 from noclone.kms.store import PoolState
 
@@ -119,7 +122,7 @@ class Metrics:
                 self._border.labels(name, event.kind.partition(".")[2]).inc(data["keys"])
             case "key.delivered":
                 kme = self._sites.get(name, "unknown")
-                self._delivered.labels(kme).inc()
+                self._delivered.labels(kme).inc(data.get("keys", 1))
                 self._delivered_bits.labels(kme).inc(data["bits"])
             case "request.refused":
                 self._refused.labels(name, data["status"], data["reason"]).inc()
@@ -161,9 +164,12 @@ class _Pools:
         return [stored, waiting, reach]
 
     def _states(self) -> dict[tuple[str, str], PoolState]:
-        asked: dict[tuple[str, str], Future[PoolState]] = {}
+        asked: dict[tuple[str, str], Answer[PoolState]] = {}
         for name, service in tuple(self._kmes.items()):
             for peer in tuple(service.kme.peers):
                 asked[name, peer] = service.kme.store.pool(peer)
-        wait(asked.values(), timeout=POOL_WAIT_S)
-        return {place: f.result() for place, f in asked.items() if f.done() and f.exception() is None}
+        until_s, found = time.monotonic() + POOL_WAIT_S, {}
+        for place, answer in asked.items():
+            with contextlib.suppress(TimeoutError, NocloneError):
+                found[place] = answer.result(max(0.0, until_s - time.monotonic()))
+        return found

@@ -48,7 +48,8 @@ def tell(event: Event, *, both_ends: bool = False) -> str:
         case "link.up":
             return f"{data['end']}: works again"
         case "key.delivered":
-            return f"key {data['key_id']} ({data['bits']} bits)"
+            more = f" and the {data['keys'] - 1} after it" if data.get("keys", 1) > 1 else ""
+            return f"key {data['key_id']}{more} ({data['bits']} bits)"
         case "kme.refused" | "tls.refused":
             return f"refused: {data['reason']}"
         case "key.refused":

@@ -153,7 +153,7 @@ class Node:
         if failed is not None:
             return f"an end of a link failed: {failed.exception()}"
         try:
-            await asyncio.wrap_future(self._store.alive())
+            await self._store.alive()
         except StoreError as error:
             return error.message
         return ""

@@ -159,7 +159,7 @@ class Relaying:
         out = []
         for peer in self._neighbours:
             calls = self._service.kme.peers.get(peer)
-            pool = await asyncio.wrap_future(self._service.kme.store.pool(peer, (LINK_PROFILE,)))
+            pool = await self._service.kme.store.pool(peer, (LINK_PROFILE,))
             rate_bps = self._meters[peer].rate_bps() if peer in self._meters else 0.0
             out.append(LinkReport(peer, calls is not None and calls.connected, pool.ready_out_bits, rate_bps))
         return out

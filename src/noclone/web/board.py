@@ -142,7 +142,7 @@ class Board:
             self._of_link(self.links[name], event)
             self._changed[name] = self.number
         if event.kind == "key.delivered":
-            self.delivered += 1
+            self.delivered += int(event.data.get("keys", 1))
         told = tell(event)
         if told and event.kind != "key.delivered":
             self._say(event.time_s, event.kind, event.subject, told)

@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from concurrent.futures import Future
 
 from noclone.audit.audit import audit
 from noclone.errors import InputError
 from noclone.events import Event
-from noclone.kms.store import PoolState
 from noclone.network.plain_http import PlainServer
 from noclone.network.served import ServedNetwork
 from noclone.redteam.attacks import LIGHT_ATTACKS
@@ -79,9 +77,8 @@ class OpenWindow:
             for link in links:
                 node = self._served.nodes.get(link.alice)
                 if node is not None:
-                    asked: Future[PoolState] = node.service.kme.store.pool(link.bob)
                     with contextlib.suppress(Exception):  # a store that is closing has nothing to show
-                        state = await asyncio.wait_for(asyncio.wrap_future(asked), 2.0)
+                        state = await asyncio.wait_for(node.service.kme.store.pool(link.bob), 2.0)
                         self._board.stored(link.name, state.ready_out_bits + state.ready_in_bits, time.time())
                 await asyncio.sleep(max(1.0 / len(links), 1.0 / POOLS_PER_SECOND))
             self._window.wake()
