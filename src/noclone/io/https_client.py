@@ -85,7 +85,7 @@ async def call(
             if tls.identity(transport.peer_certificate, "kme") != kme:
                 raise AuthenticationError(f"what answers at {address.authority} is not the KME {kme}")
             return await _exchange(reader, writer, address, method, path, body)
-    except (OSError, EOFError, h11.RemoteProtocolError) as error:  # TimeoutError is an OSError
+    except (OSError, EOFError, SSL.Error, h11.RemoteProtocolError) as error:  # TimeoutError is an OSError
         raise KmeError(f"the conversation with {address.authority} broke ({type(error).__name__})") from None
     finally:
         if writer is not None:
