@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
-from noclone.client import TIMEOUT_S, Etsi014Client, KeyContainer, Status
+from noclone.client import TIMEOUT_S, Etsi014Client, KeyContainer, Status, Tls
 from noclone.errors import InputError
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class AsyncEtsi014Client:
         key: Path | str,
         ca: Path | str,
         timeout_s: float = TIMEOUT_S,
-        tls: Literal["1.2", "1.3"] = "1.3",
+        tls: Tls = "1.3",
         connections: int = 4,
     ) -> None:
         if connections < 1:

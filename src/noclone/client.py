@@ -17,7 +17,7 @@ import json
 import select
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -27,6 +27,7 @@ from noclone.errors import InputError, KmeError
 
 TIMEOUT_S = 10.0
 TLS_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+Tls = Literal["1.2", "1.3", "post-quantum"]
 ANSWER_BYTES_MAX = 64 << 20
 
 
@@ -113,7 +114,7 @@ class Etsi014Client:
         key: Its private key (PEM).
         ca: The authority that signs KMEs (PEM).
         timeout_s: For each request.
-        tls: The least version that is spoken.
+        tls: The least version that is spoken; "post-quantum": 1.3 with ML-KEM and ML-DSA-65 certificates, or nothing.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class Etsi014Client:
         key: Path | str,
         ca: Path | str,
         timeout_s: float = TIMEOUT_S,
-        tls: Literal["1.2", "1.3"] = "1.3",
+        tls: Tls = "1.3",
     ) -> None:
         parts = urlsplit(url if "://" in url else f"https://{url}")
         if parts.scheme != "https" or not parts.hostname:
@@ -132,9 +133,9 @@ class Etsi014Client:
         self.url = f"https://{parts.netloc}"
         self._host, self._port = parts.hostname, parts.port or 443
         self._timeout_s = timeout_s
-        self._context = _context(Path(certificate), Path(key), Path(ca), TLS_VERSIONS[tls])
+        self._connect_anew = _connector(Path(certificate), Path(key), Path(ca), tls)
         self._lock = threading.Lock()
-        self._connection: http.client.HTTPSConnection | None = None
+        self._connection: http.client.HTTPConnection | None = None
 
     def status(self, slave: str) -> Status:
         """Ask what keys can be had to share with `slave`.
@@ -238,16 +239,14 @@ class Etsi014Client:
             self._hang_up()
             raise
 
-    def _connect(self) -> http.client.HTTPSConnection:
+    def _connect(self) -> http.client.HTTPConnection:
         if self._connection is not None and self._connection.sock is not None:
             poll = select.poll()  # not select(), which knows no descriptor above 1023
             poll.register(self._connection.sock, select.POLLIN)
             if not poll.poll(0):
                 return self._connection
             self._hang_up()  # the KME has closed it, or says something unasked
-        self._connection = http.client.HTTPSConnection(
-            self._host, self._port, timeout=self._timeout_s, context=self._context
-        )
+        self._connection = self._connect_anew(self._host, self._port, self._timeout_s)
         self._connection.connect()
         return self._connection
 
@@ -268,9 +267,10 @@ class Etsi014Client:
                 f"the KME at {self.url} is not the one that we trust: {error.verify_message}",
                 hint="check the address, and that the authority file is the one of the KMEs",
             )
-        if isinstance(error, ssl.SSLError):
+        if isinstance(error, ssl.SSLError) or type(error).__name__ == "TlsRefused":
+            reason = getattr(error, "reason", None) or error
             return KmeError(
-                f"the KME at {self.url} did not accept our certificate, or speaks other TLS than 1.3 ({error.reason})",
+                f"the KME at {self.url} did not accept our certificate, or speaks other TLS than we do ({reason})",
                 hint="check that the certificate is valid, unexpired, and from the authority of the SAEs",
             )
         if isinstance(error, TimeoutError):
@@ -295,6 +295,20 @@ HINTS = {
     401: "only the applications that were named when a key was made may fetch it",
     503: "wait for the link to distil more key, or for the other KME to come back, and ask again",
 }
+
+
+Connector = Callable[[str, int, float], http.client.HTTPConnection]
+
+
+def _connector(certificate: Path, key: Path, ca: Path, tls: Tls) -> Connector:
+    """Return what connects to a host and port, with a timeout."""
+    if tls == "post-quantum":
+        from noclone.client_tls import PostQuantumConnection, post_quantum_context
+
+        post = post_quantum_context(certificate, key, ca)
+        return lambda host, port, timeout_s: PostQuantumConnection(host, port, timeout=timeout_s, context=post)
+    context = _context(certificate, key, ca, TLS_VERSIONS[tls])
+    return lambda host, port, timeout_s: http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
 
 
 def _context(certificate: Path, key: Path, ca: Path, least: ssl.TLSVersion) -> ssl.SSLContext:

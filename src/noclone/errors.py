@@ -11,6 +11,7 @@
     ├── KeysExhausted             not enough key, pad or authentication key left
     ├── StoreError                the key store cannot do what it must (disk full, wrong key-encryption key)
     ├── PkiError                  certificates or secrets are missing, expired or unsafe
+    ├── TunnelError               a VPN's daemon refused, or a key did not come into effect
     └── KmeError                  a key-management entity refused or could not be reached
 
 `assert` is for our own bugs; these are for the world. Each carries a message that says what happened and where, and a
@@ -97,6 +98,10 @@ class StoreError(NocloneError):
 
 class PkiError(NocloneError):
     """Certificates or secrets are missing, expired, or readable by others."""
+
+
+class TunnelError(NocloneError):
+    """A VPN's daemon refused, or a key did not come into effect in time."""
 
 
 class KmeError(NocloneError):

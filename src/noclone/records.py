@@ -68,12 +68,13 @@ class Origin:
 
     Args:
         kind: Simulated light makes simulated secrecy; a recording is past data; hardware is live; unknown is what
-            another operator's domain does not tell, local is made by one KME alone.
+            another operator's domain does not tell; local is made by one KME alone; computed has no light in it, only
+            algorithms.
         seeded: The randomness can be run again from a number that is written down: never a secret.
         detail: For people: the simulator's version, the file's name, the device.
     """
 
-    kind: Literal["simulated", "recorded", "unknown", "local", "hardware"]
+    kind: Literal["simulated", "recorded", "unknown", "local", "hardware", "computed"]
     seeded: bool = False
     detail: str = ""
 

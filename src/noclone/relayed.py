@@ -7,13 +7,12 @@ values only, no secrets. It stands beside `records.BlockProvenance`, and is read
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from noclone.records import BlockProvenance, Origin, Provenance
 
-WEAKEST_FIRST = ("simulated", "recorded", "unknown", "local", "hardware")
+WEAKEST_FIRST = ("simulated", "recorded", "unknown", "local", "hardware", "computed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +184,7 @@ class BorderProvenance:
     gate: str
     domain: str
     peer: str
-    own: tuple[BlockProvenance | RelayProvenance, ...]
+    own: tuple[Provenance, ...]
     carry_epsilon: float
     time_s: float
 
@@ -228,19 +227,10 @@ class BorderProvenance:
         return {"kind": "border", **values, "own": [block.to_json() for block in self.own]}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> BorderProvenance:
-        """Rebuild what `to_json` gave."""
+    def from_json(cls, data: dict[str, Any], own: tuple[Provenance, ...]) -> BorderProvenance:
+        """Rebuild what `to_json` gave, but for our own blocks in it, of whatever kind they are."""
         fields = {name: value for name, value in data.items() if name != "kind"}
-        return cls(**{**fields, "own": tuple(map(_inner_from_json, data["own"]))})
-
-
-def provenance_from_json(data: dict[str, Any]) -> Provenance:
-    """Rebuild what any kind's `to_json` gave."""
-    return BorderProvenance.from_json(data) if data.get("kind") == "border" else _inner_from_json(data)
-
-
-def _inner_from_json(data: dict[str, Any]) -> BlockProvenance | RelayProvenance:
-    return RelayProvenance.from_json(data) if data.get("kind") == "relay" else BlockProvenance.from_json(data)
+        return cls(**{**fields, "own": own})
 
 
 DOMAIN = "domain:"
@@ -249,16 +239,3 @@ DOMAIN = "domain:"
 def far_end(domain: str) -> str:
     """Return what stands for the far site of a key that is shared with somebody in another operator's domain."""
     return f"{DOMAIN}{domain}"
-
-
-def fibre_blocks(blocks: Iterable[Provenance]) -> tuple[BlockProvenance, ...]:
-    """Return every fibre's block that some blocks are, or were relayed with."""
-    out: dict[BlockProvenance, None] = {}
-    for block in blocks:
-        if isinstance(block, BorderProvenance):
-            out.update(dict.fromkeys(fibre_blocks(block.own)))
-        elif isinstance(block, RelayProvenance):
-            out.update(dict.fromkeys(block.blocks))
-        elif isinstance(block, BlockProvenance):
-            out[block] = None
-    return tuple(out)

@@ -66,7 +66,7 @@ def test_an_altered_or_orphaned_spool_does_not_open(tmp_path: Path) -> None:
         pass
     path.write_bytes(whole)
     (tmp_path / module.KEY_FILE).unlink()
-    with pytest.raises(StoreError, match="lost its key"), Spool(tmp_path, "sae-a"):
+    with pytest.raises(StoreError, match="lost their key"), Spool(tmp_path, "sae-a"):
         pass
 
 

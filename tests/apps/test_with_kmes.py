@@ -16,7 +16,7 @@ from noclone.apps.messages import receive_message, send_message
 from noclone.bits import words_from_bytes
 from noclone.client import Etsi014Client
 from noclone.errors import KeysExhausted, KmeError
-from noclone.kms.service import KmeFiles, KmeService
+from noclone.kms.service import KmeService
 from noclone.kms.store import Store
 from noclone.network.identities import load_kme, load_sae
 from noclone.network.pki import create_pki
@@ -38,7 +38,7 @@ async def start(folder: Path) -> dict[str, KmeService]:
     for name, peer in (("alder", "birch"), ("birch", "alder")):
         identity = load_kme(folder, name)
         store = Store.open(folder / f"{name}.db", name=name, kek=os.urandom(32))
-        files = KmeFiles(identity.certificate, identity.key, identity.kme_ca, identity.sae_ca)
+        files = identity.files()
         services[name] = KmeService(store, SAES, files, peers=(peer,))
         await services[name].start()
     services["alder"].connect("birch", ("127.0.0.1", services["birch"].kme_port))

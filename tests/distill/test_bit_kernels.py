@@ -12,10 +12,13 @@ from numba import njit
 
 from noclone.distill import bit_kernels
 from noclone.distill.bit_kernels import (
+    bit_length,
     bytes_of_planes,
     bytes_of_words,
+    gaps_of_events,
     gather,
     plane_of_bytes,
+    slots_of_gaps,
     spread,
     token,
     variants_here,
@@ -48,6 +51,21 @@ def transposed(eight, count, out):
 @njit
 def shortened(row, shift, out):
     bytes_of_words(row.ctypes.data, shift, out.ctypes.data)
+
+
+@njit
+def lengths(word):
+    return bit_length(word)
+
+
+@njit
+def summed(gaps, rows, slot, out):
+    return slots_of_gaps(gaps.ctypes.data, rows, slot, out.ctypes.data)
+
+
+@njit
+def differences(events, slot, gaps, flags):
+    return gaps_of_events(events.ctypes.data, slot, gaps.ctypes.data, flags.ctypes.data)
 
 
 def places(mask):
@@ -87,6 +105,35 @@ def test_bytes_of_words_are_cut_out_of_them():
     for shift in (0, 3, 16, 56):
         shortened(row, shift, out)
         assert out.tolist() == [int(word) >> shift & 255 for word in row]
+
+
+def test_lengths_of_words():
+    for word in (0, 1, 2, 3, 255, 256, 1 << 63, ALL):
+        assert lengths(np.uint64(word)) == word.bit_length()
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("slot", [-1, 0, (1 << 48) - 70_000 * 64])
+def test_slots_are_sums_of_gaps(rows, slot):
+    for gaps in (np.random.default_rng(4).integers(0, 256, (2, 64), np.uint8), np.full((2, 64), 255, np.uint8)):
+        out = np.zeros(64, np.uint64)
+        last = summed(gaps, rows, slot, out)
+        numbers = [int(low) + (int(high) << 8) * (rows - 1) for low, high in gaps.T]
+        assert out.tolist() == [slot + sum(numbers[: i + 1]) + i + 1 for i in range(64)]
+        assert last == out[-1]
+
+
+def test_gaps_are_differences_of_slots():
+    rng = np.random.default_rng(5)
+    slots = np.cumsum(rng.integers(1, 1 << 40, 64)) % (1 << 48)  # also where they do not rise
+    events = slots.astype(np.uint64) << np.uint64(16) | rng.integers(0, 1 << 16, 64).astype(np.uint64)
+    gaps, flags = np.zeros(64, np.uint64), np.zeros(64, np.uint8)
+    for before in (ALL, 0, 12345):
+        every = differences(events, np.uint64(before), gaps, flags)
+        expected = [(int(a) - int(b) - 1) & ALL for a, b in zip(slots, [before, *slots[:-1]], strict=True)]
+        assert gaps.tolist() == expected
+        assert int(every) == int(np.bitwise_or.reduce(gaps))
+        assert flags.tolist() == [int(event) & 255 for event in events]
 
 
 def test_the_portable_variant_can_be_forced():

@@ -1,11 +1,9 @@
 """Each loop of Cascade's secret half against a slow twin."""
 
-import math
-
 import numpy as np
 import pytest
 
-from noclone.bits import pack, unpack, word_count
+from noclone.bits import pack, word_count
 from noclone.distill import cascade_parities as kernels
 
 
@@ -22,13 +20,6 @@ def permutations(m, passes=2):
     perm = np.empty((passes, m), np.uint16)
     kernels.draw_permutations(np.arange(7, 7 + passes, dtype=np.uint64), perm)
     return perm
-
-
-def affine(m):
-    """Return steps, offsets and inverse steps of two late passes, and the orders that they mean."""
-    steps = [x for x in (m // 3, m // 2 + 1, 7, 11, 13) if math.gcd(x, m) == 1][:2]
-    rows = np.array([(a, 5 * a % m, pow(a, -1, m)) for a in steps], np.int64)
-    return rows, [(a * np.arange(m) + c) % m for a, c, _ in rows]
 
 
 def slow_permutation(state, m):
@@ -84,80 +75,3 @@ def test_slicing_deals_bits_to_the_frames_in_turn(lanes):
     back = np.zeros(word_count(n_bits), np.uint64)
     kernels.join_key(sliced, lanes, order, back)
     assert np.array_equal(back, pack(bits))
-
-
-def read_words(out, lanes, n):
-    """Return n numbers of `lanes` bits each."""
-    bits = unpack(out, n * lanes).reshape(n, lanes)
-    return [sum(int(bit) << i for i, bit in enumerate(row)) for row in bits]
-
-
-@pytest.mark.parametrize("m", [64, 1000, 4096, 77])
-def test_late_parities(m):
-    lanes, depth = 5, 2
-    sliced, (rows, orders) = random_sliced(2, m, lanes), affine(m)
-    chunks = np.zeros((2, 2, word_count(m)), np.uint64)
-    out = np.zeros(3, np.uint64)
-    kernels.late_parities(sliced, rows, depth, lanes, chunks, 0, out)
-    expected = []
-    for b in range(2):
-        for p in range(2):
-            permuted = sliced[b][orders[p]]
-            assert chunks[b, p].tolist() == [np.bitwise_xor.reduce(permuted[i : i + 64]) for i in range(0, m, 64)]
-            expected += [np.bitwise_xor.reduce(permuted[i * m >> depth : (i + 1) * m >> depth]) for i in range(3)]
-    assert read_words(out, lanes, 12) == expected
-
-
-def test_the_first_waves_parities():
-    rng = np.random.default_rng(3)
-    known = rng.integers(0, 2**64, (5, 2, 17, 3), np.uint64)
-    counts = np.array([3, 0, 70, 1, 40], np.int32)
-    active = np.array([0, 2, 3, 4], np.int32)
-    asked = rng.integers(0, 17 * 64, counts.sum()).astype(np.int32)
-    out = rng.integers(0, 2**64, 3, np.uint64)
-    kernels.first_parities(asked, active, counts, known, out)
-    frames = np.repeat(np.arange(5), counts)
-    expected = [int(known[f, 1, q >> 6, 2]) >> (q & 63) & 1 for f, q in zip(frames, asked.tolist(), strict=True)]
-    assert unpack(out, len(expected)).tolist() == expected
-
-
-@pytest.mark.parametrize(("m", "k"), [(1000, 10), (1024, 10), (65, 7)])
-def test_late_searches_parities(m, k):
-    lanes, at = 3, 61
-    sliced, (rows, orders) = random_sliced(2, m, lanes), affine(m)
-    chunks = np.zeros((2, 2, word_count(m)), np.uint64)
-    kernels.late_parities(sliced, rows, 2, lanes, chunks, 0, np.zeros(3, np.uint64))
-    rng = np.random.default_rng(4)
-    modes, active = np.array([2, 0, 2, 1, 2, 2], np.uint8), np.arange(6, dtype=np.int32)
-    search, expected = np.zeros(6, np.int64), []
-    for f in np.flatnonzero(modes == 2).tolist():
-        p, v = int(rng.integers(2)), int(rng.integers(2, k))
-        s = int(rng.integers(1 << v)) << (k - v)
-        search[f] = (p + 2) << 32 | v << 26 | s
-        size = 1 << max(k - v - 2, 0)
-        for i in range(3 if v < k - 1 else 1):
-            low, high = (s + i * size) * m >> k, (s + (i + 1) * size) * m >> k
-            expected.append(frame_bits(sliced, f // lanes, f % lanes)[orders[p]][low:high].sum() % 2)
-    out = np.zeros(4, np.uint64)
-    kernels.searched_parities(at, active, modes, lanes, k, sliced, rows, chunks, search, out)
-    assert unpack(out, at + len(expected)).tolist()[at:] == expected
-
-
-def test_corrections_reach_every_copy():
-    m, lanes = 300, 3
-    sliced, (rows, _) = random_sliced(2, m, lanes), affine(m)
-
-    def sums(source):
-        chunks = np.zeros((2, 2, word_count(m)), np.uint64)
-        kernels.late_parities(source, rows, 2, lanes, chunks, 0, np.zeros(3, np.uint64))
-        return chunks
-
-    chunks = sums(sliced)
-    errors = [(0, 0, 0), (1, 299, 2), (1, 17, 0), (1, 17, 1), (0, 18, 0)]
-    flips = np.array([b << 22 | o << 6 | lane for b, o, lane in errors], np.int64)
-    expected = sliced.copy()
-    for b, o, lane in errors:
-        expected[b, o] ^= np.uint64(1 << lane)
-    kernels.correct(flips, rows, True, sliced, chunks)
-    assert np.array_equal(sliced, expected)
-    assert np.array_equal(chunks, sums(sliced))

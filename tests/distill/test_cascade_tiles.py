@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from noclone.bits import unpack
+from noclone.distill import bit_kernels
 from noclone.distill import cascade_tiles as kernels
-from noclone.distill import cascade_words
 from noclone.distill.cascade_plan import Group
 
 SIZES = [(64, 6), (100, 7), (1000, 10), (4097, 13), (8192, 13)]
@@ -94,19 +94,27 @@ def test_top_parities_are_told_and_opened(k, height, lanes):
 
 
 @pytest.mark.parametrize("lanes", [1, 5, 64])
-def test_rows_hold_each_frame_by_itself(lanes):
-    tiles, rows = random_words((4, 64)), np.zeros((64, 4), np.uint64)
-    kernels.pack_rows(tiles, lanes, rows)
+@pytest.mark.parametrize("given", [(True, True), (True, False), (False, True), (False, False)])
+def test_records_hold_each_frame_by_itself(lanes, given):
+    none = np.zeros((0, 64), np.uint64)
+    tiles = [random_words((4, 64), seed) if here else none for seed, here in enumerate((*given, True))]
+    above, singles = np.uint64(0b110), random_words(4, 9) if given[0] else np.zeros(0, np.uint64)
+    known = np.full((lanes, 2, 5, 4), 5, np.uint64)
+    kernels.fill_rows(*tiles[:2], tiles[2], above, singles, known[:, 1, :4])
+    assert (known[:, 0] == 5).all()
+    assert (known[:, :, 4] == 5).all()
     for lane in range(lanes):
         for w in range(4):
-            assert np.array_equal(unpack(rows[lane, w : w + 1], 64), tiles[w] >> np.uint64(lane) & np.uint64(1))
-    assert not rows[lanes:].any()
+            columns = [t[w] >> np.uint64(lane) & np.uint64(1) if len(t) else np.zeros(64, np.uint64) for t in tiles]
+            expected = [sum(int(bit) << i for i, bit in enumerate(column)) for column in columns]
+            expected[1] |= 0b110 | (int(singles[w]) if len(singles) else 0)
+            assert known[lane, 1, w].tolist() == [*expected, 0]
 
 
-@pytest.mark.parametrize("variant", cascade_words.variants_here())
+@pytest.mark.parametrize("variant", bit_kernels.variants_here())
 @pytest.mark.parametrize(("m", "k", "height"), [(64, 6, 4), (100, 7, 5), (1000, 10, 9), (1024, 10, 6), (5000, 13, 10)])
 def test_pass_0_finds_one_error_in_each_odd_block(variant, m, k, height):
-    token = cascade_words.token(variant)
+    token = bit_kernels.token(variant)
     rng = np.random.default_rng(m)
     alice = random_words(m)
     errors = np.bitwise_and.reduce(rng.integers(0, 2**64, (5, m), np.uint64), axis=0)

@@ -1,6 +1,8 @@
 """Blocks side by side: the same keys, pools and epsilons as one after the other."""
 
 import dataclasses
+import subprocess
+import sys
 import threading
 import time
 
@@ -127,3 +129,24 @@ def test_a_mistake_of_ours_is_raised(make_block, make_pools):
     next(outcomes)
     with pytest.raises(InputError):
         next(outcomes)
+
+
+def test_threads_may_come_first_together():
+    """Each may make its own copy of what is made once; neither copy may go while it is used."""
+    code = """
+import sys, threading
+sys.setswitchinterval(1e-6)
+import numpy as np
+from noclone.distill.amplification import amplify, seed_bytes
+words, n = np.arange(1 << 10, dtype=np.uint64), 1 << 16
+seed = bytes(range(256)) * (seed_bytes(n, n // 2) // 256 + 1)
+seed, keys, start = seed[: seed_bytes(n, n // 2)], [], threading.Barrier(4)
+def run():
+    start.wait()
+    keys.append(amplify(words, n, seed, n // 2).tobytes())
+threads = [threading.Thread(target=run) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert len(keys) == 4 and len(set(keys)) == 1
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=100)

@@ -69,6 +69,16 @@ def test_a_recording_gives_key_of_the_agreed_length() -> None:
     assert outcomes[1].n_slots == N_SLOTS
 
 
+def test_a_recording_may_be_reconciled_by_codes() -> None:
+    """One message instead of hundreds; the length leaves room for what that costs."""
+    (outcome,), (by_cascade,) = (distil([block(0)], reconciliation=method) for method in ("ldpc", "cascade"))
+    assert outcome.result is not None
+    assert by_cascade.result is not None
+    assert outcome.agreement.leak_bits_max > 1.1 * by_cascade.agreement.leak_bits_max
+    assert 0 < outcome.result.key.n_bits < by_cascade.result.key.n_bits
+    assert outcome.result.statistics.rounds < by_cascade.result.statistics.rounds / 3
+
+
 def test_the_pilot_earns_nothing() -> None:
     (first, *_) = distil([block(0)], pilot_share=0.5)
     assert first.result is not None

@@ -1,19 +1,23 @@
 """Parties over channels: in one loop, and over TCP between two real processes."""
 
 import asyncio
+import dataclasses
 import hashlib
 import json
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
 
+from noclone.bits import bytes_from_words
+from noclone.distill import binary_toeplitz, side
 from noclone.distill.job import BlockAborted
 from noclone.distill.messages import HEADER, Kind
 from noclone.distill.parties import alice, bob
-from noclone.distill.session import distill_block, run_party
+from noclone.distill.session import converse, distill_block, run_party
 from noclone.errors import Aborted, ChannelError
 from noclone.io.channel import memory_pair
 
@@ -258,6 +262,37 @@ def test_a_broken_channel_inside_a_block(case, make_pools, role):
     for error in asyncio.run(talk()):
         assert isinstance(error, (ChannelError, Aborted))
     assert pool_a.consumed_bits == pool_b.consumed_bits == 0
+
+
+def test_a_link_may_amplify_by_the_binary_toeplitz_matrix(case, make_pools):
+    """Both ends hash as `binary_toeplitz` says, with the seed that crossed; one end alone cannot choose it."""
+    job = dataclasses.replace(case.job, amplification="binary-toeplitz")
+    seeds, corrected = [], []
+
+    def listen(role, message):
+        if message[0] == Kind.AMPLIFY:
+            seeds.append(message[HEADER.size :])
+        return [message]
+
+    def note(words, n_bits, seed, length_bits):
+        corrected.append((words.copy(), n_bits))
+        return binary_toeplitz.amplify(words, n_bits, seed, length_bits)
+
+    family = types.SimpleNamespace(seed_bytes=binary_toeplitz.seed_bytes, amplify=note)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(side.HASHES, "binary-toeplitz", family)
+        done = distill_block(case.settings, case.detections, job, *make_pools(), carriage=listen)
+    key, statistics = done.alice.key.to_bytes(), done.alice.statistics
+    assert done.bob.key.to_bytes() == key
+    words, n_bits = corrected[0]
+    whole = binary_toeplitz.amplify(words, n_bits, seeds[0], statistics.length.bits)
+    kept = bytes_from_words(whole, statistics.length.bits)[statistics.refill_bits // 8 :]
+    assert kept[: len(key) - 1] == key[:-1]  # the last byte may have bits behind the key's end
+    at_alice, at_bob = converse(
+        alice(case.settings, case.job, make_pools()[0]), bob(case.detections, job, make_pools()[1])
+    )
+    assert at_alice.error is not None
+    assert at_bob.error is not None
 
 
 def test_large_blocks_pass_in_chunks(make_block, make_pools):

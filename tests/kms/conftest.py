@@ -24,7 +24,7 @@ from noclone.kms.keys import Assignment
 from noclone.kms.kme import Kme, KmeSettings
 from noclone.kms.pools import BlockName
 from noclone.kms.reservations import Refusal
-from noclone.kms.service import KmeFiles, KmeService
+from noclone.kms.service import KmeService
 from noclone.kms.store import Store, StoreSettings
 from noclone.network.identities import load_kme
 from noclone.network.pki import create_pki
@@ -212,7 +212,7 @@ async def network(pki: Path, folder: Path) -> AsyncIterator[Network]:
         identity = load_kme(pki, name)
         stores[name] = Store.open(folder / f"{name}.db", name=name, kek=os.urandom(32))
         logs[name] = EventLog()
-        files = KmeFiles(identity.certificate, identity.key, identity.kme_ca, identity.sae_ca)
+        files = identity.files()
         services[name] = KmeService(stores[name], SAES, files, peers=(peer,), events=logs[name])
         await services[name].start()
     services["alder"].connect("birch", ("127.0.0.1", services["birch"].kme_port))

@@ -84,7 +84,7 @@ def test_numbers_follow_what_happens(served: Any) -> None:
     for secret in (key.key_id, key.value.hex(), "127.0.0.1"):
         assert secret not in text.decode()
     names = {name for name, _ in after if name.startswith("noclone_")}
-    what = "bits|keys|stalls|blocks|alarms|seconds|ratio|connected|refused|delivered|expired"
+    what = "bits|keys|stalls|blocks|alarms|changes|seconds|ratio|connected|refused|delivered|expired"
     units = re.compile(rf"_({what})(_total|_created|_bucket|_sum|_count)?$")
     assert [name for name in sorted(names) if not units.search(name)] == []
 

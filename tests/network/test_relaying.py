@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from noclone.bits import words_from_bytes
+from noclone.combined import provenance_from_json
 from noclone.errors import NocloneError, ScenarioError
 from noclone.events import EventLog
 from noclone.kms import peer as peer_calls
@@ -17,7 +18,7 @@ from noclone.kms import service as kme_service
 from noclone.kms.keys import Refused
 from noclone.kms.requests import KeyRequest
 from noclone.kms.sealing import load_kek
-from noclone.kms.service import KmeFiles, KmeService
+from noclone.kms.service import KmeService
 from noclone.kms.store import Store
 from noclone.network.identities import load_kme
 from noclone.network.key_lookup import look_up
@@ -25,7 +26,6 @@ from noclone.network.pki import create_pki
 from noclone.network.relaying import Goal, Meter, Relaying, goals_of, policies_of, relay_settings
 from noclone.network.scenario import Scenario, load_scenario
 from noclone.records import BlockProvenance, Origin, SecretKey
-from noclone.relayed import provenance_from_json
 from noclone.trust.explanation import explanation, lines
 
 LINK = """
@@ -99,7 +99,7 @@ class Net:
         self.services[name] = KmeService(
             self.stores[name],
             {sae.id: sae.node for sae in scenario.saes},
-            KmeFiles(identity.certificate, identity.key, identity.kme_ca, identity.sae_ca),
+            identity.files(),
             peers=tuple(others),
             relay=relay_settings(scenario),
             policies=policies_of(scenario),
@@ -218,6 +218,51 @@ on_exhaustion = "wait:10"
     asyncio.run(story())
 
 
+@pytest.mark.parametrize(
+    ("policy", "profile", "nodes"),
+    [
+        ('require = "hybrid"', "catkdf:mlkem768-x25519:paths-1", 2),
+        ('require = "hybrid"\ncombiner = "caskdf"\ndisjoint_paths = 2', "caskdf:mlkem768-x25519:paths-2", 4),
+        ('combiner = "everlasting"\ndisjoint_paths = 2', "everlasting:mlkem768-x25519:paths-2", 4),
+        ('require = "post-quantum"', "kem:mlkem768-x25519", 0),
+    ],
+)
+def test_relayed_key_is_combined_end_to_end_as_a_policy_says(
+    tmp_path: Path, web_pki: Path, policy: str, profile: str, nodes: int
+) -> None:
+    more = f"""
+[pqc]
+block_bytes = 512
+low_bits = 4096
+high_bits = 8192
+[[policy]]
+between = ["sae-a", "sae-z"]
+{policy}
+"""
+
+    async def story() -> None:
+        async with Net(tmp_path, web_pki, scenario_of(tmp_path, RING, more=more)) as net:
+            await net.fill()
+            found = await net.keys(4, timeout_s=60)
+            mark = found[0][2]
+            assert mark["noclone_combined"] == [profile]
+            assert len(mark.get("noclone_nodes", [])) == nodes
+            assert mark["noclone_kems"] == ["ML-KEM-768", "X25519"]
+            assert len({value for _, value, _ in found}) == 4
+            key_ids.append(found[0][0])
+
+    key_ids: list[str] = []
+    asyncio.run(story())
+    found = look_up(scenario_of(tmp_path, RING, more=more), key_ids[0], web_pki, tmp_path)
+    told = explanation([provenance_from_json(one) for one in found["blocks"]], master_site="a", slave_site="z")
+    assert told["contributions"]["without_qkd"]["secret"]
+    assert told["contributions"]["with_a_quantum_computer"]["secret"]
+    assert told["contributions"]["without_post_quantum"]["secret"] == bool(nodes)
+    assert any("agreed on by X25519 and ML-KEM-768" in line for line in lines(told))
+    if nodes:  # the relays' signatures are looked at within the combined block as well
+        assert set(found["signatures"].values()) == {"hold"}
+
+
 def test_a_link_without_key_stalls_with_its_reason_and_recovers(tmp_path: Path, web_pki: Path) -> None:
     async def story() -> None:
         async with Net(tmp_path, web_pki, scenario_of(tmp_path, "ab bz")) as net:
@@ -269,7 +314,12 @@ def test_everybody_knows_every_link_and_nobody_believes_a_stranger(tmp_path: Pat
         ("disjoint_paths = 3", "there are 2 paths between a and z that share no node; it takes 3"),
         ('shares = "2-of-3"', "there are 2 paths"),
         ('shares = "3-of-2"', "no more needed than there are"),
-        ('require = "post-quantum"', "not possible yet"),
+        ('require = "post-quantum"\ndisjoint_paths = 2', "takes no QKD by itself"),
+        ('require = "post-quantum"\non_exhaustion = "fallback:paths-1"', "are not post-quantum"),
+        ('require = "hybrid"\non_exhaustion = "fallback:kem"', "are not hybrid"),
+        ('on_exhaustion = "fallback:kem"', "are not information-theoretic"),
+        ('combiner = "catkdf"', "no key of it is information-theoretic"),
+        ('require = "hybrid"\nsimulated = false', "is simulated"),
         ("simulated = false", "the light of every link of a scenario is simulated"),
         ("max_nodes_knowing = 1\ndisjoint_paths = 1", "2 or more would know a key between a and z; at most 1 may"),
         ('on_exhaustion = "fallback:link"', "no link joins a and z"),

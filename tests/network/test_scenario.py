@@ -9,7 +9,7 @@ import pytest
 
 from noclone.errors import ScenarioError
 from noclone.network.blocks import plan_link
-from noclone.network.scenario import load_scenario, schema, shipped, shipped_text
+from noclone.network.scenario import DistillationSection, load_scenario, schema, shipped, shipped_text
 from noclone.records import Origin
 
 
@@ -149,3 +149,13 @@ def test_the_method_of_reconciliation_is_the_links_and_brings_its_efficiency() -
     assert leaks[0] / leaks[1] == pytest.approx(1.3 / 1.12, rel=1e-4)
     stated = plan_link(link.model_copy(update={"distillation": changed.model_copy(update={"efficiency": 1.5})}))
     assert stated.agreement.leak_bits_max / leaks[1] == pytest.approx(1.5 / 1.12, rel=1e-4)
+
+
+def test_the_family_of_hashes_is_the_links_and_bounds_its_blocks() -> None:
+    link = load_scenario("metro").links[0]
+    assert plan_link(link).job(0, Origin("simulated")).amplification == "reed-solomon-1"
+    toeplitz = DistillationSection(amplification="binary-toeplitz", block_key_bits=1_000_000)
+    plan = plan_link(link.model_copy(update={"distillation": toeplitz}))
+    assert plan.job(0, Origin("simulated")).amplification == "binary-toeplitz"
+    with pytest.raises(ValueError, match="binary-toeplitz takes blocks of 400000000 key bits at most"):
+        DistillationSection(amplification="binary-toeplitz", block_key_bits=500_000_000)

@@ -241,15 +241,15 @@ def test_mistakes_are_told_where_they_are(tmp_path: Path, change: tuple[str, str
     assert reason in f"{refused.value.message} {refused.value.hint}"
 
 
-def test_a_network_without_links_is_none_and_without_light_cannot_be_run(tmp_path: Path) -> None:
+def test_a_network_without_light_cannot_be_run(tmp_path: Path) -> None:
     text = SCENARIO.format(base_port=12_000, urls=("https://a", "https://b"), pki="p", more="", saes=SAES)
     path = tmp_path / "customer.toml"
     path.write_text(text)
     with pytest.raises(ScenarioError, match="has no simulated light"):
         load_scenario(path).light()
     path.write_text(text.split("[[vendor_link]]")[0])
-    with pytest.raises(ScenarioError, match="needs a link"):
-        load_scenario(path)
+    with pytest.raises(ScenarioError, match="has no simulated light"):
+        load_scenario(path).light()  # nor one with post-quantum key alone
     assert json.dumps(load_scenario("metro").model_dump(mode="json"))
 
 

@@ -13,9 +13,9 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
-from noclone.apps.pads import PadCollection, PadSupply
+from noclone.apps.pads import KnownKeys, NewKeys, PadCollection, PadSupply
 from noclone.apps.sealed import (
     CONTAINER_ID_BYTES,
     LENGTH_BYTES,
@@ -30,9 +30,9 @@ from noclone.apps.sealed import (
     seal_record,
     true_length,
 )
-from noclone.apps.spool import Spool
+from noclone.apps.spool import PadStore, spool_for
+from noclone.apps.unfinished import unfinished_file
 from noclone.apps.whole_file import check_free, whole_file
-from noclone.client import KeySource
 from noclone.errors import InputError
 
 Progress = Callable[[int, int], None]
@@ -68,7 +68,7 @@ class ReceivedFile:
 
 
 def send_file(
-    client: KeySource,
+    client: NewKeys,
     path: Path,
     *,
     sender: str,
@@ -76,6 +76,7 @@ def send_file(
     out: Path,
     on_progress: Progress | None = None,
     overwrite: bool = False,
+    resume: bool = False,
 ) -> SealedFile:
     """Seal a file for another application, with fresh key. To send it again, send the same container again.
 
@@ -85,6 +86,8 @@ def send_file(
         out: Where the container appears, when it is whole.
         on_progress: Told how many bytes are done, and of how many.
         overwrite: Replace what is at `out`.
+        resume: When this is interrupted, keep what is sealed beside `out`, and go on from there when called again. What
+            is sealed stays as it is, and the rest gets fresh key.
 
     Raises:
         InputError: The file cannot be read, or changed meanwhile; or `out` is taken.
@@ -93,15 +96,18 @@ def send_file(
         StoreError: The disk is full. Key that was taken is lost, as it must be.
     """
     check_free(out, overwrite=overwrite)
-    with _open_regular(path) as (file, size):
+    with open_regular(path) as (file, size):
         stream_bytes = padded_length(LENGTH_BYTES + size)
         header = Header("file", os.urandom(CONTAINER_ID_BYTES), sender, to, stream_bytes)
-        head = header.encode()
-        supply = PadSupply(client, sender=sender, recipient=to)
-        with whole_file(out, overwrite=overwrite, n_bytes=len(head) + stream_bytes) as sealed:
-            sealed.write(head)
-            contents = _contents(path, file, size, header)
-            for index, ((keys, pad), content) in enumerate(zip(supply.pads(header), contents, strict=True)):
+        with _container(out, file, header, overwrite=overwrite, resume=resume) as (sealed, header, first):
+            head = header.encode()
+            if not first:
+                sealed.write(head)
+            supply = PadSupply(client, sender=sender, recipient=to)
+            contents_left = contents(path, file, size, header, first)
+            for index, ((keys, pad), content) in enumerate(
+                zip(supply.pads(header, first), contents_left, strict=True), first
+            ):
                 front = record_head(index, keys, final=index == header.n_records - 1)
                 sealed.write(seal_record(head, front, pad, content))
                 if on_progress is not None:
@@ -110,12 +116,13 @@ def send_file(
 
 
 def receive_file(
-    client: KeySource,
+    client: KnownKeys,
     sealed: Path,
     *,
     receiver: str,
     out: Path,
-    spool_folder: Path,
+    spool_folder: Path | None = None,
+    store: PadStore | None = None,
     on_progress: Progress | None = None,
     overwrite: bool = False,
 ) -> ReceivedFile:
@@ -125,6 +132,7 @@ def receive_file(
         receiver: The application that we are.
         out: Where the file appears, when every record was checked.
         spool_folder: The application's own folder for fetched key.
+        store: Where the pads are instead, such as a pad book.
         on_progress: Told how many bytes of the container's content are done, and of how many.
         overwrite: Replace what is at `out`.
 
@@ -135,12 +143,12 @@ def receive_file(
         StoreError: The disk is full; fetched key is kept.
     """
     check_free(out, overwrite=overwrite)
-    with _open_regular(sealed) as (file, size):
+    with open_regular(sealed) as (file, size):
         header, head = read_header(file)
         check_addressee(header, "file", receiver)
         for _ in records(file, header, len(head), size):
             pass  # the whole structure, before a single key is fetched
-        with Spool(spool_folder, header.sender) as spool:
+        with store or spool_for(spool_folder, header.sender) as spool:
             collection = PadCollection(client, header, spool)
             with whole_file(out, overwrite=overwrite, n_bytes=header.stream_bytes) as plain:
                 digest, length, done = hashlib.sha256(), 0, 0
@@ -160,7 +168,20 @@ def receive_file(
 
 
 @contextlib.contextmanager
-def _open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+def _container(
+    out: Path, source: BinaryIO, header: Header, *, overwrite: bool, resume: bool
+) -> Iterator[tuple[BinaryIO, Header, int]]:
+    """Give a container to write to, its header, and how many records it has already."""
+    if resume:
+        with unfinished_file(out, source, header, overwrite=overwrite) as found:
+            yield found
+    else:
+        with whole_file(out, overwrite=overwrite, n_bytes=len(header.encode()) + header.stream_bytes) as file:
+            yield file, header, 0
+
+
+@contextlib.contextmanager
+def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     """Open a file for reading; give it and its size."""
     try:
         file = path.open("rb")
@@ -173,11 +194,25 @@ def _open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         yield file, state.st_size
 
 
-def _contents(path: Path, file: BinaryIO, size: int, header: Header) -> Iterator[bytes]:
-    """Cut the stream (true length, content, zeros) into the contents of records."""
-    left = size
-    start = size.to_bytes(LENGTH_BYTES, "big")
-    for index in range(header.n_records):
+class Cut(Protocol):
+    """How a stream is cut into records."""
+
+    @property
+    def n_records(self) -> int: ...
+
+    @property
+    def record_bytes(self) -> int: ...
+
+    def size_of(self, index: int) -> int: ...
+
+
+def contents(path: Path, file: BinaryIO, size: int, header: Cut, first: int = 0) -> Iterator[bytes]:
+    """Cut the stream (true length, content, zeros) into the contents of records, from one on."""
+    start = b"" if first else size.to_bytes(LENGTH_BYTES, "big")
+    done = min(size, max(0, first * header.record_bytes - LENGTH_BYTES))
+    file.seek(done)
+    left = size - done
+    for index in range(first, header.n_records):
         wanted = min(header.size_of(index) - len(start), left)
         piece = file.read(wanted)
         left -= wanted

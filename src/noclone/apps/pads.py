@@ -13,13 +13,31 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from noclone.apps.sealed import Header, KeyRef, Record
-from noclone.apps.spool import Spool, SpooledPad
-from noclone.client import Key, KeySource, Refusal, Status
+from noclone.apps.spool import PadStore, SpooledPad
+from noclone.client import Key, KeyContainer, Refusal, Status
 from noclone.crypto.one_time_pad import pad_bytes
 from noclone.errors import InputError, KeysExhausted, KmeError
+
+
+class NewKeys(Protocol):
+    """What a sender needs of a client of a KME; a pad book is another (`pad_lease`)."""
+
+    def status(self, slave: str) -> Status: ...
+
+    def enc_keys(
+        self, slave: str, number: int = 1, size: int | None = None, additional: Sequence[str] = ()
+    ) -> KeyContainer: ...
+
+
+class KnownKeys(Protocol):
+    """What a receiver needs of a client of a KME."""
+
+    def status(self, slave: str) -> Status: ...
+
+    def dec_keys(self, master: str, key_ids: Sequence[str]) -> KeyContainer: ...
 
 
 class PadSupply:
@@ -30,7 +48,7 @@ class PadSupply:
         KmeError: It cannot be reached, or refuses.
     """
 
-    def __init__(self, client: KeySource, *, sender: str, recipient: str) -> None:
+    def __init__(self, client: NewKeys, *, sender: str, recipient: str) -> None:
         self._client = client
         self._recipient = recipient
         self._status = client.status(recipient)
@@ -39,6 +57,7 @@ class PadSupply:
                 f"the KME knows us as {self._status.master}, not as {sender}", hint="check --as, or the certificate"
             )
         self._ids: set[str] = set()
+        self.labels: dict[str, dict[str, Any]] = {}
         self.simulated = False
         self.pad_bits = 0
 
@@ -47,14 +66,17 @@ class PadSupply:
         """How many keys were taken."""
         return len(self._ids)
 
-    def pads(self, header: Header) -> Iterator[tuple[tuple[KeyRef, ...], bytearray]]:
+    def pads(self, header: Header, first: int = 0) -> Iterator[tuple[tuple[KeyRef, ...], bytearray]]:
         """Give each record of a container its keys and its pad, in order.
+
+        Args:
+            first: The record to begin with; those before it are sealed already.
 
         Raises:
             KeysExhausted: The KME has too little key; if that shows at the start, none was taken.
         """
         last = header.n_records - 1
-        runs = [(self._shape(header.size_of(0)), last), (self._shape(header.size_of(last)), 1)]
+        runs = [(self._shape(header.size_of(0)), last - first), (self._shape(header.size_of(last)), 1)]
         self._check_supply(runs)
         for (n_each, size_bits), n_records in runs:
             keys = self._keys(n_each, size_bits, n_records)
@@ -101,18 +123,21 @@ class PadSupply:
             raise KmeError(f"the KME gave a key of {8 * len(key.value)} bits instead of {size_bits}")
         self._ids.add(key.key_id)
         self.simulated |= key.simulated
+        _note(self.labels, key.extension)
         self.pad_bits += size_bits
 
 
 class PadCollection:
     """The pads of what we receive: from the spool where they are kept already, or else from the KME and kept."""
 
-    def __init__(self, client: KeySource, header: Header, spool: Spool) -> None:
+    def __init__(self, client: KnownKeys, header: Header, spool: PadStore) -> None:
         self._client = client
         self._master = header.sender
         self._spool = spool
         self._status: Status | None = None
+        self._fetched: dict[str, dict[str, Any]] = {}
         self.key_ids: set[str] = set()
+        self.labels: dict[str, dict[str, Any]] = {}
         self.simulated = False
 
     def pads(self, records: Iterable[Record]) -> Iterator[tuple[Record, bytearray]]:
@@ -150,6 +175,8 @@ class PadCollection:
             )
         self.key_ids.update(key.key_id for key in record.keys)
         self.simulated |= any(pad.simulated for pad in pads)
+        for pad in pads:
+            _note(self.labels, pad.label or self._fetched.pop(pad.key_id, {}))
         return bytearray().join(pad.value for pad in pads)
 
     def _collect(self, keys: Sequence[KeyRef]) -> None:
@@ -169,12 +196,19 @@ class PadCollection:
                 hint="each key is handed out once: this was received before, or its keys expired, or they are not "
                 "for us; ask the sender to seal it anew",
             ) from None
+        self._fetched.update((key.key_id, key.extension) for key in container.keys)
         return [SpooledPad(key.key_id, key.value, key.simulated) for key in container.keys]
 
     def _per_request(self) -> int:
         if self._status is None:
             self._status = self._client.status(self._master)
         return max(1, self._status.max_key_per_request)
+
+
+def _note(labels: dict[str, dict[str, Any]], extension: dict[str, Any]) -> None:
+    """Remember what keys stand on, once for each thing that they can stand on."""
+    if extension:
+        labels.setdefault(str(extension.get("noclone_leaks", extension.get("noclone_origin", ""))), extension)
 
 
 @contextlib.contextmanager

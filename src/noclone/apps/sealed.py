@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import BinaryIO
 
 from noclone.crypto.one_time_pad import TAG_BYTES, OneTimePad, erase, pad_bytes
@@ -69,7 +70,7 @@ class Header:
 
     def encode(self) -> bytes:
         """Return the header's bytes."""
-        sender, recipient = name_bytes(self.sender), name_bytes(self.recipient)
+        sender, recipient = _sae_bytes(self.sender), _sae_bytes(self.recipient)
         fixed = FIXED.pack(
             MAGIC,
             VERSION,
@@ -102,6 +103,11 @@ class Record:
     offset: int
     n_bytes: int
 
+    @property
+    def sealed_bytes(self) -> int:
+        """How many bytes follow the head: ciphertext and tag."""
+        return self.n_bytes + TAG_BYTES
+
 
 def name_bytes(name: str) -> bytes:
     """Return the id of an application or a key as bytes.
@@ -112,6 +118,9 @@ def name_bytes(name: str) -> bytes:
     if not (0 < len(name) <= NAME_CHARS_MAX and name.isascii() and name.isprintable()):
         raise InputError(f"{name[:40]!r} cannot be the id of an application or a key")
     return name.encode("ascii")
+
+
+_sae_bytes = lru_cache(maxsize=256)(name_bytes)  # applications come again and again; ids of keys do not
 
 
 def bucket(n_bytes: int) -> int:
@@ -250,6 +259,7 @@ def read_sealed(stream: BinaryIO, record: Record) -> bytes:
 
 
 def _read_head(stream: BinaryIO, header: Header, index: int) -> Record:
+    start = stream.tell()
     number, final, n_keys = RECORD.unpack(_exactly(stream, RECORD.size))
     if number != index or final != (index == header.n_records - 1):
         raise _malformed(f"record {index} stands in the wrong place")
@@ -262,9 +272,9 @@ def _read_head(stream: BinaryIO, header: Header, index: int) -> Record:
     n_bytes, pad = header.size_of(index), sum(key.n_bytes for key in keys)
     if not pad_bytes(n_bytes) <= pad <= pad_bytes(n_bytes) + KEY_BYTES_MAX:
         raise _malformed(f"record {index} has a pad of {pad} bytes for {n_bytes}")
-    refs = tuple(keys)
-    head = record_head(index, refs, final=bool(final))
-    return Record(index, refs, head, stream.tell(), n_bytes)
+    offset = stream.tell()
+    stream.seek(start)
+    return Record(index, tuple(keys), stream.read(offset - start), offset, n_bytes)
 
 
 def _exactly(stream: BinaryIO, n_bytes: int) -> bytes:
@@ -276,9 +286,12 @@ def _exactly(stream: BinaryIO, n_bytes: int) -> bytes:
 
 def _text(data: bytes, what: str) -> str:
     try:
-        return name_bytes(data.decode("ascii")).decode("ascii")
-    except (UnicodeDecodeError, InputError):
-        raise _malformed(f"the id of {what} is none") from None
+        text = data.decode("ascii")
+    except UnicodeDecodeError:
+        text = ""
+    if not (text and text.isprintable()):
+        raise _malformed(f"the id of {what} is none")
+    return text
 
 
 def _truncated() -> InputError:

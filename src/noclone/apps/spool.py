@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
+from noclone.apps.own_key import own_key
 from noclone.apps.whole_file import disk_error, sync_folder
-from noclone.errors import KmeError, StoreError
-from noclone.kms.sealing import KEK_BYTES, Sealer, load_kek
+from noclone.errors import InputError, KmeError, StoreError
+from noclone.kms.sealing import Sealer
 
 KEY_FILE = "spool.key"
 LOCK_FILE = "spool.lock"
@@ -32,11 +33,16 @@ HEAD_BYTES_MAX = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class SpooledPad:
-    """One key's bytes. Its repr does not show them."""
+    """One key's bytes. Its repr does not show them.
+
+    Args:
+        label: What its KME says that it stands on, where it was just fetched; the spool does not keep it.
+    """
 
     key_id: str
     value: bytes = field(repr=False)
     simulated: bool
+    label: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,24 @@ class _Batch:
     head: bytes
     master: str
     entries: tuple[tuple[str, int, bool], ...]
+
+
+class PadStore(Protocol):
+    """Where a receiver's pads are until what they open is safe: a spool, or a pad book."""
+
+    def __enter__(self) -> PadStore: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def __contains__(self, key_id: str) -> bool: ...
+
+    def keep(self, expected: Sequence[tuple[str, int]], fetch: Callable[[], Sequence[SpooledPad]]) -> None: ...
+
+    def pads(self, key_ids: Collection[str]) -> dict[str, SpooledPad]: ...
+
+    def erase(self, key_ids: Collection[str]) -> None: ...
 
 
 class Spool:
@@ -74,7 +98,9 @@ class Spool:
             raise disk_error(self.folder, error) from None
         try:
             self._wait_for_lock()
-            self._sealer = Sealer(self._key(), "noclone-spool")
+            self._sealer = Sealer(
+                own_key(self.folder / KEY_FILE, needed=any(self.folder.glob("*.pads"))), "noclone-spool"
+            )
             for path in sorted(self.folder.iterdir()):
                 if path.suffix == ".new":
                     path.unlink()  # set aside by a fetch that never came to be written
@@ -205,21 +231,12 @@ class Spool:
                     ) from None
                 time.sleep(0.05)
 
-    def _key(self) -> bytes:
-        path = self.folder / KEY_FILE
-        if not path.exists():
-            if any(self.folder.glob("*.pads")):
-                raise StoreError(f"the spool {self.folder} has pads, but lost its key", hint=f"bring {path} back")
-            temporary = path.with_suffix(".new")
-            temporary.unlink(missing_ok=True)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(os.urandom(KEK_BYTES).hex() + "\n")
-                file.flush()
-                os.fsync(descriptor)
-            temporary.replace(path)
-            sync_folder(self.folder)
-        return load_kek(path)
+
+def spool_for(folder: Path | None, master: str) -> Spool:
+    """Return an application's spool for what a master sealed."""
+    if folder is None:
+        raise InputError("where are fetched pads to be kept?", hint="give a folder for the spool")
+    return Spool(folder, master)
 
 
 def _read_batch(path: Path) -> _Batch:

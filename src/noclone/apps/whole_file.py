@@ -43,7 +43,7 @@ def whole_file(path: Path, *, overwrite: bool = False, n_bytes: int = 0) -> Iter
             file.flush()
             os.ftruncate(file.fileno(), file.tell())
             os.fsync(file.fileno())
-        _give_name(temporary, path, overwrite=overwrite)
+        give_name(temporary, path, overwrite=overwrite)
         sync_folder(path.parent)
     except OSError as error:
         raise disk_error(path, error) from None
@@ -90,7 +90,8 @@ def _set_aside(descriptor: int, n_bytes: int) -> None:
             raise
 
 
-def _give_name(temporary: Path, path: Path, *, overwrite: bool) -> None:
+def give_name(temporary: Path, path: Path, *, overwrite: bool) -> None:
+    """Give a file its final name; unless that may be replaced, never touch what is there."""
     if overwrite:
         temporary.replace(path)
         return

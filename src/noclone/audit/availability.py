@@ -12,7 +12,9 @@ from itertools import pairwise
 from typing import Any
 
 from noclone.audit.demands import Demand, PlannedLink, Routes, routes_of
+from noclone.combined import inner_profile
 from noclone.network.routing import NoRoute, count_disjoint
+from noclone.records import LINK_PROFILE
 from noclone.trust.formula import Atom
 
 
@@ -76,7 +78,10 @@ def _isolation(
     if demand.problem:
         return Isolation((), (), 0)
     a, b = demand.sites
-    if demand.profile == "link":
+    inner = inner_profile(demand.profile)
+    if not inner:  # the two sites talk over any network there is: no node and no link of ours is in between
+        return Isolation((), (), None)
+    if inner == LINK_PROFILE:
         return Isolation((), (names[frozenset((a, b))],), None)
     hops = [hop for one, other in graph.edges for hop in ((one, other), (other, one))]
     total = demand.shares[1]

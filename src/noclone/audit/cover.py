@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from noclone.audit.demands import Demand
+from noclone.trust.contributions import broken_by_quantum_computers
 from noclone.trust.formula import Atom
 
 QUANTUM = ("link", "bootstrap", "fibre", "recording", "seed")
@@ -25,12 +26,14 @@ class Cover:
         without_qkd: When the devices of every link betray.
         without_algorithms: When every algorithm is broken, today.
         without_nodes: When every node between tells.
+        with_a_quantum_computer: When somebody breaks what Shor's algorithm breaks.
     """
 
     served: int
     without_qkd: int
     without_algorithms: int
     without_nodes: int
+    with_a_quantum_computer: int
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -40,6 +43,7 @@ class Cover:
         return (
             f"If every QKD link betrayed its keys, {self.without_qkd} of {self.served} pairs would keep their secrets.",
             f"If every algorithm that keys rest on were broken, {self.without_algorithms} of {self.served} would.",
+            f"If somebody had a quantum computer, {self.with_a_quantum_computer} of {self.served} would.",
             f"If every node between told what it knows, {self.without_nodes} of {self.served} would.",
         )
 
@@ -50,6 +54,7 @@ class Cover:
             "kept_without_qkd": self.without_qkd,
             "kept_without_algorithms": self.without_algorithms,
             "kept_without_nodes": self.without_nodes,
+            "kept_with_a_quantum_computer": self.with_a_quantum_computer,
         }
 
 
@@ -65,6 +70,7 @@ def cover(demands: Sequence[Demand]) -> Cover:
         kept(lambda atom: atom.kind in QUANTUM),
         kept(lambda atom: atom.kind == "alg"),
         kept(lambda atom: atom.kind == "node"),
+        sum(not demand.leaks(broken_by_quantum_computers(demand.formula)) for demand in served if demand.formula),
     )
 
 

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 from typing import Any
 
+from noclone.combined import POST_QUANTUM_ONLY, CombinedProvenance, Part, inner_profile, suite_of
+from noclone.crypto.combiners import KDF_NAME
+from noclone.crypto.kems import suite
 from noclone.crypto.wegman_carter import forgery_bound
 from noclone.errors import ScenarioError
 from noclone.kms.policies import nodes_knowing
@@ -25,7 +28,7 @@ from noclone.proofs.keylength import choose_proof
 from noclone.records import LINK_PROFILE, BlockProvenance, Provenance
 from noclone.relayed import RelayHop, RelayProvenance, relay_profile
 from noclone.trust.formula import Atom, Formula, any_of, cheapest_coalition
-from noclone.trust.provenance import PRE_SHARED_KEY, claim, formula_of_key
+from noclone.trust.provenance import PRE_SHARED_KEY, claim, formula_of_key, signed_bootstrap
 
 YEAR_S = 365.25 * 86_400
 BYTES_PER_DETECTION = 16  # a generous bound on what one detection adds to the transcript that a tag covers
@@ -78,10 +81,15 @@ class PlannedLink:
 
 def plan_links(scenario: Scenario) -> dict[str, PlannedLink]:
     """Return what every link promises, by its name."""
-    return {link.name: _plan(link) for link in scenario.links}
+    pqc = scenario.pqc
+    kems = [kem.name for kem in suite(pqc.suites[0])]
+    signed = signed_bootstrap(pqc.signatures, kems, KDF_NAME, 1)
+    return {
+        link.name: _plan(link, signed if link.bootstrap == "signatures" else PRE_SHARED_KEY) for link in scenario.links
+    }
 
 
-def _plan(link: LinkSection) -> PlannedLink:
+def _plan(link: LinkSection, bootstrap: str) -> PlannedLink:
     try:
         plan = plan_link(link)
     except ScenarioError as error:
@@ -90,13 +98,13 @@ def _plan(link: LinkSection) -> PlannedLink:
     qber = sum(expected.m_test) / sum(expected.n_test) if sum(expected.n_test) else 0.0
     if not plan.agreement.length_bits:
         return PlannedLink(link, None, qber=qber, problem=plan.agreement.reason)
-    block = _block(link, plan)
+    block = _block(link, plan, bootstrap)
     blocks_per_year = YEAR_S / plan.seconds_per_block
     rate = plan.agreement.length_bits / plan.seconds_per_block
     return PlannedLink(link, block, rate, qber, block.epsilon * blocks_per_year)
 
 
-def _block(link: LinkSection, plan: LinkPlan) -> BlockProvenance:
+def _block(link: LinkSection, plan: LinkPlan, bootstrap: str) -> BlockProvenance:
     authentication = 2 * forgery_bound(BYTES_PER_DETECTION * plan.detections_max)
     epsilon = link.epsilons().total + authentication
     return BlockProvenance(
@@ -110,7 +118,7 @@ def _block(link: LinkSection, plan: LinkPlan) -> BlockProvenance:
         statement=choose_proof(plan.agreement.proof, plan.agreement.protocol).statement,
         epsilon=epsilon,
         cumulative_epsilon=epsilon,
-        bootstrap=PRE_SHARED_KEY,
+        bootstrap=bootstrap,
         time_s=0.0,
     )
 
@@ -149,7 +157,7 @@ class Demand:
     @property
     def shares(self) -> tuple[int, int]:
         """How many shares are needed, and how many there are."""
-        return shape_of(self.profile) or (1, 1)
+        return shape_of(inner_profile(self.profile)) or (1, 1)
 
     @property
     def algorithms(self) -> tuple[str, ...]:
@@ -175,13 +183,34 @@ class Demand:
         return None if found is None or found.cost >= NEVER_WORTH else round(found.cost)
 
 
+@dataclass(frozen=True, slots=True)
+class Exchanges:
+    """The algorithms that KMEs combine key with: those of [pqc], where it begins."""
+
+    suite: str = "mlkem768-x25519"
+    signatures: tuple[str, ...] = ("ECDSA-P256", "ML-DSA-65")
+
+    def combine(self, profile: str, sites: tuple[str, str], parts: tuple[Part, ...]) -> CombinedProvenance:
+        """Return the provenance that a combined block of QKD blocks would have."""
+        name = self.suite if suite_of(profile) == "*" else suite_of(profile) or self.suite
+        link, mode = "+".join(sorted(sites)), profile.partition(":")[0]
+        kems = tuple(kem.name for kem in suite(name))
+        return CombinedProvenance(
+            link, 0, *sites, "planned", mode, name, kems, self.signatures, KDF_NAME, "planned", parts, 0, 0.0, 0.0
+        )
+
+
 class Routes:
     """Shortest routes over the links that give key; those of one source are found once."""
 
-    def __init__(self, links: Mapping[str, PlannedLink], gone: frozenset[Atom] = frozenset()) -> None:
+    def __init__(
+        self, links: Mapping[str, PlannedLink], gone: frozenset[Atom] = frozenset(), exchanges: Exchanges | None = None
+    ) -> None:
         """Args:
         gone: Nodes and links that are not there: `node:a`, `link:a-b`.
+        exchanges: The algorithms of combined key.
         """
+        self.exchanges = exchanges or Exchanges()
         lost = {atom.name for atom in gone if atom.kind == "node"}
         cut = {atom.name for atom in gone if atom.kind == "link"}
         usable = [link for link in links.values() if link.block is not None and link.section.name not in cut]
@@ -213,7 +242,7 @@ class Routes:
 
 def demands_of(scenario: Scenario, links: Mapping[str, PlannedLink]) -> list[Demand]:
     """Return every demand: the pairs with a policy first, then all others, which state nothing."""
-    routes = Routes(links)
+    routes = Routes(links, exchanges=Exchanges(scenario.pqc.suites[0], tuple(scenario.pqc.signatures)))
     stated = {frozenset(policy.between): policy for policy in scenario.policies}
     pairs = [(policy.between[0], policy.between[1]) for policy in scenario.policies]
     site = {sae.id: sae.node for sae in scenario.saes}
@@ -227,6 +256,8 @@ def demands_of(scenario: Scenario, links: Mapping[str, PlannedLink]) -> list[Dem
         policy = stated.get(frozenset((a, b)))
         if policy is not None:
             profiles = _profiles(policy, site, edges)
+        elif not edges:
+            profiles = (f"{POST_QUANTUM_ONLY}:*",)
         else:
             profiles = (LINK_PROFILE if frozenset((site[a], site[b])) in joined else relay_profile(1, 1),)
         years = None if policy is None else policy.secret_years
@@ -255,7 +286,7 @@ def _demand(
             found.append(routes_of(profile, sites, routes))
     except NoRoute as error:
         return Demand(saes, sites, profiles[0], stated, secret_years=years, problem=error.message)
-    blocks = tuple(_provenance(profile, paths, routes) for profile, paths in zip(profiles, found, strict=True))
+    blocks = tuple(_provenance(profile, sites, paths, routes) for profile, paths in zip(profiles, found, strict=True))
     formula = any_of(*(formula_of_key([block], master_site=sites[0], slave_site=sites[1]) for block in blocks))
     return Demand(
         saes, sites, profiles[0], stated, found[0], blocks, formula, formula.atoms(), nodes_knowing(formula), years
@@ -268,6 +299,9 @@ def routes_of(profile: str, sites: tuple[str, str], routes: Routes) -> tuple[tup
     Raises:
         NoRoute: There are not enough.
     """
+    profile = inner_profile(profile)
+    if not profile:
+        return ()
     shape = shape_of(profile)
     if shape is None:
         if sites not in routes.prices:
@@ -276,7 +310,14 @@ def routes_of(profile: str, sites: tuple[str, str], routes: Routes) -> tuple[tup
     return routes.find(*sites, shape[1])
 
 
-def _provenance(profile: str, paths: tuple[tuple[str, ...], ...], routes: Routes) -> Provenance:
+def _provenance(profile: str, sites: tuple[str, str], paths: tuple[tuple[str, ...], ...], routes: Routes) -> Provenance:
+    if suite_of(profile) is None:
+        return _qkd_provenance(profile, paths, routes)
+    inner = inner_profile(profile)
+    return routes.exchanges.combine(profile, sites, (_qkd_provenance(inner, paths, routes),) if inner else ())
+
+
+def _qkd_provenance(profile: str, paths: tuple[tuple[str, ...], ...], routes: Routes) -> Part:
     shape = shape_of(profile)
     if shape is None:
         return routes.blocks[(paths[0][0], paths[0][1])]

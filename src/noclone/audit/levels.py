@@ -97,7 +97,11 @@ def _in_transit(scene: Scene, findings: Sequence[Finding], evidence: Mapping[str
     if any(block.origin.seeded for seen in evidence.values() for block in seen.made):
         reasons.append(Reason("The keys of this run itself are no secret: its seed is written down.", "run"))
     blocks = [link.block for link in scene.links.values() if link.block is not None]
-    if not blocks:
+    computed = sorted({name for demand in scene.demands for name in demand.algorithms if "@" not in name})
+    if not scene.links and computed:
+        text = f"There is no quantum link: keys stand on algorithms alone ({', '.join(computed)})."
+        reasons.append(Reason(text, "demands"))
+    elif not blocks:
         bad = True
         reasons.append(Reason("No link gives key.", "links"))
     else:
@@ -116,11 +120,14 @@ def _in_transit(scene: Scene, findings: Sequence[Finding], evidence: Mapping[str
         bad = True
         reasons.append(Reason(f"{finding.threat.title}: {finding.judgement.why}.", "threats"))
     answer: Answer = "no" if bad else "conditional"
+    conditions = _conditions(scene, findings, "in transit")
+    if not scene.links:
+        conditions.append(f"nobody who records them breaks {', '.join(computed)}, today or later")
     return LevelVerdict(
         "in transit",
         answer,
         "Are keys secret from whoever holds the fibres and the public channels, with any computer?",
-        () if bad else tuple(_conditions(scene, findings, "in transit")),
+        () if bad else tuple(conditions),
         tuple(reasons),
     )
 
@@ -180,7 +187,8 @@ def _across(scene: Scene) -> LevelVerdict:
     if not cuts and scene.demands and not without:
         reasons.append(Reason("No single node or link can be lost that leaves a pair without key.", "availability"))
     bad = bool(without) or bool(cuts) or not scene.demands
-    conditions = () if bad else (MODEL_ONLY, "no two things that a pair needs are lost at once")
+    model = (MODEL_ONLY,) if scene.links else ()
+    conditions = () if bad else (*model, "no two things that a pair needs are lost at once")
     return LevelVerdict("across the network", "no" if bad else "conditional", question, conditions, tuple(reasons))
 
 

@@ -66,6 +66,9 @@ class Application:
         identity = load_sae(self.pki or default_pki(self.scenario), section.id)
         host, port = network.etsi014_address(section.node)
         url = f"https://{f'[{host}]' if ':' in host else host}:{port}"
+        pq = identity.pq
+        if pq is not None:
+            return Etsi014Client(url, certificate=pq.certificate, key=pq.key, ca=pq.kme_ca, tls="post-quantum")
         return Etsi014Client(url, certificate=identity.certificate, key=identity.key, ca=identity.kme_ca)
 
     def folder(self) -> Path:

@@ -31,6 +31,8 @@ Stage = Literal[
     "kme",
     "store",
     "relay",
+    "post_quantum",
+    "pads",
     "cold_start",
 ]
 INTERRUPTED = 130  # as a shell reports Ctrl-C
@@ -81,6 +83,11 @@ STAGES = {
     "kme": Measurement("noclone.kms.bench:bench_kme", threads=3, quick={"seconds": 0.5}),
     "store": Measurement("noclone.kms.store_bench:bench_store", quick={"keys": 100_000, "seconds": 0.3}),
     "relay": Measurement("noclone.kms.relay_bench:bench_relay", threads=6, quick={"seconds": 1.0}),
+    "post_quantum": Measurement("noclone.network.pqc_bench:bench_post_quantum", threads=2, quick={"seconds": 0.8}),
+    "pads": Measurement(
+        "noclone.apps.bench:bench_pads",
+        quick={"n_messages": 2_000, "n_reservations": 100, "file_mb": 32, "repeats": 2},
+    ),
     "cold_start": Measurement("noclone.cli.bench_cold_start:bench_cold_start", quick={"runs": 2, "stages": ("light",)}),
 }
 

@@ -37,8 +37,10 @@ TITLES = {
     "gpu": "The same on an NVIDIA GPU (NOCLONE_DEVICE=gpu)",
     "live": "A live link: light and both parties",
     "kme": "Keys for applications: ETSI GS QKD 014 over mutual TLS",
+    "pads": "One-time pads at hand, in books at both ends: messages, files, leases",
     "store": "The key store alone: claims from a full one beside an almost empty one, SQLite",
     "relay": "Keys between sites that no fibre joins: relayed over 4 hops, durable at every KME",
+    "post_quantum": "Post-quantum cryptography: combining key, exchanging it, TLS on both sides of 2 cores",
     "cold_start": "Cold start, whole processes",
 }
 

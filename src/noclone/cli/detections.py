@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter, validators
 
@@ -57,7 +57,7 @@ def record(
         raise InputError(
             f"{network.name} has {len(network.links)} links", hint=f"--link {' | '.join(x.name for x in network.links)}"
         )
-    plan = plan_link(network.link(link) if link else network.links[0])
+    plan = plan_link(network.link(link) if link else network.light()[0])
     _may_write(output, overwrite)
     seeded = seed is not None
     start = rng.seed_from_int(seed) if seed is not None else rng.fresh_seed()
@@ -96,7 +96,8 @@ def distill(
     eps_secrecy: float = 1e-10,
     eps_correctness: float = 1e-15,
     pilot: Annotated[float, Parameter(validator=validators.Number(gt=0, lt=1))] = 0.1,
-    efficiency: Annotated[float, Parameter(validator=validators.Number(gte=1, lte=2))] = 1.12,
+    reconciliation: Literal["cascade", "ldpc"] = "cascade",
+    efficiency: Annotated[float | None, Parameter(validator=validators.Number(gte=1, lte=2))] = None,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
     as_json: Json = False,
 ) -> int:
@@ -112,7 +113,8 @@ def distill(
         eps_secrecy: Failure probability of secrecy, for each block.
         eps_correctness: Failure probability of correctness, for each block.
         pilot: Share of the first block that is disclosed.
-        efficiency: Most that reconciliation may leak, over Shannon's limit.
+        reconciliation: How errors are corrected: by Cascade, or by LDPC codes, in one message and at a larger leak.
+        efficiency: Most that reconciliation may leak, over Shannon's limit: 1.12 for Cascade, 1.3 for LDPC codes.
         overwrite: Replace the output if it is there.
     """
     from noclone.distill.authentication import AuthenticationPool
@@ -128,7 +130,7 @@ def distill(
         head = opened.head
         job = RecordedJob(
             head.alice, head.bob, head.protocol, Epsilons(eps_secrecy, eps_correctness), proof or DEFAULT_PROOF,
-            pilot_share=pilot, efficiency=efficiency,
+            pilot_share=pilot, efficiency=efficiency, reconciliation=reconciliation,
         )  # fmt: skip
         secret = secrets.token_bytes(64 * (len(opened) + 1))
         pools = AuthenticationPool.from_secret("alice", secret), AuthenticationPool.from_secret("bob", secret)

@@ -100,9 +100,9 @@ def explain_key(
         scenario: A scenario file, or the name of a shipped one.
         listed: How many coalitions to list, the smallest first.
     """
+    from noclone.combined import provenance_from_json
     from noclone.network.key_lookup import look_up
     from noclone.network.scenario import load_scenario
-    from noclone.relayed import provenance_from_json
     from noclone.trust.explanation import explanation, lines
 
     found = look_up(

@@ -80,3 +80,8 @@ def si(number: float, unit: str) -> str:
         if abs(number) >= factor:
             return f"{number / factor:.3g} {prefix}{unit}"
     return f"{number:.3g} {unit}"
+
+
+def printable(text: str) -> str:
+    """Return text that cannot steer the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -30,9 +30,11 @@ def _light() -> None:
 
 
 def _cascade() -> None:
-    from noclone.distill.bench import bench_reconciliation
+    import numpy as np
 
-    bench_reconciliation((0.02,), n_bits=1 << 18, repeats=1)
+    from noclone.distill.cascade_bench import Case, reconcile
+
+    reconcile(*Case(np.random.default_rng(1), 1 << 18, 0.02).parties())
 
 
 def _amplification() -> None:
@@ -49,9 +51,11 @@ def _ldpc() -> None:
 
 def _chain() -> None:
     """Distil a block: sifting, estimation, Cascade, confirmation, amplification, authentication."""
-    from noclone.distill.chain_bench import bench_chain
+    from noclone.distill.chain_bench import model_block, pools
+    from noclone.distill.session import distill_block
 
-    bench_chain(1_000_000, qber=0.01)
+    case = model_block(600_000, qber=0.01)
+    distill_block(case.settings, case.detections, case.job, *pools())
 
 
 JOBS: dict[str, Callable[[], None]] = {

@@ -46,9 +46,11 @@ def _address(array: NDArray[Any]) -> int:
 
 
 @lru_cache(maxsize=1)
-def _tables() -> tuple[int, int]:
-    table, numbers = tables()  # which keeps them
-    return _address(table), _address(numbers)
+def _tables() -> tuple[int, int, tuple[NDArray[Any], ...]]:
+    """Return the addresses of the two tables, and what keeps them: two threads may each make their own at first."""
+    kept = tables()
+    table, numbers = kept
+    return _address(table), _address(numbers), kept
 
 
 def _aligned(count: int) -> Points:
@@ -91,7 +93,7 @@ def multiply(work: Points, n_in: int, n_points: int, partners: NDArray[np.uint8]
     assert work.flags.c_contiguous
     assert partners.nbytes == 64 * n_points
     assert partners.flags.c_contiguous
-    table, numbers = _tables()
+    table, numbers, _kept = _tables()
     at, factors = _address(work), _address(partners)
     c = min(_TILE_LOG2 if k <= _WHOLE_LOG2 else _ROW_LOG2, (k - 4) & ~1)  # even
     levels, width, rows, rows_in = k - c, 1 << c, n_points >> c, -(-n_in >> c)

@@ -12,6 +12,8 @@ import numpy as np
 from noclone.crypto.wegman_carter import KEY_BYTES, TAG_BYTES, OneTimeKey, OneTimeTagger
 from noclone.errors import KeysExhausted
 
+SMALL_BYTES = 2048  # up to here one long integer is faster than three arrays
+
 __all__ = ["KEY_BYTES", "TAG_BYTES", "OneTimePad", "erase", "pad_bytes"]
 
 
@@ -30,7 +32,7 @@ class OneTimePad:
     def __init__(self, pad: bytes | bytearray | memoryview) -> None:
         if len(pad) < KEY_BYTES:
             raise KeysExhausted(f"a pad of {len(pad)} bytes cannot even key a tag, which takes {KEY_BYTES}")
-        if not np.any(np.frombuffer(pad, np.uint8)):
+        if not any(pad[:KEY_BYTES]) and not np.any(np.frombuffer(pad, np.uint8)):
             # An erased pad would send the message in the clear. A true one is all zero once in 2^256 or more.
             raise KeysExhausted("a pad of zeros only was erased before: it cannot be used")
         self._pad: bytearray | None = bytearray(pad)
@@ -96,6 +98,9 @@ def erase(secret: bytearray) -> None:
 
 
 def _xor(data: bytes | bytearray | memoryview, stream: bytearray) -> bytearray:
+    if len(data) <= SMALL_BYTES:
+        number = int.from_bytes(data, "little") ^ int.from_bytes(stream, "little")
+        return bytearray(number.to_bytes(len(data), "little"))
     out = bytearray(len(data))
     np.bitwise_xor(np.frombuffer(data, np.uint8), np.frombuffer(stream, np.uint8), out=np.frombuffer(out, np.uint8))
     return out

@@ -23,7 +23,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload
 
-VERSION = 1
+VERSION = 2
 VARIANTS = ("portable", "bmi2")
 # AMD before Zen 3 has the instructions, in microcode: one step for each bit of the mask.
 SLOW_BMI2 = ("bdver", "znver1", "znver2")
@@ -135,6 +135,15 @@ def ones(typingctx, word):  # type: ignore[no-untyped-def]
 
 
 @_emitted
+def bit_length(typingctx, word):  # type: ignore[no-untyped-def]
+    """Return how many bits it takes to write a word."""
+    never = ir.Constant(ir.IntType(1), 0)
+    return types.uint64(types.uint64), lambda _context, builder, _signature, args: builder.sub(
+        _I64(64), builder.ctlz(args[0], never)
+    )
+
+
+@_emitted
 def plane_of_bytes(typingctx, address, bit):  # type: ignore[no-untyped-def]
     """Return bit `bit` (0 to 7) of each of 64 bytes, as one word."""
 
@@ -191,3 +200,66 @@ def bytes_of_planes(typingctx, planes, count, out):  # type: ignore[no-untyped-d
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp), generate
+
+
+def _lanes_up(builder: Any, vector: Any, lanes: int, by: int) -> Any:
+    """Emit a vector moved up by some lanes, with zeros below."""
+    zeros = ir.Constant(vector.type, [0] * lanes)
+    order = [lanes if i < by else i - by for i in range(lanes)]
+    return builder.shuffle_vector(vector, zeros, ir.Constant(ir.VectorType(_I32, lanes), order))
+
+
+@_emitted
+def slots_of_gaps(typingctx, gaps, rows, slot, out):  # type: ignore[no-untyped-def]
+    """Write 64 words to `out`, each the one before (`slot` at first) plus a gap plus 1; return the last of them.
+
+    Gaps are 16-bit numbers: byte i at `gaps` is the lower half of gap i, and with two rows byte 64 + i the upper half.
+    A prefix sum by doubling (Hillis and Steele 1986), in 32 bits, which 64 gaps of 16 bits never fill.
+    """
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        gaps, rows, slot, out = args
+        wide, every = ir.VectorType(_I32, 64), ir.VectorType(_I64, 64)
+        low = builder.load(builder.inttoptr(gaps, _BYTES.as_pointer()), align=1)
+        high = builder.load(builder.inttoptr(builder.add(gaps, _I64(64)), _BYTES.as_pointer()), align=1)
+        high = builder.select(builder.icmp_signed(">", rows, _I64(1)), high, ir.Constant(_BYTES, [0] * 64))
+        shifted = builder.shl(builder.zext(high, wide), ir.Constant(wide, [8] * 64))
+        sums = builder.add(builder.or_(builder.zext(low, wide), shifted), ir.Constant(wide, [1] * 64))
+        for by in (1, 2, 4, 8, 16, 32):
+            sums = builder.add(sums, _lanes_up(builder, sums, 64, by))
+        one = builder.insert_element(ir.Constant(every, ir.Undefined), slot, _I32(0))
+        start = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_I32, 64), [0] * 64))
+        slots = builder.add(builder.zext(sums, every), start)
+        builder.store(slots, builder.inttoptr(out, every.as_pointer()), align=1)
+        return builder.extract_element(slots, _I32(63))
+
+    return types.int64(types.intp, types.intp, types.int64, types.intp), generate
+
+
+@_emitted
+def gaps_of_events(typingctx, events, slot, gaps, flags):  # type: ignore[no-untyped-def]
+    """Write for 64 events the gap before each to `gaps`, and its low byte to `flags`; return all gaps, or-ed.
+
+    A slot is what stands above an event's lowest 16 bits, a gap is a slot minus the one before (`slot` at first) minus
+    1.
+    """
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        events, slot, gaps, flags = args
+        every = ir.VectorType(_I64, 64)
+        loaded = builder.load(builder.inttoptr(events, every.as_pointer()), align=1)
+        builder.store(builder.trunc(loaded, _BYTES), builder.inttoptr(flags, _BYTES.as_pointer()), align=1)
+        slots = builder.lshr(loaded, ir.Constant(every, [16] * 64))
+        first = builder.insert_element(ir.Constant(every, ir.Undefined), slot, _I32(0))
+        order = ir.Constant(ir.VectorType(_I32, 64), [64, *range(63)])
+        before = builder.shuffle_vector(slots, first, order)
+        found = builder.sub(builder.sub(slots, before), ir.Constant(every, [1] * 64))
+        builder.store(found, builder.inttoptr(gaps, every.as_pointer()), align=1)
+        lanes = 64
+        while lanes > 1:
+            lanes //= 2
+            halves = [ir.Constant(ir.VectorType(_I32, lanes), list(range(at, at + lanes))) for at in (0, lanes)]
+            found = builder.or_(*(builder.shuffle_vector(found, found, half) for half in halves))
+        return builder.extract_element(found, _I32(0))
+
+    return types.uint64(types.intp, types.uint64, types.intp, types.intp), generate

@@ -42,6 +42,8 @@ _NOTHING = np.zeros(1, np.uint64)
 class _Party:
     """What both ends keep: the groups in turn, the leak, and the limits."""
 
+    _corrects = False
+
     def __init__(self, words: Words, n_bits: int, params: CascadeParameters) -> None:
         if n_bits != params.n_bits or len(words) != word_count(n_bits):
             raise ValueError(f"the parameters are for {params.n_bits} bits, the key has {n_bits}")
@@ -57,7 +59,14 @@ class _Party:
     def _begin(self) -> None:
         group = self.params.groups[self._group]
         self._search = Search(group, self.params)
-        self._half = Half(self._key[group.first_word : group.first_word + word_count(group.n_bits)], self._search)
+        words = self._key[group.first_word : group.first_word + word_count(group.n_bits)]
+        self._half = Half(words, self._search, corrects=self._corrects)
+
+    @property
+    def brisk(self) -> bool:
+        """Whether the next step is one of the many small ones, a millisecond of work at most."""
+        last = self._group == len(self.params.groups) - 1
+        return last and self._search.brisk
 
     def _count(self, n_queries: int) -> None:
         if self.leak_bits + n_queries > self.params.leak_bits_max:
@@ -79,12 +88,13 @@ class _Party:
             raise ChannelError(
                 f"a Cascade message of {len(message)} bytes came where {_HEADER.size + n_bytes} were due"
             )
-        if message[: _HEADER.size] != _HEADER.pack(magic, group, 0, self.rounds, n_bits):
+        if not message.startswith(_HEADER.pack(magic, group, 0, self.rounds, n_bits)):
             raise ChannelError("a Cascade message came out of turn")
         if n_bits % 8 and message[-1] >> (n_bits % 8):
             raise ChannelError("a Cascade message has bits set behind its end")
-        padding = bytes(8 * (n_bits // 64 + 2) - n_bytes)
-        return np.frombuffer(message[_HEADER.size :] + padding, np.uint64).copy()
+        words = np.zeros(n_bits // 64 + 2, np.uint64)
+        words.view(np.uint8)[:n_bytes] = np.frombuffer(message, np.uint8, n_bytes, _HEADER.size)
+        return words
 
 
 class Questioner(_Party):
@@ -92,6 +102,8 @@ class Questioner(_Party):
 
     `words` holds the key, corrected when `next` has returned None; the array that was given is not changed.
     """
+
+    _corrects = True
 
     def __init__(self, words: Words, n_bits: int, params: CascadeParameters) -> None:
         super().__init__(words, n_bits, params)
@@ -108,7 +120,7 @@ class Questioner(_Party):
         if answers is not None:
             n_outcomes = self._search.n_queries
             outcomes = self._read(_ANSWER, answers, self._group, n_outcomes) ^ self._mine
-            self._half.correct(self._search.advance(outcomes))
+            self._search.advance(outcomes)
             if self._search.done:
                 if self._keep_group():
                     return None

@@ -16,6 +16,7 @@ import numpy as np
 
 from noclone.bits import Words, count_ones, word_count
 from noclone.distill import cascade
+from noclone.process import prepare_to_compute
 
 CHUNK_ERRORS = 1 << 17
 
@@ -145,6 +146,7 @@ def measure(generator: np.random.Generator, n_bits: int, qber: float, repeats: i
 
 def _two_threads(generator: np.random.Generator, n_bits: int, qber: float, repeats: int) -> float:
     """Return Mb/s of two blocks that are reconciled side by side, each by one thread: the best repeat."""
+    prepare_to_compute()
     best_s = math.inf
     for _ in range(repeats):
         cases = [Case(generator, n_bits, qber) for _ in range(2)]

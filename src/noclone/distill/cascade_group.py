@@ -20,11 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noclone.bits import Words, word_count
+from noclone.distill import cascade_desk
 from noclone.distill.cascade_plan import LATE_DEPTH, CascadeParameters, Group
 from noclone.errors import Aborted
 
+BRISK_QUERIES = 1 << 14  # at some 10 ns each
+BRISK_BATCHES = 2  # of 2^22 bits, for which the late passes are opened, or the key is put together again, in one step
 NO_ORDER = np.zeros(0, np.uint16)
-_NO_FLIPS = np.zeros(0, np.int64)
+NO_TILES = np.zeros((0, 64), np.uint64)
 
 
 class Stage(Enum):
@@ -45,9 +48,9 @@ def _orders(seed: bytes, late: int, m: int) -> tuple[NDArray[np.uint64], NDArray
     starts = np.frombuffer(stream.read(16), "<u8").astype(np.uint64)
     orders = np.empty((late, 3), np.int64)
     for p in range(late):
-        draws = [int(x) % m for x in np.frombuffer(stream.read(1024), "<u8")]
-        step = next((x for x in draws[1:] if math.gcd(x, m) == 1), 1)  # a fifth are coprime at least
-        orders[p] = step, draws[0], pow(step, -1, m)
+        offset, *draws = np.frombuffer(stream.read(1024), "<u8")
+        step = next((x for draw in draws if math.gcd(x := int(draw) % m, m) == 1), 1)  # a fifth are coprime at least
+        orders[p] = step, int(offset) % m, pow(step, -1, m)
     return starts, orders
 
 
@@ -75,8 +78,9 @@ class Search:
     """The public half. Both ends hold one, feed it the same outcomes, and so agree."""
 
     def __init__(self, group: Group, params: CascadeParameters) -> None:
-        from noclone.distill import cascade_parities, cascade_search, cascade_tiles  # numba: only where it is needed
-        from noclone.distill.cascade_words import BITS
+        # numba: only where it is needed
+        from noclone.distill import cascade_known, cascade_parities, cascade_search, cascade_tiles
+        from noclone.distill.bit_kernels import BITS
 
         self.kernels = cascade_search
         self.tiles = cascade_tiles
@@ -89,31 +93,39 @@ class Search:
         self.perm = np.empty((2, m), np.uint16)
         cascade_parities.draw_permutations(starts, self.perm)
         self.dealt = self.perm[0].copy()  # the key's order; from here on positions are numbered by pass 0
-        self.perm[0] = np.arange(m)
+        self.perm[0] = np.arange(m, dtype=np.uint16)
         self.leaf = np.empty_like(self.perm)
         cascade_parities.place_leaves(self.perm[1], k, self.leaf)
         self.singles = np.zeros(0 if m == 1 << k else group.words, np.uint64)
         self.tiles.find_singles(m, k, self.singles)
         self.levels: Levels | None = Levels(group)
-        self.known = np.zeros((frames, 2, group.words + group.mid_words, 3), np.uint64)
+        self.own_tiles = NO_TILES, NO_TILES
+        tiles = (group.words + group.mid_words) | 1  # odd, or all frames' records would fall into a few sets of a cache
+        self.known = np.empty((frames, 2, tiles, cascade_known.RECORD_WORDS), np.uint64)
+        self.known[:, :, -1] = 0
         self.late = np.zeros((group.batches, self.late_passes, 1 << LATE_DEPTH), np.uint64)
-        self.late_search = np.zeros(frames, np.int64)
         self.counts = np.zeros(frames, np.int32)
         self.modes = np.ones(frames, np.uint8)
-        room = (1 << group.depths[1]) + max(64, 1 << (k - 6))  # the tail may find two errors where it asked ahead
+        # The tail may find two errors where it asked ahead, and ask for three parities in each frame.
+        room = (1 << group.depths[1]) + max(64, 1 << (k - 6))
         self._candidates = np.empty((frames, 2, room), np.int32)
         self._n_candidates = np.zeros((frames, 2), np.int64)
-        self._found = np.empty(room + 1, np.int32)
-        self.lanes_levels = group.lanes, k
-        self._shape = (group.lanes, k, LATE_DEPTH, False, group.heights[0] > 6, group.heights[1] > 6)
-        self.told = np.zeros(frames * room // 64 + 2, np.uint64)
         self._spaces = [np.empty(frames * room + 1, np.int32) for _ in range(2)]
-        self._flips = np.empty(frames * room, np.int64)
-        self._result = np.zeros(5, np.int64)
         self._active = np.empty(frames + 1, np.int32)
-        self.asked = self._spaces[0][:0]
+        self._told = np.empty(frames * room + 64, np.uint8)  # a byte for each query, of which 64 are read at a time
+        self.told = np.empty(frames * room // 64 + 2, np.uint64)
+        self._tables = cascade_known.TOGGLED, cascade_known.ABOVE, cascade_known.PARITY
+        self._others = np.zeros(frames, np.int64), np.empty(room + 1, np.int32), np.empty(len(self._told), np.uint8)
+        self.desk = cascade_desk.lay(
+            known=self.known, perm=self.perm, leaf=self.leaf, singles=self.singles if len(self.singles) else 0,
+            orders=self.orders, late=self.late, searches=self._others[0], active=self._active, counts=self.counts,
+            modes=self.modes, candidates=self._candidates, n_candidates=self._n_candidates, found=self._others[1],
+            asked=self._spaces[0], following=self._spaces[1], outcomes=self._others[2], told=self._told,
+            toggled=self._tables[0], above=self._tables[1], parity=self._tables[2], frames=frames, frame_bits=m,
+            lanes=group.lanes, levels=k, late_passes=self.late_passes, late_blocks=1 << LATE_DEPTH, room=room,
+            words=group.words, tiles=tiles, deep=group.heights[0] > 6, deep_1=group.heights[1] > 6,
+        )  # fmt: skip
         self.n_queries = frames << group.depths[0]
-        self.opening = False
         self.corrected = 0
 
     @property
@@ -121,26 +133,32 @@ class Search:
         return self.stage is Stage.DONE
 
     @property
-    def active(self) -> NDArray[np.int32]:
-        """The frames that ask in the round at hand, in the order of their queries."""
-        return self._active[: self._result[3]]
+    def brisk(self) -> bool:
+        """Whether it takes little to enter the outcomes of the round at hand and to do what may follow."""
+        waves = self.stage is Stage.WAVES or self.stage is Stage.LATE_WAVES
+        return waves and self.n_queries <= BRISK_QUERIES and self.group.batches <= BRISK_BATCHES
 
-    def advance(self, outcomes: Words) -> NDArray[np.int64]:
-        """Enter the outcomes of the round at hand, prepare the next one, and return the errors that were found.
+    @property
+    def asked(self) -> NDArray[np.int32]:
+        """The queries in trees of the round at hand."""
+        return self._spaces[0][: self.desk[cascade_desk.N_ASKED]]
 
-        Those that pass 0 finds are all in `levels.found`, once the stage is TOPS_1.
+    def advance(self, outcomes: Words) -> None:
+        """Enter the outcomes of the round at hand, and prepare the next one.
+
+        From pass 1 on, this also corrects the party's key and takes its next parities, which are then in `told`: a
+        search is as fast as memory, and all of it is at hand.
         """
-        if self.stage in (Stage.WAVES, Stage.LATE_WAVES):
-            return self._advance(outcomes)
-        if self.stage is Stage.TOPS_0:
+        if self.stage is Stage.WAVES or self.stage is Stage.LATE_WAVES:
+            self._advance(outcomes)
+        elif self.stage is Stage.TOPS_0:
             self._want_tops(outcomes)
         elif self.stage is Stage.LEVELS_0:
             self._next_level(outcomes)
         elif self.stage is Stage.TOPS_1:
             self._open_pass_1(outcomes)
         else:
-            return self._open_late(outcomes)
-        return _NO_FLIPS
+            self._open_late(outcomes)
 
     def _want_tops(self, outcomes: Words) -> None:
         levels, group = self.levels, self.group
@@ -176,41 +194,45 @@ class Search:
             self.corrected = int(np.bitwise_count(levels.found).sum())
             self.n_queries = group.frames * ((1 << group.depths[1]) - 1)
 
-    def _mark_known(self, p: int) -> None:
-        """Enter what stands above the top blocks, and blocks of one position, as asked: nobody will ask there."""
-        height, words = self.group.heights[p], self.group.words
-        above = np.uint64((1 << first_node(height)) - 2)
-        if height <= 6:
-            self.known[:, p, :words, 1] |= above
-        else:
-            self.known[:, p, words:, 1] |= above
-        if len(self.singles):
-            self.known[:, p, :words, 1] |= self.singles
+    def keep_pass_0(self, own_tiles: tuple[Words, Words]) -> None:
+        """Keep of pass 0 what was asked, and one's own parities: nothing that is known there is odd any more."""
+        levels, batches = self.levels, self.group.batches
+        assert levels is not None
+        for b in range(batches):
+            self._fill(0, b, (NO_TILES, NO_TILES), (levels.low[b], levels.mid[b]), own_tiles)
+        self.levels = None
+
+    def _fill(self, p: int, b: int, odd: Any, asked: Any, own: Any) -> None:
+        """Write one batch's records of one pass.
+
+        What stands above the top blocks, and blocks of one position, count as asked: nobody will ask there.
+        """
+        words, lanes, height = self.group.words, self.group.lanes, self.group.heights[p]
+        rows = self.known[b * lanes : (b + 1) * lanes, p]
+        above, none = np.uint64((1 << first_node(height)) - 2), np.uint64(0)
+        fill = self.tiles.fill_rows
+        fill(odd[0], asked[0], own[0][b], above if height <= 6 else none, self.singles, rows[:, :words])
+        fill(odd[1], asked[1], own[1][b], none if height <= 6 else above, self.singles[:0], rows[:, words:])
 
     def _open_pass_1(self, outcomes: Words) -> None:
-        """Keep of pass 0 what was asked: nothing that is known there is odd any more. Begin the first wave."""
-        from noclone.distill import cascade_known
+        """Begin the first wave: in pass 1 only."""
+        from noclone.distill import cascade_known, cascade_words
 
-        levels, group = self.levels, self.group
-        assert levels is not None
-        words, lanes = group.words, group.lanes
-        tiles = np.zeros((group.batches, words if group.heights[1] <= 6 else group.mid_words, 64), np.uint64)
+        group = self.group
+        words, lanes, low = group.words, group.lanes, group.heights[1] <= 6
+        tiles = np.zeros((group.batches, words if low else group.mid_words, 64), np.uint64)
         self.tiles.open_rows(outcomes, first_node(group.heights[1]), 1 << group.depths[1], lanes, tiles)
         for b in range(group.batches):
-            rows = self.known[b * lanes : (b + 1) * lanes]
-            self.tiles.pack_rows(levels.low[b], lanes, rows[:, 0, :words, 1])
-            self.tiles.pack_rows(levels.mid[b], lanes, rows[:, 0, words:, 1])
-            opened = slice(0, words) if group.heights[1] <= 6 else slice(words, None)
-            self.tiles.pack_rows(tiles[b], lanes, rows[:, 1, opened, 0])
-        self.levels = None
-        self._mark_known(0)
-        self._mark_known(1)
-        n, self._result[3] = cascade_known.open_passes(
-            outcomes, 1 << group.depths[1], group.heights[1], group.levels, lanes, self.known[:, 1], self._spaces[0],
-            self._active, self.counts,
+            odd = (tiles[b], NO_TILES) if low else (NO_TILES, tiles[b])
+            self._fill(1, b, odd, (NO_TILES, NO_TILES), self.own_tiles)
+        self.own_tiles = NO_TILES, NO_TILES
+        n, n_active = cascade_known.open_passes(
+            outcomes, 1 << group.depths[1], group.heights[1], group.levels, lanes, self.known, self._spaces[0],
+            self._active, self.counts, self._told,
         )  # fmt: skip
-        self.asked = self._spaces[0][:n]
-        self.opening = True
+        cascade_words.bits_of_bytes(self._told.ctypes.data, n, self.told.ctypes.data)
+        on = cascade_desk
+        self.desk[[on.N_ASKED, on.N_QUERIES, on.N_ACTIVE]] = n, n, n_active
         self.n_queries = n
         self.stage = Stage.WAVES
         self._tail()
@@ -223,32 +245,21 @@ class Search:
         elif self.n_queries == 0:
             self.stage = Stage.DONE
 
-    def _open_late(self, outcomes: Words) -> NDArray[np.int64]:
-        from noclone.distill import cascade_tail
+    def _open_late(self, outcomes: Words) -> None:
+        from noclone.distill import cascade_late
 
         self.stage = Stage.LATE_WAVES
-        self._shape = (*self._shape[:3], True, *self._shape[4:])
-        cascade_tail.open_late(
-            outcomes, len(self.asked), self._shape, self.known, self.late, self._active, self.counts, self._result
-        )
-        return self._advance(outcomes)
+        cascade_late.open_late(self.desk, outcomes, self.known, self.late, self._active, self.counts)
+        self._advance(outcomes)
 
-    def _advance(self, outcomes: Words) -> NDArray[np.int64]:
-        self.opening = False
-        following = self._spaces[1]
-        status = self.kernels.advance(
-            self.asked, outcomes, self._shape, self._active, self.counts, self.modes, self.perm, self.leaf,
-            self.singles, self.orders, self.known, self.late, self.late_search, self._candidates, self._n_candidates,
-            self._found, following, self.told, self._flips, self._result,
-        )  # fmt: skip
-        if status != self.kernels.OK:
+    def _advance(self, outcomes: Words) -> None:
+        status, self.n_queries, errors = self.kernels.advance(self.desk, outcomes, self.told)
+        if status:
             self._refuse(status)
-        n, self.n_queries, errors, _, _ = self._result.tolist()
-        self.asked = following[:n]
         self._spaces.reverse()
         self.corrected += errors
-        self._tail()
-        return self._flips[:errors]
+        if self.n_queries <= self.group.frames:
+            self._tail()
 
     def _refuse(self, status: int) -> None:
         if status == self.kernels.FLIPPED_TWICE:
@@ -267,7 +278,7 @@ class Search:
 class Half:
     """The secret half: one party's key, and its parities."""
 
-    def __init__(self, words: Words, search: Search) -> None:
+    def __init__(self, words: Words, search: Search, *, corrects: bool) -> None:
         from noclone.distill import cascade_parities as kernels  # numba: only where it is needed
 
         group = search.group
@@ -276,6 +287,9 @@ class Half:
         self.sliced = np.empty((group.batches, group.frame_bits), np.uint64)
         self.kernels.slice_key(words, group.lanes, search.dealt, self.sliced)
         self.chunks = np.zeros((group.batches, search.late_passes, word_count(group.frame_bits)), np.uint64)
+        on, self.corrects = cascade_desk, corrects
+        search.desk[[on.SLICED, on.CHUNKS]] = self.sliced.ctypes.data, self.chunks.ctypes.data
+        search.desk[on.CORRECTS] = corrects
         self.low, self.mid = self._tiles(NO_ORDER)
 
     def _tiles(self, order: NDArray[np.uint16]) -> tuple[Words, Words]:
@@ -289,8 +303,8 @@ class Half:
     def parities(self) -> Words:
         """Return this party's parity for each query of the round at hand, packed in words."""
         search = self.search
-        if search.stage in (Stage.WAVES, Stage.LATE_WAVES):
-            return self._wave_parities()[: search.n_queries // 64 + 2]
+        if search.stage is Stage.WAVES or search.stage is Stage.LATE_WAVES:
+            return search.told[: search.n_queries // 64 + 2]
         out = np.zeros(search.n_queries // 64 + 2, np.uint64)
         if search.stage is Stage.TOPS_0:
             self._tops(0, out)
@@ -301,51 +315,38 @@ class Half:
             wanted = levels.at(levels.low, levels.mid).reshape(-1, 64)
             search.tiles.ask_level(search.bits, tiles, wanted, first_node(levels.height), out)
         elif search.stage is Stage.TOPS_1:
-            self._keep_rows(0)
-            self.low, self.mid = self._tiles(search.perm[1])
-            self._tops(1, out)
-            self._keep_rows(1)
+            self._open_pass_1(out)
         else:
-            n = len(search.asked)
-            out[: word_count(n)] = self._wave_parities()[: word_count(n)]
-            self.kernels.late_parities(self.sliced, search.orders, LATE_DEPTH, search.group.lanes, self.chunks, n, out)
+            n = int(search.desk[cascade_desk.N_ASKED])
+            out[: word_count(n)] = search.told[: word_count(n)]
+            if n % 64:
+                out[n // 64] &= np.uint64((1 << n % 64) - 1)
+            self._tops_late(n, out)
         return out
 
-    def _wave_parities(self) -> Words:
-        """Those in trees are in `told` already, save the very first ones; add those of late searches."""
-        search, out = self.search, self.search.told
-        if search.opening:
-            self.kernels.first_parities(search.asked, search.active, search.counts, search.known, out)
-        elif search.stage is Stage.LATE_WAVES and len(search.asked) < search.n_queries:
-            self.kernels.searched_parities(
-                len(search.asked), search.active, search.modes, *search.lanes_levels, self.sliced, search.orders,
-                self.chunks, search.late_search, out,
-            )  # fmt: skip
-        return out
+    def _open_pass_1(self, out: Words) -> None:
+        """Correct what pass 0 found, and go over to the tiles of pass 1."""
+        search = self.search
+        assert search.levels is not None
+        if self.corrects:
+            search.tiles.correct_found(search.levels.found, search.group.levels, self.sliced)
+        search.keep_pass_0((self.low, self.mid))
+        self.low, self.mid = self._tiles(search.perm[1])
+        self._tops(1, out)
+        search.own_tiles = self.low, self.mid
+        self.low = self.mid = NO_TILES
+
+    def _tops_late(self, at: int, out: Words) -> None:
+        from noclone.distill import cascade_late
+
+        search = self.search
+        cascade_late.late_parities(self.sliced, search.orders, LATE_DEPTH, search.group.lanes, self.chunks, at, out)
 
     def _tops(self, p: int, out: Words) -> None:
         group = self.search.group
         n_tops, height = 1 << group.depths[p], group.heights[p]
         tiles = self.low if height <= 6 else self.mid
         self.search.tiles.top_parities(tiles, first_node(height), n_tops - p, group.lanes, out)
-
-    def _keep_rows(self, p: int) -> None:
-        """Keep the pass's parities frame by frame, and give the tiles' memory back."""
-        group, words = self.search.group, self.search.group.words
-        for b in range(group.batches):
-            rows = self.search.known[b * group.lanes : (b + 1) * group.lanes, p]
-            self.search.tiles.pack_rows(self.low[b], group.lanes, rows[:, :words, 2])
-            self.search.tiles.pack_rows(self.mid[b], group.lanes, rows[:, words:, 2])
-        self.low = self.mid = np.empty((0, 0, 64), np.uint64)
-
-    def correct(self, flips: NDArray[np.int64]) -> None:
-        """Flip the positions that were found to be wrong in the round that was just entered."""
-        search = self.search
-        if search.stage is Stage.TOPS_1:
-            assert search.levels is not None
-            search.tiles.correct_found(search.levels.found, search.group.levels, self.sliced)
-        elif len(flips):
-            self.kernels.correct(flips, search.orders, search.stage is Stage.LATE_WAVES, self.sliced, self.chunks)
 
     def write_to(self, words: Words) -> None:
         """Write the key, as it is now, over `words`."""

@@ -1,15 +1,16 @@
 """What Cascade's search knows of a frame's blocks, a word or two for a whole way down the tree.
 
-Blocks and tiles are those of `cascade_tiles`, kept a word for each tile of each frame. A frame has a row for each of
-passes 0 and 1: first its `words` low tiles, then its mid tiles, with three words for each tile. Bit i of the first says
-whether the left half of node i holds an odd number of errors not yet found (bit 0: the root itself); where that is not
-known yet, how many of the errors found since the pass was opened lie in it, so that an outcome, told of the key as it
-was when the pass was opened, only has to be added. Bit i of the second says whether the left half was asked for. The
-third word is one party's secret: its own parities of left halves, which lie beside the rest because a search is as fast
-as memory. An error that is found costs one word in each tile on its way, and the smallest known block that holds it is
-a count of zeros away.
+Blocks and tiles are those of `cascade_tiles`, kept as a record for each tile of each frame. A frame has a row for each
+of passes 0 and 1: first its `words` low tiles, then its mid tiles, 32 bytes each, of which three words are used. Bit i
+of the first says whether the left half of node i holds an odd number of errors not yet found (bit 0: the root itself);
+where that is not known yet, how many of the errors found since the pass was opened lie in it, so that an outcome, told
+of the key as it was when the pass was opened, only has to be added. Bit i of the second says whether the left half was
+asked for. The third word is one party's secret: its own parities of left halves, which lie beside the rest because a
+search is as fast as memory. An error that is found costs one word in each tile on its way, and the smallest known block
+that holds it is a count of zeros away.
 
-A query is the number of the tile in its row << 6 | node.
+A query is the number of the tile in its row << 6 | node. Rows, lists of queries and what is told (a byte for each
+query) are given by their addresses.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from noclone.distill.cascade_words import append, count, take, trailing_zeros
+from noclone.distill.cascade_words import count, load, load_int, store, store_byte, store_int, take, trailing_zeros
 
+RECORD_WORDS = 4
+RECORD = 8 * RECORD_WORDS
+ASKED, OWN = 8, 16  # where a record's second and third word begin
 U1 = np.uint64(1)
 U0 = np.uint64(0)
 AHEAD = 1 << 30  # marks a query about half of a block that is asked about in the same round
@@ -37,44 +41,47 @@ def _tables() -> list[NDArray[np.uint64]]:
     return [np.array(table, np.uint64) for table in (toggled, above, parity)]
 
 
-# A leaf's left halves; a leaf's ancestors; the elements whose sum is a node's parity.
+# A leaf's left halves; a leaf's ancestors; the elements whose sum is a node's parity. They lie on every desk.
 TOGGLED, ABOVE, PARITY = _tables()
 
 
 @njit(cache=True, nogil=True)
-def tell_roots(row, tile, node, words, deep):  # type: ignore[no-untyped-def]
-    """Where the halves of a node are low tiles, let these know their roots' parities."""
-    if deep and tile >= words and node > 31:
-        left = row[tile, 0] >> np.uint64(node) & U1
-        right = left ^ (count(row[tile, 0] & PARITY[node]) & U1)
-        tile = (tile - words) << 6 | (2 * node & 62)
-        row[tile, 0] = row[tile, 0] & ~U1 | left
-        row[tile + 1, 0] = row[tile + 1, 0] & ~U1 | right
-
-
-@njit(cache=True, nogil=True)
-def flip(row, s, words, deep):  # type: ignore[no-untyped-def]
+def flip(row, s, words, deep, toggled, above):  # type: ignore[no-untyped-def]
     """Enter an error at leaf s; return the smallest known block that holds it, as a query, or -1: a single position."""
     tile = s >> 6
-    row[tile, 0] ^= TOGGLED[s & 63]
-    unasked = ABOVE[s & 63] & ~row[tile, 1]
+    at = row + RECORD * tile
+    store(at, load(at) ^ load(toggled + 8 * (s & 63)))
+    unasked = load(above + 8 * (s & 63)) & ~load(at + ASKED)
     if deep:
         upper = words + (s >> 12)
-        row[upper, 0] ^= TOGGLED[tile & 63]
-        unasked_above = ABOVE[tile & 63] & ~row[upper, 1]
+        at = row + RECORD * upper
+        store(at, load(at) ^ load(toggled + 8 * (tile & 63)))
+        unasked_above = load(above + 8 * (tile & 63)) & ~load(at + ASKED)
         tile = upper if unasked_above else tile
         unasked = unasked_above if unasked_above else unasked
-    return tile << 6 | np.int64(trailing_zeros(unasked)) if unasked else np.int64(-1)
+    return tile << 6 | trailing_zeros(unasked) if unasked else -1
 
 
 @njit(cache=True, nogil=True)
-def open_passes(outcomes, n_tops, height, k, lanes, rows, asked, active, counts):  # type: ignore[no-untyped-def]
-    """Ask for the left half of each odd top block of pass 1; `rows` is the array `known`, all frames' rows of pass 1.
+def tell_roots(row, tile, node, words, deep, parity):  # type: ignore[no-untyped-def]
+    """Where the halves of a node are low tiles, let these know their roots' parities."""
+    if deep and tile >= words and node > 31:
+        at = row + RECORD * tile
+        left = load(at) >> node & 1
+        right = left ^ count(load(at) & load(parity + 8 * node)) & 1
+        at = row + RECORD * ((tile - words) << 6 | (2 * node & 62))
+        store(at, load(at) & ~1 | left)
+        store(at + RECORD, load(at + RECORD) & ~1 | right)
 
-    Return how many queries there are, and of how many frames.
+
+@njit(cache=True, nogil=True)
+def open_passes(outcomes, n_tops, height, k, lanes, known, asked, active, counts, told):  # type: ignore[no-untyped-def]
+    """Ask for the left half of each odd top block of pass 1; `known` is the array of all records.
+
+    Return how many queries there are, and of how many frames; their parities go into `told`, a byte each.
     """
     n = n_active = np.int64(0)
-    at = 0
+    at = np.int64(0)
     low = height <= 6
     lo = 1 << ((6 if low else 12) - height)
     shift = 6 if low else 12
@@ -96,7 +103,8 @@ def open_passes(outcomes, n_tops, height, k, lanes, rows, asked, active, counts)
                 node = lo + (top & (lo - 1))
                 tile = (top << height >> shift) + (0 if low else words)
                 asked[n] = tile << 6 | node
-                rows[f, tile, 1] |= odd << np.uint64(node)
+                told[n] = known[f, 1, tile, 2] >> np.uint64(node) & odd
+                known[f, 1, tile, 1] |= odd << np.uint64(node)
                 n += np.int64(odd)
             counts[f] = n - before
             active[n_active] = f
@@ -105,34 +113,17 @@ def open_passes(outcomes, n_tops, height, k, lanes, rows, asked, active, counts)
 
 
 @njit(cache=True, nogil=True)
-def ask(row, tile, node, wide, following, n, told, n_told):  # type: ignore[no-untyped-def]
-    """Ask about a block and, if `wide`, about its halves too; return how many queries there are then."""
-    for i in range(1 + 2 * wide):
-        one = node if i == 0 else 2 * node + i - 1
-        if one > 63 or n == len(following) or (row[tile, 1] >> np.uint64(one)) & U1:
-            continue
-        row[tile, 1] |= U1 << np.uint64(one)
-        append(told, n_told + n, row[tile, 2] >> np.uint64(one) & U1)
-        following[n] = tile << 6 | one | (AHEAD if i else 0)
-        n += 1
-    return n
-
-
-@njit(cache=True, nogil=True)
-def begin_wave(row, candidates, wide, following, told, n_told):  # type: ignore[no-untyped-def]
+def begin_wave(row, candidates, n_candidates, parity, following, told):  # type: ignore[no-untyped-def]
     """Ask about those candidates that are odd, once each; return how many."""
-    n = np.int64(0)
-    for i in range(len(candidates)):
-        query = np.int64(candidates[i])
-        tile = query >> 6
-        if wide:
-            if count(row[tile, 0] & PARITY[query & 63]) & ~(row[tile, 1] >> np.uint64(query & 63)) & U1:
-                n = ask(row, tile, query & 63, 1, following, n, told, n_told)
-            continue
-        node = np.uint64(query & 63)
-        odd = count(row[tile, 0] & PARITY[query & 63]) & ~(row[tile, 1] >> node) & U1
-        row[tile, 1] |= odd << node
-        append(told, n_told + n, row[tile, 2] >> node & odd)
-        following[n] = query
-        n += np.int64(odd)
+    n = 0
+    for i in range(n_candidates):
+        query = load_int(candidates + 4 * i)
+        node = query & 63
+        at = row + (query >> 6) * RECORD
+        asked = load(at + ASKED)
+        odd = count(load(at) & load(parity + 8 * node)) & ~(asked >> node) & 1
+        store(at + ASKED, asked | odd << node)
+        store_byte(told + n, load(at + OWN) >> node & odd)
+        store_int(following + 4 * n, query)
+        n += odd
     return n

@@ -14,13 +14,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from noclone.distill.cascade_tail import late_queries
-from noclone.distill.cascade_words import append, put
-
 _U1 = np.uint64(1)
 _U0 = np.uint64(0)
-_START_MASK = (1 << 26) - 1
-_LEVEL_MASK = 63
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -84,110 +79,3 @@ def join_key(sliced, lanes, order, words):  # type: ignore[no-untyped-def]
                 words[w] |= sliced[b, i] << np.uint64(shift)
             if shift + lanes > 64 and w + 1 < len(words):
                 words[w + 1] |= sliced[b, i] >> np.uint64(64 - shift)
-
-
-@njit(cache=True, nogil=True)
-def _late_sum(source, a, c, low, high):  # type: ignore[no-untyped-def]
-    m = len(source)
-    position = (a * low + c) % m
-    x = _U0
-    for _ in range(low, high):
-        x ^= source[position]
-        position += a
-        position -= m if position >= m else 0
-    return x
-
-
-@njit(cache=True, nogil=True)
-def _late_parity(source, a, c, chunk, low, high):  # type: ignore[no-untyped-def]
-    first = (low + 63) >> 6
-    last = high >> 6
-    if first >= last:
-        return _late_sum(source, a, c, low, high)
-    x = _late_sum(source, a, c, low, first << 6) ^ _late_sum(source, a, c, last << 6, high)
-    for w in range(first, last):
-        x ^= chunk[w]
-    return x
-
-
-@njit(cache=True, nogil=True)
-def _sum_chunks(source, orders, chunk):  # type: ignore[no-untyped-def]
-    """Add each position to the sums of 64 places that hold it, two passes at a time: the sums are at hand, keys not."""
-    m = len(source)
-    for p in range(0, len(orders), 2):
-        other = min(p + 1, len(orders) - 1)
-        step, step2 = orders[p, 2], orders[other, 2]
-        place = step * (m - orders[p, 1]) % m
-        place2 = step2 * (m - orders[other, 1]) % m
-        one, two = chunk[p], chunk[other]
-        for o in range(m):
-            value = source[o]
-            one[place >> 6] ^= value
-            two[place2 >> 6] ^= value if other > p else _U0
-            place += step
-            place -= m if place >= m else 0
-            place2 += step2
-            place2 -= m if place2 >= m else 0
-
-
-@njit(cache=True, nogil=True)
-def late_parities(sliced, orders, depth, lanes, chunks, at, out):  # type: ignore[no-untyped-def]
-    """Sum the late passes 64 places at a time into `chunks`, zeros before; write all top parities but each pass's last.
-
-    They begin at bit `at` of `out`, which holds zeros from there on.
-    """
-    batches, m = sliced.shape
-    for b in range(batches):
-        _sum_chunks(sliced[b], orders, chunks[b])
-        for p in range(len(orders)):
-            for i in range((1 << depth) - 1):
-                low, high = i * m >> depth, (i + 1) * m >> depth
-                put(out, at, _late_parity(sliced[b], orders[p, 0], orders[p, 1], chunks[b, p], low, high), lanes)
-                at += lanes
-
-
-@njit(cache=True, nogil=True)
-def first_parities(asked, active, counts, known, out):  # type: ignore[no-untyped-def]
-    """Write one party's parities for the first wave, all of it in pass 1."""
-    t = 0
-    for f in active:
-        row = known[f, 1]
-        for _ in range(counts[f]):
-            query = np.int64(asked[t])
-            append(out, t, row[query >> 6, 2] >> np.uint64(query & 63) & _U1)
-            t += 1
-
-
-@njit(cache=True, nogil=True)
-def searched_parities(at, active, modes, lanes, k, sliced, orders, chunks, late_search, out):  # type: ignore[no-untyped-def]
-    """Write one party's parity for each late search behind the `at` parities that stand in `out`."""
-    m = sliced.shape[1]
-    for f in active:
-        if modes[f] < 2:
-            continue
-        b = np.int64(f) // lanes
-        query = np.int64(late_search[f])
-        p = (query >> 32) - 2
-        s = query & _START_MASK
-        asked = late_queries(query, k)
-        size = 1 << (k - 1 - asked // 3 - ((query >> 26) & _LEVEL_MASK))
-        for i in range(asked):
-            low = (s + i * size) * m >> k
-            high = (s + (i + 1) * size) * m >> k
-            x = _late_parity(sliced[b], orders[p, 0], orders[p, 1], chunks[b, p], low, high)
-            append(out, at, (x >> np.uint64(np.int64(f) - b * lanes)) & _U1)
-            at += 1
-
-
-@njit(cache=True, nogil=True)
-def correct(flips, orders, late_opened, sliced, chunks):  # type: ignore[no-untyped-def]
-    """Flip the positions found: batch << 22 | position << 6 | lane."""
-    m = sliced.shape[1]
-    for flip in flips:
-        b = flip >> 22
-        o = flip >> 6 & 0xFFFF
-        frame = _U1 << np.uint64(flip & 63)
-        sliced[b, o] ^= frame
-        if late_opened:
-            for p in range(orders.shape[0]):
-                chunks[b, p, (orders[p, 2] * (o - orders[p, 1] + m) % m) >> 6] ^= frame

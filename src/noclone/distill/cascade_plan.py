@@ -12,7 +12,7 @@ from noclone.bits import word_count
 
 DEFAULT_FRAME_BITS = 1 << 16
 MAX_LANES = 64
-GROUP_BITS = 1 << 27  # worked on together; bounds the memory, about 14 bytes for each 8 bits of key and party
+GROUP_BITS = 1 << 27  # worked on together; bounds the memory, about 16 bytes for each 8 bits of key and party
 MIN_BITS = 64
 PASSES = 10
 LATE_DEPTH = 2  # late passes split a frame into quarters

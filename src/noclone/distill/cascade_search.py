@@ -6,7 +6,7 @@ it still searches, and a wave of s blocks finds s errors; hence no later wave ha
 ahead (`cascade_tail`). When both passes are even, one odd block of one late pass is searched: these are large, and each
 error found there may settle others.
 
-What is known is kept as `cascade_known` says: known[frame, pass, tile] has three words. A contradiction ends the
+What is known is kept as `cascade_known` says, and all of it lies on a desk (`cascade_desk`). A contradiction ends the
 search: a position that both passes single out is known to be right once it is corrected.
 """
 
@@ -15,212 +15,237 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from noclone.distill.cascade_known import AHEAD, TOGGLED, U1, begin_wave, flip
-from noclone.distill.cascade_tail import enter_late, enter_tail, first_odd, flip_late, late_queries
-from noclone.distill.cascade_words import append, prefetch
+from noclone.distill import cascade_desk as on
+from noclone.distill.cascade_known import ASKED, OWN, RECORD, begin_wave, flip
+from noclone.distill.cascade_late import (
+    enter_late,
+    first_odd,
+    flip_late,
+    late_queries,
+    searched_parities,
+)
+from noclone.distill.cascade_tail import begin_tail_wave, enter_tail
+from noclone.distill.cascade_words import (
+    bits_of_bytes,
+    bytes_of_bits,
+    load,
+    load_byte,
+    load_int,
+    load_short,
+    prefetch,
+    store,
+    store_byte,
+    store_int,
+)
 
 LATE = 2  # what a frame searches in: pass 0, pass 1, or a late one
 OK, FLIPPED_TWICE, QUEUE_FULL = 0, 1, 2
 
 
 @njit(cache=True, nogil=True)
-def _enter(row, queries, outcomes, at, words, deep, singles, following, told, n_told, found):  # type: ignore[no-untyped-def]
+def _enter(row, queries, n_queries, outcomes, words, deep, singles, following, told, found):  # type: ignore[no-untyped-def]
     """Enter a wave's outcomes: the odd half of each block is searched next, or is an error at leaf found[..].
 
     Return how many queries follow and how many errors came out. Both are written always and counted where they are
     real: a branch that nobody can foresee costs more than all the rest.
     """
-    n = np.int64(0)
-    errors = np.int64(0)
-    for t in range(len(queries)):
-        query = np.int64(queries[t])
+    n = 0
+    errors = 0
+    for t in range(n_queries):
+        query = load_int(queries + 4 * t)
         tile = query >> 6
         node = query & 63
-        differ = (outcomes[at >> 6] >> np.uint64(at & 63)) & U1
-        at += 1
-        word = row[tile, 0] ^ differ << np.uint64(node)
-        row[tile, 0] = word
-        left = np.int64((word >> np.uint64(node)) & U1)
+        at = row + tile * RECORD
+        word = load(at) ^ load_byte(outcomes + t) << node
+        store(at, word)
+        left = word >> node & 1
         child = 2 * node + 1 - left
-        if deep and child >= 64 and tile >= words:  # down into a low tile: both its neighbours' parities are known now
+        if deep and child > 63 and tile >= words:  # down into a low tile: both its neighbours' parities are known now
             tile = (tile - words) << 6 | (child & 62)
-            row[tile, 0] = row[tile, 0] & ~U1 | np.uint64(left)
-            row[tile + 1, 0] = row[tile + 1, 0] & ~U1 | np.uint64(1 - left)
+            at = row + tile * RECORD
+            store(at, load(at) & ~1 | left)
+            store(at + RECORD, load(at + RECORD) & ~1 | (1 - left))
             tile += child & 1
-            child = np.int64(1)
-        inner = np.int64(child < 64)
-        if len(singles) and inner and tile < words and (singles[tile] >> np.uint64(child)) & U1:
-            inner = np.int64(0)
+            at += (child & 1) * RECORD
+            child = 1
+        inner = 1 if child < 64 else 0
+        if singles and inner and tile < words and load(singles + 8 * tile) >> child & 1:
+            inner = 0
             child *= 2
         child &= 63
-        row[tile, 1] |= np.uint64(inner) << np.uint64(child)
-        append(told, n_told + n, row[tile, 2] >> np.uint64(child) & np.uint64(inner))
-        following[n] = tile << 6 | child
+        store(at + ASKED, load(at + ASKED) | inner << child)
+        store_byte(told + n, load(at + OWN) >> child & inner)
+        store_int(following + 4 * n, tile << 6 | child)
+        store_int(found + 4 * errors, tile << 6 | child)
         n += inner
-        found[errors] = tile << 6 | child
         errors += 1 - inner
     return n, errors
 
 
 @njit(cache=True, nogil=True)
-def _enter_errors(f, p, leaves, perm, leaf, k, words, deep, known, candidates, n_candidates, flips):  # type: ignore[no-untyped-def]
+def _enter_errors(desk, f, p, errors):  # type: ignore[no-untyped-def]
     """Enter the errors that one frame found in one wave of pass p, and note the blocks that they make odd in the other.
 
     Loops are short and free of branches, so that many errors wait for memory together. Return a status.
     """
-    m = perm.shape[1]
+    m, k, words, room = desk[on.FRAME_BITS], desk[on.LEVELS], desk[on.WORDS], desk[on.ROOM]
+    toggled, above, found = desk[on.TOGGLED], desk[on.ABOVE], desk[on.FOUND]
+    row_size = RECORD * desk[on.TILES]
     q = 1 - p
-    n = n_candidates[f, q]
-    if n + len(leaves) > candidates.shape[2]:
+    row, other = desk[on.KNOWN] + (2 * f + p) * row_size, desk[on.KNOWN] + (2 * f + q) * row_size
+    deep, deep_other = desk[on.DEEP + p], desk[on.DEEP + q]
+    perm, leaf = desk[on.PERM] + 2 * p * m, desk[on.LEAF] + 2 * q * m
+    b = f // desk[on.LANES]
+    sliced = desk[on.SLICED] + 8 * b * m
+    frame, corrects = 1 << (f - b * desk[on.LANES]), desk[on.CORRECTS]
+    n = load(desk[on.N_CANDIDATES] + 8 * (2 * f + q))
+    if n + errors > room:
         return QUEUE_FULL
-    for e in range(len(leaves)):
-        s = np.int64(leaves[e])
-        flips[e] = perm[p, s if m == 1 << k else s * m >> k]
-    row = known[f, p]
-    other = known[f, q]
-    for e in range(len(leaves)):
-        s = np.int64(leaves[e])
-        row[s >> 6, 0] ^= TOGGLED[s & 63]
-        if deep[p]:
-            row[words + (s >> 12), 0] ^= TOGGLED[(s >> 6) & 63]
-        s = np.int64(leaf[q, flips[e]])
-        leaves[e] = s
-        prefetch(other, 3 * (s >> 6))
-    worst = np.int64(0)
-    for e in range(len(leaves)):
-        query = flip(other, np.int64(leaves[e]), words, deep[q])
+    candidates = desk[on.CANDIDATES] + 4 * ((2 * f + q) * room + n)
+    for e in range(errors):
+        s = load_int(found + 4 * e)
+        at = row + (s >> 6) * RECORD
+        store(at, load(at) ^ load(toggled + 8 * (s & 63)))
+        if deep:
+            at = row + (words + (s >> 12)) * RECORD
+            store(at, load(at) ^ load(toggled + 8 * (s >> 6 & 63)))
+        o = load_short(perm + 2 * (s if m == 1 << k else s * m >> k))
+        if corrects:
+            store(sliced + 8 * o, load(sliced + 8 * o) ^ frame)
+        if desk[on.LATE_OPEN]:
+            flip_late(desk, b, o, frame)
+        s = load_short(leaf + 2 * o)
+        store_int(found + 4 * e, s)
+        prefetch(other + (s >> 6) * RECORD)  # type: ignore[call-arg]
+    worst = 0
+    for e in range(errors):
+        query = flip(other, load_int(found + 4 * e), words, deep_other, toggled, above)
         worst = min(worst, query)
-        candidates[f, q, n + e] = query
-    n_candidates[f, q] = n + len(leaves)
+        store_int(candidates + 4 * e, query)
+    store(desk[on.N_CANDIDATES] + 8 * (2 * f + q), n + errors)
     return OK if worst == 0 else FLIPPED_TWICE
 
 
 @njit(cache=True, nogil=True)
-def _enter_late_error(f, o, leaf, words, deep, known, candidates, n_candidates):  # type: ignore[no-untyped-def]
+def _enter_late_error(desk, f, o):  # type: ignore[no-untyped-def]
     """Enter an error at position o that a late search found; return a status."""
+    m, room = desk[on.FRAME_BITS], desk[on.ROOM]
+    b = f // desk[on.LANES]
+    frame = 1 << (f - b * desk[on.LANES])
+    if desk[on.CORRECTS]:
+        at = desk[on.SLICED] + 8 * (b * m + o)
+        store(at, load(at) ^ frame)
+    flip_late(desk, b, o, frame)
     for q in range(2):
-        query = flip(known[f, q], np.int64(leaf[q, o]), words, deep[q])
+        row = desk[on.KNOWN] + (2 * f + q) * RECORD * desk[on.TILES]
+        s = load_short(desk[on.LEAF] + 2 * (q * m + o))
+        query = flip(row, s, desk[on.WORDS], desk[on.DEEP + q], desk[on.TOGGLED], desk[on.ABOVE])
         if query < 0:
             return FLIPPED_TWICE
-        if n_candidates[f, q] == candidates.shape[2]:
+        n_at = desk[on.N_CANDIDATES] + 8 * (2 * f + q)
+        n = load(n_at)
+        if n == room:
             return QUEUE_FULL
-        candidates[f, q, n_candidates[f, q]] = query
-        n_candidates[f, q] += 1
+        store_int(desk[on.CANDIDATES] + 4 * ((2 * f + q) * room + n), query)
+        store(n_at, n + 1)
     return OK
 
 
 @njit(cache=True, nogil=True)
-def _fetch(known, f, modes, counts, queries):  # type: ignore[no-untyped-def]
-    """Have what a frame's outcomes will touch fetched while another frame is at work."""
-    if modes[f] < LATE:
-        row = known[f, modes[f]]
-        for t in range(counts[f]):
-            prefetch(row, 3 * ((np.int64(queries[t]) & ~AHEAD) >> 6))
-
-
-@njit(cache=True, nogil=True)
-def _next_wave(  # type: ignore[no-untyped-def]
-    f, shape, modes, known, late, late_search, candidates, n_candidates, following, told, n_told
-):  # fmt: skip
+def _next_wave(desk, f, following, told, end):  # type: ignore[no-untyped-def]
     """Let a frame whose wave has ended begin the next one or a late search; return the queries in trees, and all."""
-    lanes, k, depth, late_open = shape[:4]
+    mode_at = desk[on.MODES] + f
+    mode = load_byte(mode_at)
     for turn in range(2):
-        q = turn ^ (1 - modes[f] if modes[f] < LATE else 0)
-        n = begin_wave(known[f, q], candidates[f, q, : n_candidates[f, q]], late_open, following, told, n_told)
-        n_candidates[f, q] = 0
+        q = turn ^ (1 - mode if mode < LATE else 0)
+        row = desk[on.KNOWN] + (2 * f + q) * RECORD * desk[on.TILES]
+        n_at = desk[on.N_CANDIDATES] + 8 * (2 * f + q)
+        candidates, n = desk[on.CANDIDATES] + 4 * (2 * f + q) * desk[on.ROOM], load(n_at)
+        store(n_at, 0)
+        if desk[on.LATE_OPEN]:
+            n = begin_tail_wave(row, candidates, n, desk[on.PARITY], following, told, end)
+        else:
+            n = begin_wave(row, candidates, n, desk[on.PARITY], following, told)
         if n:
-            modes[f] = q
+            store_byte(mode_at, q)
             return n, n
-    if late_open:
-        b = f // lanes
-        late_search[f] = first_odd(late[b], U1 << np.uint64(f - b * lanes), depth, k)
-        if late_search[f]:
-            modes[f] = LATE
-            return 0, late_queries(late_search[f], k)
+    if desk[on.LATE_OPEN]:
+        search = first_odd(desk, f)
+        store(desk[on.SEARCHES] + 8 * f, search)
+        if search:
+            store_byte(mode_at, LATE)
+            return 0, late_queries(search, desk[on.LEVELS])
     return 0, 0
 
 
 @njit(cache=True, nogil=True)
-def _enter_frame(  # type: ignore[no-untyped-def]
-    f, p, queries, outcomes, at, late_at, shape, perm, leaf, singles, orders, known, late_search,
-    candidates, n_candidates, found, following, told, n_told, flips,
-):  # fmt: skip
-    """Enter one frame's outcomes; return queries in trees, all queries, errors, and a status."""
-    _, k, _, late_open, deep0, deep1 = shape
-    deep = (deep0, deep1)
-    words = 1 << (k - 6)
-    if p == LATE:
-        late_search[f], o = enter_late(late_search[f], outcomes, late_at, orders, perm.shape[1], k)
-        if late_search[f]:
-            return 0, late_queries(late_search[f], k), 0, OK
-        flips[0] = o
-        return 0, 0, 1, _enter_late_error(f, o, leaf, words, deep, known, candidates, n_candidates)
-    if late_open:
-        n, errors = enter_tail(
-            known[f, p], queries, outcomes, at, words, deep[p], singles, following, told, n_told, found
-        )
-        if n < 0:
-            return 0, 0, 0, QUEUE_FULL
-    else:
-        n, errors = _enter(known[f, p], queries, outcomes, at, words, deep[p], singles, following, told, n_told, found)
-    if errors == 0:
-        return n, n, 0, OK
-    status = _enter_errors(f, p, found[:errors], perm, leaf, k, words, deep, known, candidates, n_candidates, flips)
-    return n, n, errors, status
+def _enter_late(desk, f, outcomes):  # type: ignore[no-untyped-def]
+    """Enter the outcomes of one frame's late search; return how many queries follow, how many errors, and a status."""
+    at = desk[on.SEARCHES] + 8 * f
+    search, o = enter_late(desk, load(at), outcomes)
+    store(at, search)
+    if search:
+        return late_queries(search, desk[on.LEVELS]), 0, OK
+    return 0, 1, _enter_late_error(desk, f, o)
 
 
 @njit(cache=True, nogil=True)
-def advance(  # type: ignore[no-untyped-def]
-    asked, outcomes, shape, active, counts, modes, perm, leaf, singles, orders, known, late, late_search,
-    candidates, n_candidates, found, following, told, flips, result,
-):  # fmt: skip
-    """Enter the outcomes of all queries, 1 where the left half's parities differ, and choose the next queries.
+def _enter_wave(desk, f, p, queries, n, outcomes, following, told, end):  # type: ignore[no-untyped-def]
+    """Enter one frame's outcomes in pass p; return how many queries follow, how many errors, and a status."""
+    row = desk[on.KNOWN] + (2 * f + p) * RECORD * desk[on.TILES]
+    words, deep, singles, found = desk[on.WORDS], desk[on.DEEP + p], desk[on.SINGLES], desk[on.FOUND]
+    if desk[on.LATE_OPEN]:
+        n, errors = enter_tail(desk, row, queries, n, outcomes, deep, following, told, end)
+        if n < 0:
+            return 0, 0, QUEUE_FULL
+    else:
+        n, errors = _enter(row, queries, n, outcomes, words, deep, singles, following, told, found)
+    return n, errors, _enter_errors(desk, f, p, errors) if errors else OK
 
-    `active` lists the frames that ask, `counts` says how many queries each has, `modes` what they are about; those in
-    trees stand in `asked`, in the same order, and their outcomes come first. `flips` lists the errors found,
-    batch << 22 | position << 6 | lane; `following` are the next queries in trees, `told` one's parities for them.
-    `result` holds their number, the number of all next queries, the number of errors, how many frames ask, and how
-    many idle ones behind these in `active` have to look for work.
+
+@njit(cache=True, nogil=True)
+def advance(desk, outcome_bits, parities):  # type: ignore[no-untyped-def]
+    """Enter the outcomes of all queries, 1 where the left half's parities differ; correct the key; choose what is next.
+
+    `ACTIVE` lists the frames that ask, `COUNTS` says how many queries each has, `MODES` what they are about; those in
+    trees stand in `ASKED`, in the same order, and their outcomes come first. The next queries in trees become `ASKED`,
+    and one's parities for all next queries are written. Return a status, how many queries come next, and errors found.
     """
-    lanes = shape[0]
-    m = perm.shape[1]
-    t = n_next = n_all = n_flips = n_on = np.int64(0)
-    at = np.int64(len(asked))
-    for i in range(result[3] + result[4]):
-        f = np.int64(active[i])
-        n = np.int64(counts[f])
-        b = f // lanes
-        more = n_here = 0
-        if i < result[3]:
-            p = np.int64(modes[f])
-            n_tree = np.int64(0) if p == LATE else n
-            if i + 1 < result[3]:
-                _fetch(known, active[i + 1], modes, counts, asked[t + n_tree :])
-            more, n_here, errors, status = _enter_frame(
-                f, p, asked[t : t + n_tree], outcomes, t, at, shape, perm, leaf, singles, orders, known, late_search,
-                candidates, n_candidates, found, following[n_next:], told, n_next, flips[n_flips:],
-            )  # fmt: skip
+    told, following, asked = desk[on.TOLD], desk[on.FOLLOWING], desk[on.ASKED]
+    active, counts = desk[on.ACTIVE], desk[on.COUNTS]
+    end = following + 4 * desk[on.FRAMES] * desk[on.ROOM]
+    outcome, late_outcome = desk[on.OUTCOMES], desk[on.OUTCOMES] + desk[on.N_ASKED]
+    bytes_of_bits(np.int64(outcome_bits.ctypes.data), desk[on.N_QUERIES], outcome)
+    n_next = n_all = n_errors = n_on = np.int64(0)
+    for i in range(desk[on.N_ACTIVE] + desk[on.N_IDLE]):
+        f = load_int(active + 4 * i)
+        more = n_here = errors = status = np.int64(0)
+        if i < desk[on.N_ACTIVE]:
+            n, p = load_int(counts + 4 * f), load_byte(desk[on.MODES] + f)
+            if p == LATE:
+                n_here, errors, status = _enter_late(desk, f, late_outcome)
+                late_outcome += n
+            else:
+                more, errors, status = _enter_wave(
+                    desk, f, p, asked, n, outcome, following + 4 * n_next, told + n_next, end
+                )
+                n_here = more
+                outcome += n
+                asked += 4 * n
             if status != OK:
-                return status
-            t += n_tree
-            at += n - n_tree
-            for e in range(n_flips, n_flips + errors):
-                if shape[3]:
-                    flip_late(late[b], flips[e], U1 << np.uint64(f - b * lanes), orders, m)
-                flips[e] = b << 22 | flips[e] << 6 | (f - b * lanes)
-            n_flips += errors
+                return status, 0, 0
+            n_errors += errors
         if n_here == 0:
-            more, n_here = _next_wave(
-                f, shape, modes, known, late, late_search, candidates, n_candidates, following[n_next:], told, n_next
-            )
+            more, n_here = _next_wave(desk, f, following + 4 * n_next, told + n_next, end)
         n_next += more
         n_all += n_here
-        counts[f] = n_here
-        active[n_on] = f
-        n_on += np.int64(n_here > 0)
-    result[0] = n_next
-    result[1] = n_all
-    result[2] = n_flips
-    result[3] = n_on
-    result[4] = 0
-    return OK
+        store_int(counts + 4 * f, n_here)
+        store_int(active + 4 * n_on, f)
+        n_on += 1 if n_here > 0 else 0
+    desk[on.ASKED], desk[on.FOLLOWING] = following, desk[on.ASKED]
+    desk[on.N_ASKED], desk[on.N_QUERIES], desk[on.N_ERRORS] = n_next, n_all, n_errors
+    desk[on.N_ACTIVE], desk[on.N_IDLE] = n_on, 0
+    if n_all > n_next:
+        searched_parities(desk, told + n_next)
+    bits_of_bytes(told, n_all, np.int64(parities.ctypes.data))
+    return OK, n_all, n_errors

@@ -1,12 +1,8 @@
-"""The tail of Cascade's search: late passes, and blocks whose halves are asked about ahead.
+"""The tail of Cascade's search: waves whose queries come together with those about the halves of what they ask about.
 
-Once few queries are left, a round costs more than a bit. So the late passes are opened beside the last waves; a late
-search asks for three quarters of a block at once, which goes down two levels a round for three bits; and a query in a
-tree goes together with those about the block's halves, where they lie in the same tile. An even half asked about ahead
-may turn out to hold two errors: then both its halves are searched.
-
-Of late passes only the top blocks are kept, sliced: late[batch, pass - 2, block] has a bit for each frame, set if the
-block holds an odd number of errors. A frame searches one block at a time: pass << 32 | level << 26 | first leaf.
+Once few queries are left, a round costs more than a bit. So the late passes are opened beside the last waves
+(`cascade_late`), and a query in a tree goes together with those about the block's halves, where they lie in the same
+tile. An even half asked about ahead may turn out to hold two errors: then both its halves are searched.
 """
 
 from __future__ import annotations
@@ -14,131 +10,84 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from noclone.distill.cascade_known import AHEAD, PARITY, U0, U1, ask, tell_roots
-from noclone.distill.cascade_words import count, take
-
-_START_MASK = (1 << 26) - 1
-_LEVEL_MASK = 63
+from noclone.distill import cascade_desk as on
+from noclone.distill.cascade_known import AHEAD, ASKED, OWN, RECORD, tell_roots
+from noclone.distill.cascade_words import count, load, load_byte, load_int, store, store_byte, store_int
 
 
 @njit(cache=True, nogil=True)
-def late_queries(search, k):  # type: ignore[no-untyped-def]
-    """Return how many parities a late search asks for: all quarters but the last, or one half."""
-    return 3 if (search >> 26) & _LEVEL_MASK < k - 1 else 1
+def _ask(row, tile, node, following, told, n, end):  # type: ignore[no-untyped-def]
+    """Ask about a block and about its halves; return how many queries there are then, at most up to address `end`."""
+    at = row + tile * RECORD
+    for i in range(3):
+        one = node if i == 0 else 2 * node + i - 1
+        if one > 63 or following + 4 * n >= end or load(at + ASKED) >> one & 1:
+            continue
+        store(at + ASKED, load(at + ASKED) | 1 << one)
+        store_byte(told + n, load(at + OWN) >> one & 1)
+        store_int(following + 4 * n, tile << 6 | one | (AHEAD if i else 0))
+        n += 1
+    return n
 
 
 @njit(cache=True, nogil=True)
-def open_late(outcomes, at, shape, known, late, active, counts, result):  # type: ignore[no-untyped-def]
-    """Enter the top blocks of all late passes, from bit `at` on as `late_parities` writes them, and wake idle frames.
-
-    What a frame's last block holds follows from whether it has an odd number of errors left, as pass 1 knows.
-    """
-    lanes, k, _, _, _, deep1 = shape
-    batches, passes, blocks = late.shape
-    words = 1 << (k - 6)
-    first, last = (words, known.shape[2]) if deep1 else (0, words)
-    mask = ~U0 if lanes == 64 else (U1 << np.uint64(lanes)) - U1
-    for b in range(batches):
-        odd = U0
-        for lane in range(lanes):
-            for tile in range(first, last):
-                odd ^= (known[b * lanes + lane, 1, tile, 0] & U1) << np.uint64(lane)
-        for p in range(passes):
-            total = odd
-            for i in range(blocks - 1):
-                word = take(outcomes, at, lanes) & mask
-                at += lanes
-                late[b, p, i] = word
-                total ^= word
-            late[b, p, blocks - 1] = total
-    for f in range(len(counts)):
-        active[result[3] + result[4]] = f
-        result[4] += np.int64(counts[f] == 0)
+def begin_tail_wave(row, candidates, n_candidates, parity, following, told, end):  # type: ignore[no-untyped-def]
+    """Ask about those candidates that are odd, once each, and about their halves; return how many queries follow."""
+    n = np.int64(0)
+    for i in range(n_candidates):
+        query = load_int(candidates + 4 * i)
+        at, node = row + (query >> 6) * RECORD, query & 63
+        if count(load(at) & load(parity + 8 * node)) & ~(load(at + ASKED) >> node) & 1:
+            n = _ask(row, query >> 6, node, following, told, n, end)
+    return n
 
 
 @njit(cache=True, nogil=True)
-def flip_late(late, o, frame, orders, m):  # type: ignore[no-untyped-def]
-    for p in range(late.shape[0]):
-        place = orders[p, 2] * (o - orders[p, 1] + m) % m
-        for i in range(late.shape[1]):
-            if place < ((i + 1) * m) // late.shape[1]:
-                late[p, i] ^= frame
-                break
-
-
-@njit(cache=True, nogil=True)
-def first_odd(late, frame, depth, k):  # type: ignore[no-untyped-def]
-    """Return a frame's first odd block of a late pass, as a search: pass << 32 | level << 26 | first leaf; or 0."""
-    for p in range(late.shape[0]):
-        for i in range(late.shape[1]):
-            if late[p, i] & frame:
-                return np.int64((p + 2) << 32 | depth << 26 | i << (k - depth))
-    return np.int64(0)
-
-
-@njit(cache=True, nogil=True)
-def enter_late(search, outcomes, at, orders, m, k):  # type: ignore[no-untyped-def]
-    """Enter the outcomes of a late search; return the search, 0 at its end, and then the position found."""
-    p = search >> 32
-    s = search & _START_MASK
-    asked = late_queries(search, k)
-    v = ((search >> 26) & _LEVEL_MASK) + 1 + asked // 3
-    part = 0
-    while part < asked and not (outcomes[(at + part) >> 6] >> np.uint64((at + part) & 63)) & U1:
-        part += 1
-    s += part << (k - v)
-    low = s * m >> k
-    if v == k or ((s + (1 << (k - v))) * m >> k) - low == 1:
-        return np.int64(0), (orders[p - 2, 0] * low + orders[p - 2, 1]) % m
-    return np.int64(p << 32 | v << 26 | s), -1
-
-
-@njit(cache=True, nogil=True)
-def _descend(row, tile, node, words, deep, singles, following, n, told, n_told, found, errors):  # type: ignore[no-untyped-def]
+def _descend(desk, row, tile, node, deep, following, told, n, end, errors):  # type: ignore[no-untyped-def]
     """From an odd block go down as far as parities are known; ask there, or note the error at the end."""
+    words, singles = desk[on.WORDS], desk[on.SINGLES]
     while True:
         if node > 63 and deep and tile >= words:
             tile = (tile - words) << 6 | (node & 63)
             node = 1
-        if node < 64 and len(singles) and tile < words and (singles[tile] >> np.uint64(node)) & U1:
+        if node < 64 and singles and tile < words and load(singles + 8 * tile) >> node & 1:
             node *= 2
         if node > 63:
-            if errors == len(found):
+            if errors > desk[on.ROOM]:
                 return -1, -1
-            found[errors] = tile << 6 | (node & 63)
+            store_int(desk[on.FOUND] + 4 * errors, tile << 6 | (node & 63))
             return n, errors + 1
-        if not (row[tile, 1] >> np.uint64(node)) & U1:
+        at = row + tile * RECORD
+        if not load(at + ASKED) >> node & 1:
             before = n
-            n = ask(row, tile, node, 1, following, n, told, n_told)
+            n = _ask(row, tile, node, following, told, n, end)
             return (n, errors) if n > before else (-1, -1)
-        left = np.int64((row[tile, 0] >> np.uint64(node)) & U1)
-        node = 2 * node + 1 - left
+        node = 2 * node + 1 - (load(at) >> node & 1)
 
 
 @njit(cache=True, nogil=True)
-def enter_tail(row, queries, outcomes, at, words, deep, singles, following, told, n_told, found):  # type: ignore[no-untyped-def]
-    """Enter a wave's outcomes where halves were asked about ahead; return as `_enter`, or -1, -1: no room."""
-    for t in range(len(queries)):
-        query = np.int64(queries[t]) & ~AHEAD
-        differ = (outcomes[(at + t) >> 6] >> np.uint64((at + t) & 63)) & U1
-        row[query >> 6, 0] ^= differ << np.uint64(query & 63)
-        tell_roots(row, query >> 6, query & 63, words, deep)
-    n = 0
-    errors = 0
-    for t in range(len(queries)):
-        ahead = np.int64(queries[t]) & AHEAD
-        query = np.int64(queries[t]) & ~AHEAD
-        tile = query >> 6
-        node = query & 63
-        left = np.int64((row[tile, 0] >> np.uint64(node)) & U1)
-        odd = np.int64(count(row[tile, 0] & PARITY[node]) & U1)
+def enter_tail(desk, row, queries, n_queries, outcomes, deep, following, told, end):  # type: ignore[no-untyped-def]
+    """Enter a wave's outcomes where halves were asked about ahead; return queries and errors, or -1, -1: no room."""
+    words, parity = desk[on.WORDS], desk[on.PARITY]
+    for t in range(n_queries):
+        query = load_int(queries + 4 * t) & ~AHEAD
+        at = row + (query >> 6) * RECORD
+        store(at, load(at) ^ load_byte(outcomes + t) << (query & 63))
+        tell_roots(row, query >> 6, query & 63, words, deep, parity)
+    n = np.int64(0)
+    errors = np.int64(0)
+    for t in range(n_queries):
+        ahead = load_int(queries + 4 * t) & AHEAD
+        query = load_int(queries + 4 * t) & ~AHEAD
+        tile, node = query >> 6, query & 63
+        word = load(row + tile * RECORD)
+        left = word >> node & 1
+        odd = count(word & load(parity + 8 * node)) & 1
         for half in range(2):
             # An odd block asked about ahead is on the way of the one above it. An even one may hold two errors.
             wanted = left and not odd if ahead else half == 1 - left
             if wanted:
-                n, errors = _descend(
-                    row, tile, 2 * node + half, words, deep, singles, following, n, told, n_told, found, errors
-                )
+                n, errors = _descend(desk, row, tile, 2 * node + half, deep, following, told, n, end, errors)
                 if n < 0:
                     return n, errors
     return n, errors

@@ -20,7 +20,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from noclone.distill.cascade_words import count, gather_bits, put, scatter_bits, take, transpose64
+from noclone.distill.bit_kernels import gather, spread
+from noclone.distill.cascade_words import count, put, take, transpose64
 
 _U1 = np.uint64(1)
 _U0 = np.uint64(0)
@@ -54,12 +55,12 @@ def build_tiles(source, order, k, low, mid):  # type: ignore[no-untyped-def]
                     part[i] = _U0
                     continue
             part[i] = source[order[place]] if len(order) else source[place]
-        _heap(part, 64, low[w])
+        _heap(part, np.int64(64), low[w])
     for j in range(len(mid)):
         for i in range(64):
             w = j << 6 | i
             part[i] = low[w, 0] if w < len(low) else _U0
-        _heap(part, 64, mid[j])
+        _heap(part, np.int64(64), mid[j])
 
 
 @njit(cache=True, nogil=True)
@@ -75,7 +76,7 @@ def find_singles(m, k, singles):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def top_parities(tiles, lo, told, lanes, out):  # type: ignore[no-untyped-def]
     """Write each batch's first `told` top blocks, one bit for each frame; they are nodes lo .. 2 lo - 1."""
-    at = 0
+    at = np.int64(0)
     for b in range(len(tiles)):
         for top in range(told):
             tile = tiles[b, top // lo]
@@ -93,7 +94,7 @@ def top_parities(tiles, lo, told, lanes, out):  # type: ignore[no-untyped-def]
 def want_tops(outcomes, lo, n_tops, lanes, wanted):  # type: ignore[no-untyped-def]
     """Want the left half of every odd top block of pass 0; return how many there are."""
     mask = ~_U0 if lanes == 64 else (_U1 << np.uint64(lanes)) - _U1
-    at = 0
+    at = np.int64(0)
     total = np.int64(0)
     for b in range(len(wanted)):
         for top in range(n_tops):
@@ -115,7 +116,7 @@ def ask_level(bits, tiles, wanted, lo, out):  # type: ignore[no-untyped-def]
             lanes = wanted[n, i]
             if lanes == _U0:
                 continue
-            found = gather_bits(bits, tiles[n, i], lanes)
+            found = gather(bits, tiles[n, i], lanes)
             word |= found << np.uint64(fill)
             fill += np.int64(count(lanes))
             if fill >= 64:
@@ -140,7 +141,7 @@ def enter_level(bits, outcomes, lo, per, stride, offset, wanted, below):  # type
             if lanes == _U0:
                 continue
             width = np.int64(count(lanes))
-            left = scatter_bits(bits, take(outcomes, at, width), lanes)
+            left = spread(bits, take(outcomes, at, width), lanes)
             at += width
             if lo < 32:
                 wanted[n, 2 * i] = left
@@ -176,15 +177,31 @@ def correct_found(found, k, sliced):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def pack_rows(tiles, lanes, rows):  # type: ignore[no-untyped-def]
-    """Turn one batch's tiles into words of single frames: rows[lane, tile]."""
-    tile = np.empty(64, np.uint64)
-    for w in range(len(tiles)):
+def fill_rows(odd, asked, own, above, singles, rows):  # type: ignore[no-untyped-def]
+    """Turn one batch's tiles into records of single frames, rows[lane, tile], of which each is touched but once.
+
+    Args:
+        odd: Tiles for the first word of each record, or none, for zeros; `asked` the same for the second.
+        above: Bits to add to each second word, and `singles` those to add tile by tile, or none.
+        own: Tiles for the third word.
+    """
+    columns = np.zeros((3, 64), np.uint64)
+    for w in range(len(own)):
         for i in range(64):
-            tile[i] = tiles[w, i]
-        transpose64(tile)
-        for lane in range(lanes):
-            rows[lane, w] = tile[lane]
+            columns[2, i] = own[w, i]
+            if len(odd):
+                columns[0, i] = odd[w, i]
+            if len(asked):
+                columns[1, i] = asked[w, i]
+        for column, tiles in ((0, odd), (1, asked), (2, own)):
+            if len(tiles):
+                transpose64(columns[column])
+        more = above | (singles[w] if len(singles) else _U0)
+        for lane in range(len(rows)):
+            rows[lane, w, 0] = columns[0, lane]
+            rows[lane, w, 1] = columns[1, lane] | more
+            rows[lane, w, 2] = columns[2, lane]
+            rows[lane, w, 3] = _U0
 
 
 @njit(cache=True, nogil=True)
@@ -195,7 +212,7 @@ def open_rows(outcomes, lo, n_tops, lanes, tiles):  # type: ignore[no-untyped-de
     """
     mask = ~_U0 if lanes == 64 else (_U1 << np.uint64(lanes)) - _U1
     part = np.empty(64, np.uint64)
-    at = 0
+    at = np.int64(0)
     for b in range(len(tiles)):
         total = _U0
         for first in range(0, n_tops, lo):

@@ -1,9 +1,8 @@
-"""Words as Cascade's loops use them: counts, bits gathered and scattered by a mask, streams, transposes.
+"""Words as Cascade's loops use them: memory by address, counts, streams of bits, bits as bytes, transposes.
 
-`gather_bits` and `scatter_bits` are one instruction where the processor has them and they are fast (BMI2's PEXT and
-PDEP; AMD's before Zen 3 run them in microcode), and loops over the mask elsewhere: the same bits. Which, is chosen when
-this module is imported; NOCLONE_BITS=portable|bmi2 forces one. Kernels take the token `BITS` first: its length is the
-choice, which makes it part of their signature and so of Numba's cache key.
+The loops of a search read and write by address (`load`, `store` and their kin): an array handed to a function inside a
+loop has its references counted, by an instruction that locks the bus twice for each call. Numbers are signed, as
+indices are; a word is the same 64 bits either way.
 """
 
 # Numba reads the arguments' names of an intrinsic, used or not.
@@ -11,7 +10,6 @@ choice, which makes it part of their signature and so of Numba's cache key.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -20,121 +18,92 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from noclone.distill.bit_kernels import VARIANTS, variants_here
-from noclone.errors import InputError
-
-VERSION = 1  # whoever changes what this file emits adds one: Numba does not notice edits here in other files' caches
-
-
-def _choose() -> str:
-    here = variants_here()
-    wanted = os.environ.get("NOCLONE_BITS", "") or here[-1]
-    if wanted not in here:
-        raise InputError(
-            f"NOCLONE_BITS={wanted!r} cannot run on this processor",
-            hint=f"unset it, or use one of: {', '.join(here)}",
-        )
-    return wanted
-
-
-VARIANT = _choose()
-
-
-def token(variant: str) -> tuple[int, ...]:
-    """Return what kernels take to run as `variant`."""
-    return (0,) * (len(VARIANTS) * VERSION + VARIANTS.index(variant))
-
-
-BITS = token(VARIANT)
+from noclone.distill.bit_kernels import plane_of_bytes
 
 
 def _unary(emit: Callable[[Any, Any], Any]) -> Any:
     def typed(_context: Any, x: Any) -> Any:
-        return types.uint64(types.uint64), lambda context, b, signature, args: emit(b, args[0])
+        return types.int64(types.int64), lambda context, b, signature, args: emit(b, args[0])
 
     return intrinsic(typed)
 
 
 _false = ir.Constant(ir.IntType(1), 0)
 count: Any = _unary(lambda b, x: b.ctpop(x))
-leading_zeros: Any = _unary(lambda b, x: b.ctlz(x, _false))
 trailing_zeros: Any = _unary(lambda b, x: b.cttz(x, _false))
 
 
-def _loop(b: ir.IRBuilder, mask: Any, step: Callable[[Any, Any, Any], Any]) -> Any:
-    """Emit a loop over the bits of `mask`, lowest first: result = step(result, lowest bit, 1 << how many before)."""
-    word = ir.IntType(64)
-    zero, one = ir.Constant(word, 0), ir.Constant(word, 1)
-    before, body, end = b.block, b.append_basic_block("bit"), b.append_basic_block("end")
-    b.cbranch(b.icmp_unsigned("==", mask, zero), end, body)
-    b.position_at_end(body)
-    left, place, result = b.phi(word), b.phi(word), b.phi(word)
-    following = step(result, b.and_(left, b.neg(left)), place)
-    fewer, further = b.and_(left, b.sub(left, one)), b.shl(place, one)
-    for phi, start, later in ((left, mask, fewer), (place, one, further), (result, zero, following)):
-        phi.add_incoming(start, before)
-        phi.add_incoming(later, b.block)
-    b.cbranch(b.icmp_unsigned("==", fewer, zero), end, body)
-    b.position_at_end(end)
-    total = b.phi(word)
-    total.add_incoming(zero, before)
-    total.add_incoming(following, body)
-    return total
+_ADDRESS, _WORD, _INT, _SHORT, _BYTE = (ir.IntType(n) for n in (64, 64, 32, 16, 8))
 
 
-def _by_mask(instruction: str, scatter: bool) -> Any:
-    def typed(_context: Any, bits: Any, x: Any, mask: Any) -> Any:
-        fast = VARIANTS[bits.count % len(VARIANTS)] == "bmi2"
-
+def _reader(cell: Any, *, signed: bool) -> Any:
+    def typed(_context: Any, address: Any) -> Any:
         def emit(context: Any, b: ir.IRBuilder, _signature: Any, args: Any) -> Any:
-            _, x, mask = args
-            word = ir.IntType(64)
-            if fast:
-                kind = ir.FunctionType(word, [word, word])
-                return b.call(b.module.declare_intrinsic(instruction, (), kind), [x, mask])
-            zero = ir.Constant(word, 0)
+            value = b.load(b.inttoptr(args[0], cell.as_pointer()), align=1)
+            return value if cell is _WORD else b.sext(value, _WORD) if signed else b.zext(value, _WORD)
 
-            def step(result: Any, lowest: Any, place: Any) -> Any:
-                tested, written = (place, lowest) if scatter else (lowest, place)
-                there = b.icmp_unsigned("!=", b.and_(x, tested), zero)
-                return b.or_(result, b.select(there, written, zero))
-
-            return _loop(b, mask, step)
-
-        return types.uint64(bits, types.uint64, types.uint64), emit
+        return types.int64(types.int64), emit
 
     return intrinsic(typed)
 
 
-# gather_bits(BITS, x, mask): the bits of x at the mask's ones, side by side; scatter_bits puts them back there.
-gather_bits: Any = _by_mask("llvm.x86.bmi.pext.64", scatter=False)
-scatter_bits: Any = _by_mask("llvm.x86.bmi.pdep.64", scatter=True)
+def _writer(cell: Any) -> Any:
+    def typed(_context: Any, address: Any, value: Any) -> Any:
+        def emit(context: Any, b: ir.IRBuilder, _signature: Any, args: Any) -> Any:
+            value = args[1] if cell is _WORD else b.trunc(args[1], cell)
+            b.store(value, b.inttoptr(args[0], cell.as_pointer()), align=1)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64), emit
+
+    return intrinsic(typed)
+
+
+# load(address), store(address, value): of 8 bytes; of 4, with a sign; of 2 and of 1 without.
+load, load_int = _reader(_WORD, signed=True), _reader(_INT, signed=True)
+load_short, load_byte = _reader(_SHORT, signed=False), _reader(_BYTE, signed=False)
+store, store_int, store_byte = _writer(_WORD), _writer(_INT), _writer(_BYTE)
 
 
 @intrinsic
-def _prefetch_at(_context, address):  # type: ignore[no-untyped-def]
+def prefetch(_context, address):  # type: ignore[no-untyped-def]
+    """Ask the processor to fetch what lies at an address, which is about to be read and changed."""
+
     def emit(context: Any, b: ir.IRBuilder, _signature: Any, args: Any) -> Any:
-        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        byte, number = _BYTE.as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
         hint = b.module.declare_intrinsic("llvm.prefetch", (byte,), kind)
         b.call(hint, [b.inttoptr(args[0], byte), number(1), number(3), number(1)])
         return context.get_dummy_value()
 
-    return types.void(types.intp), emit
+    return types.void(types.int64), emit
+
+
+@intrinsic
+def _bytes_of_word(_context, word, out):  # type: ignore[no-untyped-def]
+    """Write 64 bytes to `out`: byte i is bit i of the word."""
+
+    def emit(context: Any, b: ir.IRBuilder, _signature: Any, args: Any) -> Any:
+        bits, many = ir.VectorType(ir.IntType(1), 64), ir.VectorType(_BYTE, 64)
+        b.store(b.zext(b.bitcast(args[0], bits), many), b.inttoptr(args[1], many.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), emit
 
 
 @njit(cache=True, nogil=True)
-def prefetch(words, at):  # type: ignore[no-untyped-def]
-    """Ask the processor to fetch words[at] of a contiguous array, which is about to be read and changed."""
-    _prefetch_at(words.ctypes.data + 8 * at)  # type: ignore[call-arg]
+def bytes_of_bits(bits, n, out):  # type: ignore[no-untyped-def]
+    """Write n bits, packed from an address on, as bytes of 0 and 1 to another; up to 63 behind them are written too."""
+    for i in range(0, n, 64):
+        _bytes_of_word(load(bits + i // 8), out + i)  # type: ignore[call-arg]
 
 
 @njit(cache=True, nogil=True)
-def append(words, at, bit):  # type: ignore[no-untyped-def]
-    """Write one bit behind `at` others; what the array held before does not matter."""
-    w = at >> 6
-    shift = np.uint64(at & 63)
-    words[w] = (words[w] if shift else np.uint64(0)) | bit << shift
+def bits_of_bytes(source, n, out):  # type: ignore[no-untyped-def]
+    """Undo `bytes_of_bits`; 64 bytes are read at a time, and bits behind the n-th in the last word are zeros."""
+    for i in range(0, n, 64):
+        every = (1 << (n - i)) - 1 if n - i < 64 else -1
+        store(out + i // 8, np.int64(plane_of_bytes(source + i, 0)) & every)
 
 
 @njit(cache=True, nogil=True)

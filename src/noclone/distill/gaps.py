@@ -14,7 +14,14 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from noclone.distill.bit_kernels import bytes_of_planes, bytes_of_words, plane_of_bytes
+from noclone.distill.bit_kernels import (
+    bit_length,
+    bytes_of_planes,
+    bytes_of_words,
+    gaps_of_events,
+    plane_of_bytes,
+    slots_of_gaps,
+)
 from noclone.records import Detections
 
 GROUP = 64
@@ -36,41 +43,39 @@ def write_events(events, previous, widths, planes, bases, values):  # type: igno
         How many words the planes took, or -1 if the slots do not rise.
     """
     gaps, small = np.zeros(GROUP, np.uint64), np.zeros(GROUP, np.uint8)
-    small_at = small.ctypes.data
+    gaps_at, small_at = np.int64(gaps.ctypes.data), np.int64(small.ctypes.data)
+    events_at = np.int64(events.ctypes.data)
     slot = np.uint64(previous)
     used = np.int64(0)
     for group in range(len(widths)):
         first = np.uint64(GROUP * group)
         count = min(np.uint64(GROUP), np.uint64(len(events)) - first)
-        every = _gaps(events, first, count, slot, gaps, small)
+        if count == GROUP:
+            every = gaps_of_events(events_at + np.int64(8 * first), slot, gaps_at, small_at)
+        else:
+            every = _gaps(events, first, count, slot, gaps, small)
         slot = events[first + count - np.uint64(1)] >> SLOT_SHIFT
         bases[group], values[group] = plane_of_bytes(small_at, 1), plane_of_bytes(small_at, 0)
         if every >> np.uint64(WIDTH_MAX):
             return np.int64(-1)
-        start = used
-        low = np.int64(0)
-        while every:
-            bytes_of_words(gaps.ctypes.data, low, small_at)
-            for bit in range(8):
-                planes[used] = plane_of_bytes(small_at, bit)
-                used += np.int64(every != 0)
-                every >>= np.uint64(1)
-            low += np.int64(8)
-        widths[group] = used - start
+        width = np.int64(bit_length(every))
+        for low in range(0, width, 8):
+            bytes_of_words(gaps_at, low, small_at)
+            for bit in range(8):  # the next group writes over those that are too many
+                planes[used + low + bit] = plane_of_bytes(small_at, bit)
+        used += width
+        widths[group] = width
     return used
 
 
 @njit(cache=True, nogil=True)
 def _gaps(events, first, count, previous, gaps, flags):  # type: ignore[no-untyped-def]
-    """Write gaps and low flags of a group of `count` events, zeros behind them; return all gaps, or-ed."""
+    """Do what `gaps_of_events` does for a group of less than 64 events, with zeros behind them."""
     one = np.uint64(1)
     for i in range(count, np.uint64(GROUP)):
         gaps[i] = flags[i] = 0
-    if count == GROUP:
-        bytes_of_words(events.ctypes.data + np.int64(8 * first), 0, flags.ctypes.data)
-    else:
-        for i in range(count):  # unsigned, so that nothing asks whether an index counts from the end
-            flags[i] = np.uint8(events[first + i])
+    for i in range(count):  # unsigned, so that nothing asks whether an index counts from the end
+        flags[i] = np.uint8(events[first + i])
     every = gaps[0] = (events[first] >> SLOT_SHIFT) - previous - one
     for i in range(one, count):
         gap = (events[first + i] >> SLOT_SHIFT) - (events[first + i - one] >> SLOT_SHIFT) - one
@@ -92,6 +97,8 @@ def read_slots(widths, planes, previous, n_slots, slots):  # type: ignore[no-unt
         Whether the planes are all used and say, in the one way in which it may be said, slots that exist.
     """
     small = np.zeros((WIDTH_MAX // 8, GROUP), np.uint8)
+    small_at = np.int64(small.ctypes.data)
+    planes_at, slots_at = np.int64(planes.ctypes.data), np.int64(slots.ctypes.data)
     slot = np.int64(previous)
     n_planes = np.int64(len(planes) - PLANES_BEHIND)
     used = np.int64(0)
@@ -100,10 +107,14 @@ def read_slots(widths, planes, previous, n_slots, slots):  # type: ignore[no-unt
         count = min(np.uint64(GROUP), np.uint64(len(slots)) - first)
         if width > WIDTH_MAX or used + width > n_planes or not _sound(planes, used, width, np.int64(count)):
             return False
-        for row in range((width + 7) // 8):
+        rows = max((width + 7) // 8, np.int64(1))  # one of zeros, if all gaps are
+        for row in range(int(rows)):
             start = used + 8 * row
-            bytes_of_planes(planes.ctypes.data + 8 * start, min(8, width - 8 * row), small.ctypes.data + GROUP * row)
-        slot = _slots(small, width, slot, slots, first, count)
+            bytes_of_planes(planes_at + 8 * start, min(8, width - 8 * row), small_at + GROUP * row)
+        if count == GROUP and width <= 16:
+            slot = slots_of_gaps(small_at, rows, slot, slots_at + np.int64(8 * first))
+        else:
+            slot = _slots(small, width, slot, slots, first, count)
         used += width
         if slot >= n_slots:  # none before it is larger, and 64 gaps of 48 bits overflow nothing
             return False
@@ -113,24 +124,11 @@ def read_slots(widths, planes, previous, n_slots, slots):  # type: ignore[no-unt
 @njit(cache=True, nogil=True)
 def _slots(small, width, slot, slots, first, count):  # type: ignore[no-untyped-def]
     """Add up a group's gaps, each given in bytes, from `slot` on; return the last slot."""
-    if width == 0:
-        for i in range(count):
-            slot += 1
-            slots[first + i] = np.uint64(slot)
-    elif width <= 8:
-        for i in range(count):
-            slot += np.int64(small[0, i]) + 1
-            slots[first + i] = np.uint64(slot)
-    elif width <= 16:
-        for i in range(count):
-            slot += (np.int64(small[1, i]) << 8) + np.int64(small[0, i]) + 1
-            slots[first + i] = np.uint64(slot)
-    else:
-        for i in range(count):
-            for row in range((width + 7) // 8):
-                slot += np.int64(small[row, i]) << (8 * row)
-            slot += 1
-            slots[first + i] = np.uint64(slot)
+    for i in range(count):
+        for row in range((width + 7) // 8):
+            slot += np.int64(small[row, i]) << (8 * row)
+        slot += 1
+        slots[first + i] = np.uint64(slot)
     return slot
 
 

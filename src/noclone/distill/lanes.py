@@ -24,6 +24,7 @@ from noclone.distill.job import BlockAborted, BlockJob
 from noclone.distill.messages import Kind
 from noclone.distill.parties import Entropy
 from noclone.distill.session import DistilledBlock, distill_block
+from noclone.process import prepare_to_compute
 from noclone.records import Detections, Settings
 
 
@@ -72,6 +73,7 @@ def distill_blocks(
     Args:
         entropy: See `parties.alice`; with several threads it is called from all of them.
     """
+    prepare_to_compute()
     waiting: deque[Future[DistilledBlock | BlockAborted]] = deque()
     before = _Turn()
     before.end()

@@ -41,6 +41,8 @@ _SEED_TAG = b"noclone ldpc 1\0"
 class _Party:
     """What both ends keep: the dealt key, its syndromes, the frames that have not decoded, the leak and its limit."""
 
+    brisk = False  # decoding takes its time
+
     def __init__(self, words: Words, n_bits: int, params: LdpcParameters) -> None:
         from noclone.distill import cascade_parities, ldpc_frames  # numba: only where it is needed
 

@@ -33,7 +33,6 @@ import numpy as np
 
 from noclone.bits import Words, bytes_from_words, words_from_bytes
 from noclone.crypto.polynomial_hash import digest
-from noclone.distill.amplification import amplify, seed_bytes
 from noclone.distill.authentication import AuthenticationPool
 from noclone.distill.cascade import Answerer, Questioner
 from noclone.distill.estimation import errors_by_intensity, pack_numbers, qber_estimate, unpack_numbers
@@ -124,10 +123,10 @@ class _Alice(Side):
         yield from self._reconcile(words, n_bits, qber_estimate(counts, qber_expected), counts, entropy)
         m_key = yield from self._confirm(words, n_bits, entropy)
         length = self.settled(m_key)
-        seed = entropy(seed_bytes(n_bits, length.bits))
+        seed = entropy(self.hashes.seed_bytes(n_bits, length.bits))
         yield from talk.send(Kind.AMPLIFY, seed)
         yield from talk.send_tag()
-        key = amplify(words, n_bits, seed, length.bits)
+        key: Words = self.hashes.amplify(words, n_bits, seed, length.bits)
         self.statistics.stage = "authentication"
         yield from talk.receive_tag()
         return self.release(key, length, greeting)
@@ -154,6 +153,8 @@ class _Alice(Side):
                 raise Misbehaved(f"the peer announces {announced} of {total} detections in {n_slots} slots")
             if count == 0:
                 break
+            if not answers:
+                sieve = Sieve.empty(total)
             previous = int(chunk.slots[-1])
             answers.append(answer(chunk, settings.at(chunk.slots), self.levels, sieve))
         self.statistics.detections = announced
@@ -196,13 +197,13 @@ class _Alice(Side):
             yield from talk.send(Kind.ANSWER, answerer.opening())
         rounds = 0
         while True:
-            kind, data = yield from talk.receive(Kind.QUERY, Kind.RECONCILED, bytes_max=cascade_bytes_max(n_bits))
+            kind, data = yield from talk.receive(
+                Kind.QUERY, Kind.RECONCILED, bytes_max=cascade_bytes_max(n_bits), brisk=answerer.brisk
+            )
             if kind is Kind.RECONCILED:
                 break
             rounds += 1
-            with conduct():
-                parities = answerer.answer(data)
-            yield from talk.send(Kind.ANSWER, parities)
+            yield from talk.send(Kind.ANSWER, conduct(answerer.answer, data))
         if data != NUMBER.pack(answerer.leak_bits):
             raise Misbehaved("the two ends do not count the same leak")
         self.reconciled(answerer.leak_bits, rounds)
@@ -234,9 +235,10 @@ class _Bob(Side):
         yield from talk.send(Kind.CONFIRMED, pack_numbers(m_key))
         _, seed = yield from talk.receive(Kind.AMPLIFY, bytes_max=n_bits // 4 + 2048)
         length = self.settled(m_key)
-        if len(seed) != seed_bytes(n_bits, length.bits):
-            raise Misbehaved(f"the peer's seed has {len(seed)} bytes, {seed_bytes(n_bits, length.bits)} are due")
-        key = amplify(words, n_bits, seed, length.bits)
+        due = self.hashes.seed_bytes(n_bits, length.bits)
+        if len(seed) != due:
+            raise Misbehaved(f"the peer's seed has {len(seed)} bytes, {due} are due")
+        key: Words = self.hashes.amplify(words, n_bits, seed, length.bits)
         self.statistics.stage = "authentication"
         yield from talk.receive_tag()
         yield from talk.send_tag()
@@ -300,9 +302,10 @@ class _Bob(Side):
 
     def _listen(self, questioner: Questioner | Listener, n_bits: int) -> Steps[bytes | None]:
         """Wait for what Alice tells, and return what to ask next."""
-        _, reply = yield from self.talk.receive(Kind.ANSWER, bytes_max=cascade_bytes_max(n_bits))
-        with conduct():
-            return questioner.next(reply)
+        _, reply = yield from self.talk.receive(
+            Kind.ANSWER, bytes_max=cascade_bytes_max(n_bits), brisk=questioner.brisk
+        )
+        return conduct(questioner.next, reply)
 
     def _confirm(self, words: Words, n_bits: int) -> Steps[None]:
         """Check Alice's hash of her key against the same hash of his."""

@@ -15,7 +15,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from noclone.distill.authentication import AuthenticationPool
-from noclone.distill.job import BlockAborted, BlockJob, BlockResult, RefillPolicy, agreed_tag_bits
+from noclone.distill.job import (
+    EFFICIENCY,
+    BlockAborted,
+    BlockJob,
+    BlockResult,
+    Reconciliation,
+    RefillPolicy,
+    agreed_tag_bits,
+)
 from noclone.distill.session import distill_block
 from noclone.errors import Aborted
 from noclone.proofs.agreement import DEFAULT_SIGMAS, Agreement, agree, refusal_probability
@@ -29,7 +37,7 @@ class RecordedJob:
 
     Args:
         pilot_share: Share of the first block's slots that is disclosed to agree on a length.
-        efficiency: Most that reconciliation may leak, over Shannon's limit.
+        efficiency: Most that reconciliation may leak, over Shannon's limit; None for what its method is known to need.
     """
 
     alice: str
@@ -38,7 +46,8 @@ class RecordedJob:
     epsilons: Epsilons
     proof: str
     pilot_share: float = 0.1
-    efficiency: float = 1.12
+    efficiency: float | None = None
+    reconciliation: Reconciliation = "cascade"
 
     def __post_init__(self) -> None:
         if not 0 < self.pilot_share < 1:
@@ -103,6 +112,7 @@ def distill_recording(
             proof=plan.proof,
             agreement=agreement,
             origin=detections.origin,
+            reconciliation=plan.reconciliation,
             detections_max=len(detections.events),
             refill=RefillPolicy(target_bits=0),  # both ends are here: nothing is left to authenticate afterwards
         )
@@ -170,7 +180,7 @@ def _agree(pilot: Counts, n_slots: int, plan: RecordedJob) -> Agreement:
         plan.protocol,
         plan.epsilons,
         plan.proof,
-        efficiency=plan.efficiency,
+        efficiency=EFFICIENCY[plan.reconciliation] if plan.efficiency is None else plan.efficiency,
         confirmation_bits=agreed_tag_bits(math.ceil(sum(columns[0])), plan.epsilons),
         sigmas=DEFAULT_SIGMAS * math.sqrt(1 + factor),
     )

@@ -6,13 +6,13 @@ for what each sent and received.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from noclone.bits import Words, bytes_from_words, take
 from noclone.crypto.polynomial_hash import tag_bits_for
-from noclone.distill import ldpc
+from noclone.distill import amplification, binary_toeplitz, ldpc
 from noclone.distill.authentication import PAIR_BITS, AuthenticationPool
 from noclone.distill.cascade import CascadeParameters, plan
 from noclone.distill.estimation import leak_factor
@@ -24,14 +24,17 @@ from noclone.proofs.agreement import screen, settle
 from noclone.proofs.keylength import KeyLength
 from noclone.records import BlockProvenance, Counts, SecretKey
 
+T = TypeVar("T")
+
+HASHES = {module.FAMILY: module for module in (amplification, binary_toeplitz)}
+
 KEY_BITS_MIN = 128  # below that no proof gives a key, and Cascade has nothing to divide
 
 
-@contextmanager
-def conduct() -> Iterator[None]:
-    """Turn what Cascade finds wrong with a message into a verdict about the peer, who can then be told."""
+def conduct(step: Callable[[bytes], T], message: bytes) -> T:
+    """Take one step of reconciliation; what is wrong with the message is a verdict about the peer, who is told."""
     try:
-        yield
+        return step(message)
     except ChannelError as error:
         raise Misbehaved(error.message) from None
 
@@ -46,6 +49,7 @@ class Side:
         self.talk = Conversation(pool.role, self.statistics)
         self.time_s = time_s
         self.levels = len(job.protocol.intensities)
+        self.hashes = HASHES[job.amplification]
 
     def close(self) -> None:
         """Forget the tag keys; the block is not under way any more."""

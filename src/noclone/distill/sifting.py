@@ -50,7 +50,7 @@ class Sieve:
     def empty(cls, room: int = 0) -> Sieve:
         """Return a sieve that holds nothing yet, with room for so many bits (but not more than is cheap to promise)."""
         words = word_count(min(room, ROOM_MAX)) + 2
-        return cls([np.zeros((ROWS, words), np.uint64) for _ in Basis], np.zeros((len(Basis), 4), np.int64))
+        return cls([_rows(words) for _ in Basis], np.zeros((len(Basis), 4), np.int64))
 
     @property
     def n(self) -> NDArray[np.int64]:
@@ -63,7 +63,7 @@ class Sieve:
             rows = self.rows[basis]
             need = word_count(int(self.n[basis]) + more) + 2  # `put` writes into the word behind
             if need > rows.shape[1]:
-                grown = np.zeros((ROWS, max(need, rows.shape[1] * 3 // 2)), np.uint64)
+                grown = _rows(max(need, rows.shape[1] * 3 // 2))
                 grown[:, : rows.shape[1]] = rows
                 self.rows[basis] = grown
 
@@ -82,6 +82,13 @@ class Sieve:
     def _row(self, basis: Basis, row: int) -> Words:
         words: Words = self.rows[basis][row, : word_count(int(self.n[basis]))]
         return words
+
+
+def _rows(words: int) -> NDArray[np.uint64]:
+    """Return a sieve's memory for one basis: `put` fills a word before it adds to it, but for the first."""
+    rows = np.empty((ROWS, words), np.uint64)
+    rows[:, 0] = 0
+    return rows
 
 
 def count_levels(total: int, low: Words, high: Words, intensities: int) -> tuple[int, ...]:
@@ -251,14 +258,14 @@ def sift_settings(token, codes, theirs, matches, told, key, test, sums):  # type
     """Append Alice's bits where the bases agree; write matches and their intensities; return how many match."""
     key_sums, test_sums, matched = _row(sums, 0), _row(sums, 1), np.int64(0)
     padded = np.zeros(GROUP, np.uint8)
-    at = codes.ctypes.data
+    at = np.int64(codes.ctypes.data)
     every = ~np.uint64(0)
     for group in range(len(matches)):
         rest = len(codes) - GROUP * group
         if rest < GROUP:
             for i in range(rest):
                 padded[i] = codes[GROUP * group + i]
-            at = padded.ctypes.data
+            at = np.int64(padded.ctypes.data)
             every = (np.uint64(1) << np.uint64(rest)) - np.uint64(1)
         value, low, high = plane_of_bytes(at, 0), plane_of_bytes(at, 2), plane_of_bytes(at, 3)
         same = ~(plane_of_bytes(at, 1) ^ theirs[group]) & every

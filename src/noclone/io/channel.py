@@ -234,29 +234,31 @@ class TcpChannel(_Channel):
             raise ChannelError("the public channel is closed")
         self._count_sent(message)
         try:
-            self._writer.write(LENGTH.pack(len(message)))
-            self._writer.write(message)
-            await self._in_time(self._writer.drain(), "took no message")
+            self._writer.writelines((LENGTH.pack(len(message)), message))
+            if self._writer.transport.get_write_buffer_size():
+                await self._in_time(self._writer.drain(), "took no message")
         except OSError as error:
             raise ChannelError(f"the public channel broke while sending ({type(error).__name__})") from error
 
     async def receive(self) -> bytes:
         """Return the next message of the other end."""
-        length = LENGTH.unpack(await self._read(LENGTH.size))[0]
-        if length > FRAME_BYTES_MAX:
-            await self.close()
-            raise ChannelError(
-                f"the peer announced a message of {length} bytes; the public channel carries {FRAME_BYTES_MAX} at most"
-            )
-        message = await self._read(length)
+        message = await self._in_time(self._read(), "sent nothing")
         await self._count_received(message)
         return message
 
-    async def _read(self, count: int) -> bytes:
+    async def _read(self) -> bytes:
+        count = LENGTH.size
         try:
-            return await self._in_time(self._reader.readexactly(count), "sent nothing")
+            length = LENGTH.unpack(await self._reader.readexactly(count))[0]
+            if length > FRAME_BYTES_MAX:
+                await self.close()
+                what = f"the peer announced a message of {length} bytes"
+                raise ChannelError(f"{what}; the public channel carries {FRAME_BYTES_MAX} at most")
+            count = length
+            return await self._reader.readexactly(count)
         except asyncio.IncompleteReadError as error:
-            where = f"in the middle of a message ({len(error.partial)} of {count} bytes)" if error.partial else ""
+            inside = error.partial or count != LENGTH.size
+            where = f"in the middle of a message ({len(error.partial)} of {count} bytes)" if inside else ""
             raise ChannelError(f"the peer closed the public channel {where}".strip()) from None
         except OSError as error:
             raise ChannelError(f"the public channel broke while receiving ({type(error).__name__})") from error

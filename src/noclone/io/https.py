@@ -156,6 +156,10 @@ class HttpsServer:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"https://{host}:{self.port}"
 
+    def renew(self, context: SSL.Context, revoked: frozenset[int] = frozenset()) -> int:
+        """Take another context for whoever comes from now on, and cut off who was revoked; return how many were."""
+        return self._server.renew(context, revoked)
+
     async def stop(self, grace_s: float = 5.0) -> None:
         """Take no new requests, finish those under way, close."""
         self._server.close_port()

@@ -2,6 +2,9 @@
 
 In: certificates, keys and authorities as files; an asyncio protocol that speaks plain bytes.  Out: the same protocol
 behind TLS (RFC 8446), with the verified certificate of the other side at hand.
+Who has two certificates, ECDSA P-256 and ML-DSA-65, shows the better one that the other side understands. Where
+`pq_required` says so, the classical half is not loaded at all: no classical group, no classical signature, no authority
+that could vouch for one. Two sides that both have ML-DSA-65 gain nothing from it as long as P-256 would do as well.
 Why not the standard library's `ssl`: its OpenSSL is the system's, which in 2026 often lacks post-quantum key exchange
 and ML-DSA certificates; the one inside `cryptography` has both (X25519MLKEM768 is the first group that we offer). All
 private symbols of pyOpenSSL are in this file and checked when it is imported, so that another stack can replace it.
@@ -14,7 +17,8 @@ import contextlib
 import ipaddress
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -23,18 +27,21 @@ from urllib.parse import unquote, urlsplit
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import NameOID
-from OpenSSL import SSL, _util
+from OpenSSL import SSL, _util, crypto
 
 from noclone.errors import AuthenticationError, KmeError, PkiError
 from noclone.io.tls_protocol import Factory, OnRefused, TlsProtocol, reason_of
 from noclone.io.tls_protocol import TlsTransport as TlsTransport
 
 CONNECTIONS_MAX = 256
-GROUPS = "X25519MLKEM768:SecP384r1MLKEM1024:X25519:P-256"
+PQ_GROUPS = "X25519MLKEM768:SecP384r1MLKEM1024"
+PQ_SIGNATURES = "mldsa65:mldsa87"
+GROUPS = f"{PQ_GROUPS}:X25519:P-256"
 
 lib, ffi = _util.lib, _util.ffi
 for _symbol in (
     "SSL_CTX_set1_curves_list",
+    "SSL_CTX_set1_sigalgs_list",
     "SSL_get0_param",
     "X509_VERIFY_PARAM_set1_host",
     "X509_VERIFY_PARAM_set1_ip",
@@ -79,51 +86,111 @@ def identity(certificate: x509.Certificate, kind: str) -> str | None:
     return common[0] if len(common) == 1 and common[0] else None
 
 
-def server_context(certificate: Path, key: Path, clients_ca: Path) -> SSL.Context:
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A certificate with its key, and the authority of those on the other side whose certificates are of its kind."""
+
+    certificate: Path
+    key: Path
+    others_ca: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What post-quantum TLS adds to a classical identity.
+
+    Args:
+        identity: With ML-DSA-65.
+        required: Nothing else will do, on either side.
+    """
+
+    identity: Identity
+    required: bool = False
+
+
+def server_context(
+    certificate: Path, key: Path, clients_ca: Path, *, post: Post | None = None, crls: Sequence[Path] = ()
+) -> SSL.Context:
     """Return the settings of a server that lets in nobody but holders of certificates from `clients_ca`.
+
+    Args:
+        certificate: Ours.
+        key: Its private key.
+        clients_ca: Who signs clients.
+        post: Our post-quantum identity, and whether it is the only one.
+        crls: Revocation lists, one for each authority of clients; none: nobody was ever revoked.
 
     Raises:
         PkiError: A file is missing, wrong, or a private key that others can read.
     """
-    context = _context(SSL.TLS_SERVER_METHOD, certificate, key, clients_ca)
+    context = _context(SSL.TLS_SERVER_METHOD, Identity(certificate, key, clients_ca), post, crls)
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
     context.set_options(SSL.OP_NO_TICKET)  # tickets would carry the client's certificate back and forth
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     return context
 
 
-def client_context(certificate: Path, key: Path, servers_ca: Path) -> SSL.Context:
+def client_context(
+    certificate: Path, key: Path, servers_ca: Path, *, post: Post | None = None, crls: Sequence[Path] = ()
+) -> SSL.Context:
     """Return the settings of a client that shows its certificate and trusts servers that `servers_ca` signed.
+
+    Arguments as for `server_context`.
 
     Raises:
         PkiError: A file is missing, wrong, or a private key that others can read.
     """
-    context = _context(SSL.TLS_CLIENT_METHOD, certificate, key, servers_ca)
+    context = _context(SSL.TLS_CLIENT_METHOD, Identity(certificate, key, servers_ca), post, crls)
     context.set_verify(SSL.VERIFY_PEER)
     return context
 
 
-def _context(method: int, certificate: Path, key: Path, ca: Path) -> SSL.Context:
+def _context(method: int, classical: Identity, post: Post | None, crls: Sequence[Path]) -> SSL.Context:
+    required = post is not None and post.required
+    context = SSL.Context(method)
+    context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    for identity in ([] if required else [classical]) + ([post.identity] if post is not None else []):
+        _use(context, identity)
+    groups = PQ_GROUPS if required else GROUPS
+    if lib.SSL_CTX_set1_curves_list(context._context, groups.encode()) != 1:
+        raise PkiError(f"this OpenSSL lacks one of the groups {groups}")
+    if required and lib.SSL_CTX_set1_sigalgs_list(context._context, PQ_SIGNATURES.encode()) != 1:
+        raise PkiError(f"this OpenSSL lacks one of the signatures {PQ_SIGNATURES}")
+    _revoke(context, crls)
+    return context
+
+
+def _use(context: SSL.Context, identity: Identity) -> None:
+    certificate, key, ca = identity.certificate, identity.key, identity.others_ca
     for path in (certificate, key, ca):
         if not path.is_file():
             raise PkiError(f"{path} does not exist", hint="`noclone pki` makes certificates and keys")
     if stat.S_IMODE(key.stat().st_mode) & 0o077:
         raise PkiError(f"others than its owner can use the private key {key}", hint=f"chmod 600 {key}")
-    context = SSL.Context(method)
-    context.set_min_proto_version(SSL.TLS1_3_VERSION)
     try:
         context.use_certificate_chain_file(os.fsencode(certificate))
-        context.use_privatekey(load_pem_private_key(key.read_bytes(), None))  # type: ignore[arg-type]
+        load_pem_private_key(key.read_bytes(), None)  # or OpenSSL asks at the terminal for a password
+        context.use_privatekey_file(os.fsencode(key))  # pyOpenSSL takes ML-DSA keys from files alone
         context.check_privatekey()
         context.load_verify_locations(os.fsencode(ca))
     except (SSL.Error, ValueError, TypeError, OSError) as error:
         raise PkiError(f"{certificate}, {key} or {ca} cannot be used for TLS ({reason_of(error)})") from None
-    if lib.SSL_CTX_set1_curves_list(context._context, GROUPS.encode()) != 1:
-        raise PkiError(f"this OpenSSL lacks one of the groups {GROUPS}")
-    return context
 
 
-def _expect_host(connection: SSL.Connection, host: str) -> None:
+def _revoke(context: SSL.Context, crls: Sequence[Path]) -> None:
+    """Have every certificate looked up in its authority's revocation list; who has no list is refused then."""
+    store = context.get_cert_store()
+    if not crls or store is None:
+        return
+    for path in crls:
+        try:
+            store.add_crl(x509.load_pem_x509_crl(path.read_bytes()))
+        except (SSL.Error, ValueError, OSError) as error:
+            raise PkiError(f"the revocation list {path} cannot be used ({reason_of(error)})") from None
+    store.set_flags(crypto.X509StoreFlags.CRL_CHECK)
+
+
+def expect_host(connection: SSL.Connection, host: str) -> None:
     """Make the handshake fail unless the certificate names this host (RFC 9525)."""
     parameters = lib.SSL_get0_param(connection._ssl)
     try:
@@ -201,6 +268,14 @@ class TlsServer:
         self._open.add(tls)
         return tls
 
+    def renew(self, context: SSL.Context, revoked: frozenset[int] = frozenset()) -> int:
+        """Take another context for whoever comes from now on, and cut off who was revoked; return how many were."""
+        self._context = context
+        gone = [tls for tls in self._open if tls.serial_number in revoked]
+        for tls in gone:
+            tls.raw.abort()
+        return len(gone)
+
     def close_port(self) -> None:
         """Let nobody in any more; those inside stay."""
         if self._server is not None:
@@ -252,7 +327,7 @@ async def connect(
     """
     loop = asyncio.get_running_loop()
     tls: TlsProtocol | None = None
-    expect = None if name is None else partial(_expect_host, host=name)
+    expect = None if name is None else partial(expect_host, host=name)
     try:
         async with asyncio.timeout(timeout_s):
             _, tls = await loop.create_connection(

@@ -150,6 +150,11 @@ class TlsProtocol(asyncio.Protocol):
         self._on_refused = on_refused
         self._on_gone = on_gone
 
+    @property
+    def serial_number(self) -> int | None:
+        """Of the other side's certificate; None before the handshake is done."""
+        return self.transport.peer_certificate.serial_number if self._up else None
+
     # From the socket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

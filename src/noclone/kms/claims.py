@@ -18,6 +18,7 @@ from noclone.errors import KeysExhausted, NocloneError, StoreError
 from noclone.kms.keyring import Keyring
 from noclone.kms.keys import Assignment, Reservation, Span, direction_of, key_id_of, position_of, same_block
 from noclone.kms.locks import insert_rows, is_shared
+from noclone.kms.naming import name_keys
 from noclone.kms.pieces import Pieces, Place
 from noclone.kms.pools import LEFT, Pool, provenance_of
 from noclone.kms.reservations import cut_keys, key_row, withdraw
@@ -268,6 +269,7 @@ def _make_keys(runs: deque[_Run], want: Want, pool: Pool, direction: int) -> lis
         name = key_id_of(spans[0], direction)
         promise = Assignment(name, want.request, want.master, want.slaves, want.size_bits, tuple(spans), number)
         values = cut_keys(parts, number, want.size_bits // 8)
+        values = name_keys(values, promise, pool.kme, pool.peer, origins)
         out.append(Reservation(promise, values, tuple(dict.fromkeys(origins)) if len(origins) > 1 else (origins[0],)))
         left -= number
     return out

@@ -52,11 +52,15 @@ class Demands:
         if policy is None:
             if self.profile is None and self.max_age_s is None:
                 return None
-            return Want(self.profile, self.max_age_s, Exhaustion())
-        if self.profile not in (None, policy.profile):
-            raise unmet("the policy of these SAEs demands another profile")
+            return Want(None if self.profile is None else (self.profile,), self.max_age_s, Exhaustion())
+        profiles = policy.profiles
+        if self.profile is not None:
+            if profiles is not None and self.profile not in profiles:
+                raise unmet("the policy of these SAEs demands another profile")
+            profiles = (self.profile,)
         ages = [age for age in (policy.max_age_s, self.max_age_s) if age is not None]
-        return replace(policy, max_age_s=min(ages, default=None), on_exhaustion=_strict(policy, self))
+        exhaustion = _strict(policy, self)
+        return replace(policy, profiles=profiles, max_age_s=min(ages, default=None), on_exhaustion=exhaustion)
 
     def violation(self, blocks: Sequence[Provenance], sites: tuple[str, str], now_s: float) -> str | None:
         """Say which demand a key does not meet, or None."""

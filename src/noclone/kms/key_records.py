@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from noclone.combined import provenance_from_json, qkd_blocks
 from noclone.errors import NocloneError
 from noclone.kms.answers import Answer
 from noclone.kms.deliveries import runs_of
@@ -78,6 +79,6 @@ async def find_among(stores: dict[str, tuple[Store, Notary]], key_id: str) -> di
 
 def signatures_of(found: dict[str, Any], notary: Notary) -> dict[str, str]:
     """Say of each relayed block of a record what its signatures are worth."""
-    inner = [*found["blocks"], *(one for data in found["blocks"] for one in data.get("own", ()))]
-    relayed = [RelayProvenance.from_json(data) for data in inner if data.get("kind") == "relay"]
+    blocks = qkd_blocks(map(provenance_from_json, found["blocks"]))
+    relayed = [block for block in blocks if isinstance(block, RelayProvenance)]
     return {f"{record.link} #{record.block}": check_signatures(record, notary) for record in relayed}

@@ -148,15 +148,14 @@ class Kme:
             self.say_run(run.assignment.key_id, run.assignment.number, size_bits, caller, (caller, slave))
         return Delivered(tuple([key for run in runs for key in run.keys]), (self.name, peer))
 
-    async def pad(self, peer: str, n_bytes: int, profiles: tuple[str, ...] | None = (LINK_PROFILE,)) -> StoredKey:
-        """Take key that is shared with another KME, for the two KMEs themselves: it collects the same once.
+    async def pad(self, peer: str, n_bytes: int, profiles: Sequence[str] | None = (LINK_PROFILE,)) -> StoredKey:
+        """Take key that we share with another KME, for the two KMEs themselves: it collects the same once.
 
         Args:
-            profiles: What it may be cut from: only what a fibre made with a neighbour, where nothing is said; None:
-                anything.
+            profiles: What it may be cut from: only what a link made, where nothing is said; None: anything.
 
         Raises:
-            Refused: 503, there is not enough, or the neighbour cannot be reached.
+            Refused: 503, there is not enough, or the other cannot be reached.
         """
         ends = internal(self.name), (internal(peer),)
         (run,) = await self._take(peer, *ends, 1, 8 * n_bytes, profiles)

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from noclone.combined import CombinedProvenance, fibre_blocks, qkd_blocks, unbordered
 from noclone.records import Provenance
-from noclone.relayed import WEAKEST_FIRST, BorderProvenance, RelayProvenance, fibre_blocks
+from noclone.relayed import WEAKEST_FIRST, BorderProvenance, RelayProvenance
 from noclone.trust.provenance import formula_of_key
 
 LEAKS_CHARACTERS_MAX = 2048  # a longer formula is said by its digest, and shown by `noclone key explain`
@@ -38,8 +39,8 @@ def _label(blocks: tuple[Provenance, ...], sites: tuple[str, str]) -> Label:
     formula = formula_of_key(blocks, master_site=sites[0], slave_site=sites[1])
     fibres = fibre_blocks(blocks)
     borders = [block for block in blocks if isinstance(block, BorderProvenance)]
-    inner = [*blocks, *(one for block in borders for one in block.own)]
-    relayed = [block for block in inner if isinstance(block, RelayProvenance)]
+    relayed = [block for block in qkd_blocks(blocks) if isinstance(block, RelayProvenance)]
+    combined = [block for block in unbordered(blocks) if isinstance(block, CombinedProvenance)]
     kinds = {block.origin.kind for block in blocks}
     text = json.dumps([block.to_json() for block in blocks], sort_keys=True, separators=(",", ":"))
     leaks = str(formula)
@@ -62,6 +63,10 @@ def _label(blocks: tuple[Provenance, ...], sites: tuple[str, str]) -> Label:
         labels["noclone_nodes"] = sorted({node for block in relayed for node in block.nodes})
     if borders:
         labels["noclone_domains"] = sorted({block.domain for block in borders})
+    if combined:
+        labels["noclone_combined"] = sorted({block.profile for block in combined})
+        labels["noclone_kems"] = sorted({name for block in combined for name in block.kems})
+        labels["noclone_signatures"] = sorted({name for block in combined for name in block.signatures})
     return Label(json.dumps(labels), str(labels["noclone_origin"]))
 
 

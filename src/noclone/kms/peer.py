@@ -106,6 +106,7 @@ class PeerLink:
         self._address = address
         self._context = context
         self._frames: Frames | None = None
+        self._serial_number: int | None = None
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._number = 0
         self._failures = 0
@@ -119,6 +120,12 @@ class PeerLink:
     def start(self) -> None:
         """Begin to connect, and stay connected until `stop`."""
         self._task = asyncio.create_task(self._stay_connected())
+
+    def renew(self, context: SSL.Context, revoked: frozenset[int]) -> None:
+        """Connect with another context from now on; hang up on a peer that was revoked."""
+        self._context = context
+        if self._serial_number in revoked and self._frames is not None:
+            self._frames.close()
 
     async def stop(self) -> None:
         """Hang up for good."""
@@ -199,6 +206,7 @@ class PeerLink:
         frames = Frames(reader, writer)
         helper: asyncio.Task[None] | None = None
         try:
+            self._serial_number = transport.peer_certificate.serial_number
             if tls.identity(transport.peer_certificate, "kme") != self.name:
                 raise KmeError(f"what answers in place of the KME {self.name} is another")
             await frames.send(_hello(self._kme, self.name))
@@ -266,6 +274,11 @@ class PeerServer:
         """The port that is open."""
         assert self._server is not None
         return self._server.port
+
+    def renew(self, context: SSL.Context, revoked: frozenset[int]) -> int:
+        """Take another context for whoever calls from now on, and hang up on who was revoked; return how many were."""
+        assert self._server is not None
+        return self._server.renew(context, revoked)
 
     async def stop(self) -> None:
         """Hang up on everybody."""

@@ -13,14 +13,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
+from noclone.combined import CombinedProvenance
 from noclone.kms.keys import Refused
+from noclone.kms.suites import Suites
 from noclone.records import Provenance
 from noclone.relayed import RelayProvenance
+from noclone.trust.contributions import algorithms, broken_by_quantum_computers, physical
 from noclone.trust.formula import Atom, Formula
-from noclone.trust.provenance import formula_of_key
+from noclone.trust.provenance import SESSION, formula_of_key
 
 DAY_S = 24 * 3600.0
 WAIT_STEP_S = 0.1
+Require = Literal["information-theoretic", "hybrid", "post-quantum"]
 
 T = TypeVar("T", covariant=True)
 
@@ -46,13 +50,14 @@ class Policy:
 
     Args:
         saes: The pair.
-        profile: Which blocks their keys are cut from: "link", "paths-2", "shares-2-3", ...
+        profile: Which blocks their keys are cut from: "link", "paths-2", "shares-2-3", "catkdf:*:paths-2", "kem:*".
         max_nodes_knowing: How many KMEs between may know a key, each by itself; None: any number.
-        simulated: Whether simulated light, recordings and seeded randomness will do.
+        simulated: Whether simulated light, recordings and seeded randomness will do. Key without light is neither.
         lifetime_s: No key is made of blocks older than this; None: the store's own lifetime.
         quota_bits: At most so much in any 24 hours; None: no limit.
         rate_bps: At most so much a second, with bursts of one second or one key; None: no limit.
         on_exhaustion: What happens when none is left.
+        require: What must hold of the key's formula; see `unmet`.
     """
 
     saes: tuple[str, str]
@@ -63,32 +68,57 @@ class Policy:
     quota_bits: int | None = None
     rate_bps: float | None = None
     on_exhaustion: Exhaustion = Exhaustion()
+    require: Require = "information-theoretic"
 
-    def violation(self, blocks: Sequence[Provenance], sites: tuple[str, str], now_s: float) -> str | None:
+    def violation(
+        self, blocks: Sequence[Provenance], sites: tuple[str, str], now_s: float, suites: Suites
+    ) -> str | None:
         """Say what a key violates, or None if nothing.
 
-        `require = "information-theoretic"` is the only requirement there is, so nothing with an algorithm in its
-        formula will do. A fallback that the policy names frees key of that profile from the rule about
-        nodes, and from no other.
+        A fallback that the policy names frees key of that profile from the rule about nodes, and from no other.
         """
-        formula = formula_of_key(blocks, master_site=sites[0], slave_site=sites[1])
-        if any(atom.kind == "alg" for atom in formula.atoms()):
-            return "it rests on an algorithm"
+        problem = unmet(self.require, formula_of_key(blocks, master_site=sites[0], slave_site=sites[1]))
+        if problem is not None:
+            return problem
         if any(block.epsilon >= 1 for block in blocks):
             return "nobody states how probably it fails: its epsilon is 1"
-        if not self.simulated and any(block.origin.kind != "hardware" or block.origin.seeded for block in blocks):
+        if not self.simulated and any(
+            block.origin.kind not in ("hardware", "computed") or block.origin.seeded for block in blocks
+        ):
             return "it comes from no live hardware"
         if self.lifetime_s is not None and any(now_s - block.time_s > self.lifetime_s for block in blocks):
             return "it is too old"
-        wanted = {self.profile} | ({self.on_exhaustion.profile} if self.on_exhaustion.kind == "fallback" else set())
-        if any(block.profile not in wanted for block in blocks):
+        if not all(suites.allows(block.profile) for block in blocks):
+            return "it was made with algorithms that are not accepted, or not any more"
+        wanted = [self.profile] + ([self.on_exhaustion.profile] if self.on_exhaustion.kind == "fallback" else [])
+        if not all(any(suites.fits(block.profile, profile) for profile in wanted) for block in blocks):
             return "it was made in another way than the policy says"
-        strict = [block for block in blocks if block.profile == self.profile]
+        strict = [block for block in blocks if suites.fits(block.profile, self.profile)]
         if self.max_nodes_knowing is not None and strict:
             knowing = nodes_knowing(formula_of_key(strict, master_site=sites[0], slave_site=sites[1]))
             if len(knowing) > self.max_nodes_knowing:
                 return f"{len(knowing)} nodes between know it"
         return None
+
+
+def unmet(require: Require, formula: Formula) -> str | None:
+    """Say what a requirement misses in a formula, or None.
+
+    Nobody who controls neither site shall learn the key, who
+
+        information-theoretic    breaks every algorithm, at any time;
+        post-quantum             has a quantum computer, and all of QKD: every fibre, device and node;
+        hybrid                   is one of these two, but for hash functions and KDFs, and for signatures that were
+                                 forged while they mattered: the algorithms are broken later.
+    """
+    if require == "information-theoretic":
+        return "it rests on an algorithm" if formula.leaks(algorithms(formula, kdfs=True)) else None
+    if formula.leaks(physical(formula) | broken_by_quantum_computers(formula)):
+        return "no post-quantum algorithm protects it"
+    lasting = {atom for atom in algorithms(formula, kdfs=False) if not atom.name.endswith(SESSION)}
+    if require == "hybrid" and formula.leaks(lasting):
+        return "no QKD protects it"
+    return None
 
 
 def nodes_knowing(formula: Formula) -> tuple[str, ...]:
@@ -106,7 +136,7 @@ def nodes_knowing(formula: Formula) -> tuple[str, ...]:
 
 def nodes_of(blocks: Sequence[Provenance]) -> tuple[str, ...]:
     """Return the KMEs between that handled any part of blocks."""
-    relayed = [block for block in blocks if isinstance(block, RelayProvenance)]
+    relayed = [block for block in blocks if isinstance(block, RelayProvenance | CombinedProvenance)]
     return tuple(sorted({node for block in relayed for node in block.nodes}))
 
 
@@ -141,9 +171,10 @@ class Allowance:
 
 
 class Policies:
-    """The policies of a network, by pair of applications."""
+    """The policies of a network, by pair of applications, and the suites in force."""
 
-    def __init__(self, policies: Sequence[Policy] = ()) -> None:
+    def __init__(self, policies: Sequence[Policy] = (), suites: Suites | None = None) -> None:
+        self.suites = suites or Suites()
         self._by_pair = {frozenset(policy.saes): policy for policy in policies}
         self._allowances = {pair: Allowance(policy) for pair, policy in self._by_pair.items()}
 
@@ -164,7 +195,13 @@ class Policies:
             text = "the slaves of this request have policies that one key cannot meet"
             raise Refused(503, "key data access error", "policies-differ", detail=text)
         ages = [policy.lifetime_s for policy in found if policy.lifetime_s is not None]
-        return Want(found[0].profile, min(ages, default=None), found[0].on_exhaustion)
+        fallback = found[0].on_exhaustion.profile
+        return Want(
+            self.suites.profiles(found[0].profile),
+            min(ages, default=None),
+            found[0].on_exhaustion,
+            self.suites.profiles(fallback) if fallback else (),
+        )
 
     def spend(self, master: str, slaves: Sequence[str], n_bits: int, now_s: float) -> None:
         """Use some of the allowance that pairs have.
@@ -181,14 +218,17 @@ class Policies:
     def check(
         self, master: str, slaves: Sequence[str], blocks: Sequence[Provenance], sites: tuple[str, str], now_s: float
     ) -> None:
-        """Hold a key against the policies of all who get it.
+        """Hold a key against the suites in force, and against the policies of all who get it.
 
         Raises:
             Refused: 503, it violates one. It must not be delivered.
         """
+        if not all(self.suites.allows(block.profile) for block in blocks):
+            text = "it was made with algorithms that are not accepted, or not any more"
+            raise Refused(503, "key data access error", "policy-violated", detail=text)
         for slave in slaves:
             policy = self.of(master, slave)
-            problem = policy.violation(blocks, sites, now_s) if policy is not None else None
+            problem = policy.violation(blocks, sites, now_s, self.suites) if policy is not None else None
             if problem is not None:
                 raise Refused(503, "key data access error", "policy-violated", detail=problem)
 
@@ -198,18 +238,15 @@ class Want:
     """What keys shall be cut from.
 
     Args:
-        profile: None: any.
+        profiles: Of their blocks, the best first; None: any.
         max_age_s: Blocks are not older; None: any.
+        fallback: Profiles to turn to when there is none of these, where the policy says so.
     """
 
-    profile: str | None
+    profiles: tuple[str, ...] | None
     max_age_s: float | None
     on_exhaustion: Exhaustion
-
-    @property
-    def profiles(self) -> tuple[str, ...] | None:
-        """What keys shall be cut from, as the store has it."""
-        return None if self.profile is None else (self.profile,)
+    fallback: tuple[str, ...] = ()
 
 
 async def obtain(want: Want | None, attempt: Attempt[T], fell_back: Callable[[str], None]) -> T:
@@ -236,4 +273,4 @@ async def obtain(want: Want | None, attempt: Attempt[T], fell_back: Callable[[st
         await asyncio.sleep(WAIT_STEP_S)
         waited_s += WAIT_STEP_S
     fell_back(exhaustion.profile)
-    return await attempt((exhaustion.profile,), want.max_age_s)
+    return await attempt(want.fallback, want.max_age_s)

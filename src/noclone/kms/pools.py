@@ -14,11 +14,11 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
 
+from noclone.combined import provenance_from_json
 from noclone.kms.keys import direction_of
 from noclone.kms.locks import insert_rows
 from noclone.kms.tables import OPEN, RESERVED, RESTORED, block, key, meta, piece
 from noclone.records import LINK_PROFILE, Provenance
-from noclone.relayed import provenance_from_json
 
 LEFT = (block.c.left_0, block.c.left_1)
 SEEN = (block.c.seen_0, block.c.seen_1)

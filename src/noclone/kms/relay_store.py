@@ -5,12 +5,14 @@ Functions on a store; each returns a future, as the store's own methods do.
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+from collections.abc import Callable
+
+from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from noclone.kms.answers import Answer
-from noclone.kms.pools import provenance_of
+from noclone.kms.pools import CLOSED, LEFT, provenance_of
 from noclone.kms.store import Store
-from noclone.kms.tables import block
+from noclone.kms.tables import block, piece
 from noclone.records import Provenance
 
 
@@ -33,3 +35,40 @@ def discard_held(store: Store, before_s: float) -> Answer[int]:
     """
 
     return store.discard_held(before_s)
+
+
+def discard_profiles(store: Store, allows: Callable[[str], bool]) -> Answer[int]:
+    """Erase every block whose profile is not allowed any more; return how many. What was promised stays promised."""
+
+    def discard(connection: Connection) -> int:
+        waiting = block.c.state.in_(("held", "ready"))
+        profiles = connection.execute(select(block.c.profile).where(waiting).distinct()).scalars().all()
+        refused = [profile for profile in profiles if not allows(profile)]
+        if not refused:
+            return 0
+        count = _discard(connection, waiting & block.c.profile.in_(refused))
+        store.session.journal.note("discarded", blocks=count, profiles=refused)
+        return count
+
+    return store.commits.submit(discard)
+
+
+def discard_block(store: Store, link: str, number: int) -> Answer[int]:
+    """Erase what is left of one block. What was promised stays promised."""
+
+    def discard(connection: Connection) -> int:
+        waiting = block.c.state.in_(("held", "ready"))
+        count = _discard(connection, waiting & (block.c.link == link) & (block.c.number == number))
+        store.session.journal.note("discarded", blocks=count)
+        return count
+
+    return store.commits.submit(discard)
+
+
+def _discard(connection: Connection, which: ColumnElement[bool]) -> int:
+    ids = list(connection.execute(select(block.c.id).where(which).order_by(block.c.id).with_for_update()).scalars())
+    for number in ids:
+        gone = {block.c.state: "expired", block.c.dek: None, **dict.fromkeys(LEFT, 0), **CLOSED}
+        connection.execute(delete(piece).where(piece.c.block_id == number))
+        connection.execute(update(block).where(block.c.id == number).values(gone))
+    return len(ids)

@@ -21,14 +21,15 @@ from sqlalchemy import Connection, bindparam, case, select, update
 from noclone.kms.keyring import Keyring
 from noclone.kms.keys import Assignment, Span, direction_of, key_id_of
 from noclone.kms.locks import Among, insert_rows, is_shared, lock
+from noclone.kms.naming import name_keys, needs_naming
 from noclone.kms.pieces import Pieces, Place
-from noclone.kms.pools import LEFT, SEEN, Pool
+from noclone.kms.pools import LEFT, SEEN, Pool, provenance_of
 from noclone.kms.tables import OPEN, block, delivery, key, voided
 
 GAP = 64  # reading this many atoms that nobody wants costs less than another statement
 
 ONE_BLOCK = tuple(
-    select(block.c.id, block.c.state, block.c.dek, block.c.atoms, seen.label("seen"))
+    select(block.c.id, block.c.state, block.c.dek, block.c.atoms, block.c.profile, seen.label("seen"))
     .where(block.c.peer == bindparam("peer"), block.c.link == bindparam("link"), block.c.number == bindparam("number"))
     .with_for_update()  # nobody takes its atoms until we have decided
     for seen in SEEN
@@ -42,6 +43,7 @@ COUNT_DOWN = tuple(
 )
 CLOSE = tuple(update(block).where(block.c.id == bindparam("block")).values({is_open: 0}) for is_open in OPEN)
 SPEND = update(block).where(block.c.id == bindparam("block")).values(state="spent", dek=None)
+PROVENANCE = select(block.c.provenance).where(block.c.id == bindparam("block"))
 KNOWN_KEYS = select(key.c.key_id, key.c.request, key.c.peer, key.c.state, key.c.number, key.c.size_bits).where(
     Among(key.c.key_id)
 )
@@ -121,6 +123,7 @@ class _Block:
 
     Args:
         positions: How many atoms it was cut into, in the direction of the promises.
+        profile: Says whether its key is bound to the key's names.
         pieces: None: no atom is left.
     """
 
@@ -128,6 +131,7 @@ class _Block:
     seen: int
     usable: bool
     positions: int
+    profile: str
     pieces: Pieces | None
 
 
@@ -151,13 +155,21 @@ class _Blocks:
         place = {"peer": self._pool.peer, "link": link, "number": number}
         row = self._connection.execute(ONE_BLOCK[self._direction], place).first()
         if row is None:
-            return _Block(0, 0, False, 0, None)
+            return _Block(0, 0, False, 0, "", None)
         pieces = None
         if row.dek is not None:
             opener = self._keyring.block(row.dek, self._pool.kme, self._pool.peer, link, number)
             pieces = Pieces(self._connection, Place(row.id, self._direction, self._pool.unit_bits // 8, opener))
         positions = (row.atoms + 1 - self._direction) // 2
-        return _Block(row.id, row.seen, row.state not in ("held", "expired"), positions, pieces)
+        return _Block(row.id, row.seen, row.state not in ("held", "expired"), positions, row.profile, pieces)
+
+    def named(self, promise: Assignment, value: bytes) -> bytes:
+        """Return the keys that a promise is about, made of the bytes that it names."""
+        blocks = list({here.id: here for here in map(self.at, promise.spans) if needs_naming(here.profile)})
+        if not blocks:
+            return value
+        records = [self._connection.execute(PROVENANCE, {"block": number}).scalar_one() for number in blocks]
+        return name_keys(value, promise, self._pool.peer, self._pool.kme, map(provenance_of, records))
 
     def fetch(self, promises: Sequence[Assignment]) -> None:
         """Read the atoms that promises want. Their spans lie within their blocks, so this reads no more than there is.
@@ -237,7 +249,7 @@ def assign(
         if taken is None:
             unfit.append((promise, Refusal("already-assigned", blocks.seen_of(promise))))
         else:
-            values[promise.key_id] = taken
+            values[promise.key_id] = blocks.named(promise, taken)
     refused.update(_still_unfit(connection, pool, unfit))
     blocks.write()
     _insert_promises(connection, keyring, pool, [p for p in fresh if p.key_id in values], values, (now_s, expires_s))

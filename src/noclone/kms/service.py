@@ -8,35 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
-from noclone.errors import NocloneError
+from noclone.errors import NocloneError, PkiError
 from noclone.events import EventLog
-from noclone.io import tls
 from noclone.io.https import HttpsServer
+from noclone.kms import files as kme_files
 from noclone.kms.etsi014 import Timer, application
+from noclone.kms.exchange import Exchange
+from noclone.kms.files import Doors
+from noclone.kms.files import KmeFiles as KmeFiles
 from noclone.kms.kme import Kme, KmeSettings
 from noclone.kms.peer import PeerLink, PeerServer
 from noclone.kms.policies import Policies
 from noclone.kms.relay import Relay
-from noclone.kms.relay_calls import RelaySettings
-from noclone.kms.relay_statements import Notary
+from noclone.kms.relay_calls import Calls, RelaySettings
 from noclone.kms.store import Store
 
 SWEEP_INTERVAL_S = 30.0
 REACH_TIMEOUT_S = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class KmeFiles:
-    """Where a KME's certificates lie; `network.pki.load_kme` finds them."""
-
-    certificate: Path
-    key: Path
-    kme_ca: Path
-    sae_ca: Path
 
 
 class KmeService:
@@ -53,6 +43,8 @@ class KmeService:
         policies: What pairs of applications demand of their keys.
         events: Where to say what happened.
         timer: Hears how long each request of an application took.
+        doors: Which doors are for post-quantum callers only.
+        signatures: What exchanges are signed with; None: with every certificate that there is.
     """
 
     def __init__(
@@ -68,13 +60,20 @@ class KmeService:
         policies: Policies | None = None,
         events: EventLog | None = None,
         timer: Timer | None = None,
+        doors: Doors | None = None,
+        signatures: Sequence[str] | None = None,
     ) -> None:
         self._timer = timer
+        self._doors = doors or Doors()
         self.kme = Kme(store, saes, settings=settings, policies=policies, events=events)
         self._files = files
         self._addresses = dict(addresses or {})
-        self.notary = Notary.load(store.name, files.certificate, files.key, files.kme_ca)
+        self._revoked = files.revoked()
+        self._notaries = kme_files.notaries(store.name, files)
+        self.notary = next(iter(self._notaries.values()))
         self.relay = Relay(self.kme, self.notary, self.reach, relay) if relay else None
+        calls = Calls(self.kme, self.notary, self.reach, relay or RelaySettings())
+        self.exchange = Exchange(calls, kme_files.signers(self._notaries, signatures), self.kme.policies.suites)
         self._door: HttpsServer | None = None
         self._peer_server = PeerServer(self.kme, peers)
         self._links: dict[str, PeerLink] = {}
@@ -88,14 +87,11 @@ class KmeService:
         Raises:
             NocloneError: A port is taken, or certificates cannot be used.
         """
-        files = self._files
-        await self._peer_server.start(
-            tls.server_context(files.certificate, files.key, files.kme_ca), host=host, port=kme_port
-        )
+        await self._peer_server.start(kme_files.kme_door(self._files, self._doors), host=host, port=kme_port)
         try:
             self._door = await HttpsServer.start(
                 application(self.kme, self._timer),
-                tls.server_context(files.certificate, files.key, files.sae_ca),
+                kme_files.sae_door(self._files, self._doors),
                 host=host,
                 port=etsi014_port,
                 connections_max=sae_connections_max,
@@ -108,12 +104,33 @@ class KmeService:
 
     def connect(self, peer: str, address: tuple[str, int]) -> None:
         """Call another KME at its KME door, now and whenever the connection is lost."""
-        files = self._files
-        context = tls.client_context(files.certificate, files.key, files.kme_ca)
-        link = PeerLink(self.kme, peer, address, context)
+        link = PeerLink(self.kme, peer, address, kme_files.kme_calls(self._files, self._doors))
         self._links[peer] = link
         self.kme.add_peer(link)
         link.start()
+
+    def renew(self, files: KmeFiles) -> None:
+        """Go on with other certificates and revocation lists: nobody who may stay notices, who was revoked is cut off.
+
+        Raises:
+            PkiError: They cannot be used. Everything stays as it was.
+        """
+        found = kme_files.notaries(self.kme.name, files)
+        contexts = [make(files, self._doors) for make in (kme_files.kme_door, kme_files.sae_door, kme_files.kme_calls)]
+        missing = set(self._notaries) - set(found)
+        if missing:
+            raise PkiError(f"the certificate for {min(missing)} is gone")
+        if not self._revoked <= files.revoked():
+            raise PkiError("the new revocation lists leave out who was revoked before")
+        self._files, (kme_door, sae_door, calls) = files, contexts
+        self._revoked = revoked = files.revoked()
+        for algorithm, notary in self._notaries.items():
+            notary.adopt(found[algorithm])
+        cut = self._peer_server.renew(kme_door, revoked)
+        cut += self._door.renew(sae_door, revoked) if self._door is not None else 0
+        for link in self._links.values():
+            link.renew(calls, revoked)
+        self.kme.events.add("identity.renewed", f"kme:{self.kme.name}", revoked=len(revoked), cut_off=cut)
 
     async def reach(self, peer: str) -> PeerLink | None:
         """Return how to call another KME, and begin to call it if nobody did yet; None if it is out of reach."""
@@ -150,6 +167,7 @@ class KmeService:
                 await self._sweeper
         if self._door is not None:
             await self._door.stop()
+        await self.exchange.close()
         if self.relay is not None:
             await self.relay.close()
         await self.kme.close()
@@ -168,7 +186,6 @@ class KmeService:
                 swept = await self.kme.store.sweep()
                 if swept.blocks or swept.keys:
                     self.kme.events.add("key.expired", f"kme:{self.kme.name}", blocks=swept.blocks, keys=swept.keys)
-                if self.relay is not None:
-                    await self.relay.sweep()
+                await self.exchange.sweep()
                 for peer in tuple(self.kme.peers):
                     await self.kme.resume(peer)

@@ -20,6 +20,7 @@ from noclone.link.theory import ExpectedCounts, expected_counts
 from noclone.network.scenario import LinkSection
 from noclone.proofs.agreement import Agreement, agree
 from noclone.records import MAX_SLOTS, BlockProvenance, Origin
+from noclone.trust.provenance import PRE_SHARED_KEY
 
 TRIAL_SLOTS = 1_000_000_000
 DETECTIONS_MARGIN = 8  # an honest block, or one under attack, may bring this many times the detections expected
@@ -57,7 +58,7 @@ class LinkPlan:
         expected = self.expected.click_rate_hz * self.seconds_per_block
         return min(self.n_slots, max(DETECTIONS_FLOOR, math.ceil(DETECTIONS_MARGIN * expected)))
 
-    def job(self, block: int, origin: Origin) -> BlockJob:
+    def job(self, block: int, origin: Origin, bootstrap: str = PRE_SHARED_KEY) -> BlockJob:
         """Return the job of one block."""
         return BlockJob(
             link=self.link.name,
@@ -71,7 +72,9 @@ class LinkPlan:
             proof=self.agreement.proof,
             agreement=self.agreement,
             origin=origin,
+            bootstrap=bootstrap,
             reconciliation=self.link.distillation.reconciliation,
+            amplification=self.link.distillation.amplification,
             detections_max=self.detections_max,
         )
 

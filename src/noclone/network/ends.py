@@ -30,7 +30,7 @@ from OpenSSL import SSL
 from noclone import rng
 from noclone.clock import Clock
 from noclone.distill.authentication import AuthenticationPool
-from noclone.distill.job import BLOCK_MAX, BlockAborted, BlockResult
+from noclone.distill.job import BLOCK_MAX, BlockAborted, BlockJob, BlockResult
 from noclone.distill.parties import Party, alice, bob
 from noclone.distill.session import run_party
 from noclone.errors import AuthenticationError, ChannelError, NocloneError
@@ -42,6 +42,7 @@ from noclone.network.blocks import LinkPlan, record_aborted, record_distilled
 from noclone.network.frames import read_json, receive_frame, receive_json, send_json, whole
 from noclone.network.light_server import events_from_frame
 from noclone.records import Detections, Origin, SecretKey
+from noclone.trust.provenance import PRE_SHARED_KEY
 
 KEEPALIVE_S = 5.0
 LIGHT_TIMEOUT_S = 86_400.0 * 30  # a block of a very long link takes days of light
@@ -75,6 +76,7 @@ class EndServices:
         wants_key: Whether the store has room for another block.
         room: Blocks that are made at a time by the ends that share it; the others wait, for each takes memory.
         seed: Makes Alice's settings repeatable, for seeded runs alone.
+        bootstrap: What authenticated the link's first block.
     """
 
     context: SSL.Context
@@ -85,6 +87,7 @@ class EndServices:
     clock: Clock
     origin: Origin
     seed: bytes | None = None
+    bootstrap: str = PRE_SHARED_KEY
     room: asyncio.Semaphore = field(default_factory=lambda: block_room())
 
 
@@ -143,6 +146,9 @@ class _End:
                 hint="check the ports of the scenario, and what else runs on this machine",
             )
         return reader, writer
+
+    def _job(self, block: int) -> BlockJob:
+        return self.plan.job(block, self._services.origin, self._services.bootstrap)
 
     def _next_block(self) -> int:
         return self._services.pool.last_block + 1
@@ -225,7 +231,7 @@ class AliceEnd(_End):
         await channel.send(b'{"sent":true}')
         party = alice(
             SeededSettings(seed, self.plan.devices.source.protocol),
-            self.plan.job(block, self._services.origin),
+            self._job(block),
             self._services.pool,
             time_s=self._services.clock.now_s(),
             qber_expected=self._qber,
@@ -295,9 +301,7 @@ class BobEnd(_End):
                 "the public channel, or the other node's data is older than this one's"
             )
         detections = await self._light(channel, reader, block)
-        await self._distil(
-            bob(detections, self.plan.job(block, self._services.origin), self._services.pool), channel, block
-        )
+        await self._distil(bob(detections, self._job(block), self._services.pool), channel, block)
 
     async def _light(self, channel: PublicChannel, reader: asyncio.StreamReader, block: int) -> Detections:
         """Return what the light brings: no longer than Alice is there, and soon after she says that all was sent.

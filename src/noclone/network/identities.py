@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives import serialization
 
 from noclone.errors import PkiError
 from noclone.io.tls import kme_uri, light_uri, sae_uri
+from noclone.kms.files import KmeFiles, PqFiles
+from noclone.network.roots import check_roots
 
 OPERATOR_FILE = "operator/token"
 SECRET_PAIR_BYTES = 64  # what one block spends: a tag key for each direction
@@ -26,8 +28,28 @@ NAME = re.compile(r"[A-Za-z0-9._~-]{1,64}")  # RFC 3986, unreserved characters
 
 
 @dataclass(frozen=True, slots=True)
+class PostQuantum:
+    """The other half of an identity: ML-DSA-65 certificate, key, and the authorities that go with it.
+
+    Args:
+        root: Fingerprint of the root that signed the authorities.
+    """
+
+    certificate: Path
+    key: Path
+    kme_ca: Path
+    sae_ca: Path | None
+    root: str
+
+
+@dataclass(frozen=True, slots=True)
 class KmeIdentity:
-    """Where one KME's certificates and secrets lie. Loading has checked that they exist and are private."""
+    """Where one KME's certificates and secrets lie. Loading has checked that they exist and are private.
+
+    Args:
+        pq: None where an earlier release made the folder: `noclone pki` adds what is missing.
+        crls: What its authorities have revoked; none, or one for each authority.
+    """
 
     name: str
     certificate: Path
@@ -36,6 +58,19 @@ class KmeIdentity:
     sae_ca: Path
     kek: Path
     links: Path
+    pq: PostQuantum | None = None
+    crls: tuple[Path, ...] = ()
+
+    def files(self) -> KmeFiles:
+        """Return what the KME's doors and signatures are made of."""
+        pq = None
+        if self.pq is not None and self.pq.sae_ca is not None:
+            pq = PqFiles(self.pq.certificate, self.pq.key, self.pq.kme_ca, self.pq.sae_ca)
+        return KmeFiles(self.certificate, self.key, self.kme_ca, self.sae_ca, pq, self.crls)
+
+    def has_link_secret(self, link: str) -> bool:
+        """Say whether the initial secret of a link is here."""
+        return self._secret(link).exists()
 
     def link_secret(self, link: str) -> bytes:
         """Read the initial authentication secret of one of this KME's links.
@@ -86,6 +121,7 @@ class SaeIdentity:
     certificate: Path
     key: Path
     kme_ca: Path
+    pq: PostQuantum | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +149,8 @@ def load_kme(folder: Path, name: str, *, now: dt.datetime | None = None) -> KmeI
         place / "sae-ca.crt",
         place / "kek",
         place / "links",
+        _post_quantum(place, "kme", kme_uri(name), now),
+        crls_of(place, ("kme", "sae")),
     )
     _check_identity(identity.certificate, identity.key, identity.kme_ca, kme_uri(name), now)
     load_certificate(identity.sae_ca)
@@ -139,7 +177,8 @@ def load_sae(folder: Path, identifier: str, *, now: dt.datetime | None = None) -
         PkiError: Something is missing, expired, somebody else's, or readable by others.
     """
     place = _place(folder, "saes", identifier, "sae.crt")
-    identity = SaeIdentity(identifier, place / "sae.crt", place / "sae.key", place / "kme-ca.crt")
+    pq = _post_quantum(place, "sae", sae_uri(identifier), now)
+    identity = SaeIdentity(identifier, place / "sae.crt", place / "sae.key", place / "kme-ca.crt", pq)
     _check_identity(identity.certificate, identity.key, None, sae_uri(identifier), now)
     load_certificate(identity.kme_ca)
     return identity
@@ -174,6 +213,31 @@ def load_link_secret(folder: Path, kme: str, link: str) -> bytes:
     """
     place = _place(folder, "kmes", kme, "links")
     return read_private(place / "links" / f"{plain_name(link)}.secret", f"the initial secret of link {link}")
+
+
+def crls_of(place: Path, kinds: Sequence[str]) -> tuple[Path, ...]:
+    """Return the revocation lists in a folder: none, or one for each of its authorities.
+
+    Raises:
+        PkiError: Some are there and some are not, so that nobody knows what was to be revoked.
+    """
+    paths = [place / f"{kind}{flavour}-ca.crl" for kind in kinds for flavour in ("", "-pq")]
+    there = [path for path in paths if path.exists()]
+    if there and len(there) < len(paths):
+        missing = next(path for path in paths if path not in there)
+        raise PkiError(f"the revocation list {missing} is missing", hint="carry what `noclone pki revoke` wrote anew")
+    return tuple(there)
+
+
+def _post_quantum(place: Path, kind: str, uri: str, now: dt.datetime | None) -> PostQuantum | None:
+    certificate = place / f"{kind}-pq.crt"
+    if not certificate.exists():
+        return None
+    key, kme_ca = place / f"{kind}-pq.key", place / "kme-pq-ca.crt"
+    names = ["kme-ca", "kme-pq-ca"] + (["sae-ca", "sae-pq-ca"] if kind == "kme" else [])
+    root = check_roots(place, names)
+    _check_identity(certificate, key, kme_ca if kind == "kme" else None, uri, now)
+    return PostQuantum(certificate, key, kme_ca, place / "sae-pq-ca.crt" if kind == "kme" else None, root)
 
 
 def _place(folder: Path, kind: str, name: str, witness: str) -> Path:

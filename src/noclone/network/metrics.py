@@ -63,6 +63,9 @@ class Metrics:
         self._drawn = counter("vendor_key_bits", "Bits drawn from a vendor's QKD system.", "link", "end", "origin")
         self._lost = counter("vendor_keys_lost", "Keys of a vendor's that came to nothing.", "link", "end", "reason")
         self._border = counter("border_keys", "Keys to and from other domains, by outcome.", "domain", "outcome")
+        self._combined = counter("combined_key_bits", "Bits of key combined, at each end.", "kme", "profile")
+        self._starved = counter("exchange_stalls", "Times that a pool began to get no combined key.", "kme", "peer")
+        self._identity = counter("identity_changes", "Certificates or suites that changed, by outcome.", "kme", "what")
         self._alarms = counter("alarms", "Alarms of the monitors.", "subject", "monitor")
         self._qber = Gauge("noclone_qber_ratio", "Error rate of the last block.", ["link", "end"], registry=registry)
         self._last = Gauge(
@@ -138,6 +141,12 @@ class Metrics:
                     self._relayed.labels(data["at"], data["profile"]).inc(data["bits"])
             case "relay.stalled":
                 self._stalls.labels(name, data["peer"], data["profile"]).inc()
+            case "exchange.made":
+                self._combined.labels(data["at"], data["profile"]).inc(data["bits"])
+            case "exchange.stalled":
+                self._starved.labels(name, data["peer"]).inc()
+            case "identity.renewed" | "identity.refused" | "suites.changed" | "suites.refused":
+                self._identity.labels(name, event.kind).inc()
             case "alarm.raised":
                 self._alarms.labels(event.subject, data.get("monitor", "")).inc()
 

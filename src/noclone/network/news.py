@@ -54,6 +54,20 @@ def tell(event: Event, *, both_ends: bool = False) -> str:
             return f"refused: {data['reason']}"
         case "key.refused":
             return f"the peer refused {len(data['keys'])} keys: {', '.join(data['reasons'])}"
+        case "exchange.made" if data["at"] < event.subject.partition("+")[2]:  # both ends say so; one is enough
+            return f"block {data['block']}: {_grouped(data['bits'])} bits by {' and '.join(data['kems'])}"
+        case "exchange.stalled":
+            return f"no combined key with {data['peer']}: {data['reason']}"
+        case "link.bootstrapped":
+            return f"{data['at']}: bootstrap number {data['number']} by {' and '.join(data['signatures'])}"
+        case "identity.renewed":
+            return f"goes on with renewed certificates; {data['revoked']} are revoked"
+        case "identity.refused" | "suites.refused":
+            return f"keeps what it had: {data['reason']}"
+        case "suites.changed":
+            return f"suites in force: {', '.join(data['accepted'])}"
+        case "root.pinned":
+            return f"pins the root of trust, SHA-256 {data['fingerprint']}"
         case "alarm.raised":
             return f"ALARM {data.get('monitor', '')}: {data.get('message', '')}"
         case "verdict.changed":

@@ -16,22 +16,27 @@ from OpenSSL import SSL
 from noclone import __version__
 from noclone.clock import Clock, SystemClock
 from noclone.distill.authentication import AuthenticationPool, Role
-from noclone.errors import InputError, StoreError
+from noclone.errors import InputError, PkiError, StoreError
 from noclone.events import EventLog
 from noclone.io import tls
 from noclone.kms.kekfile import KekFile
-from noclone.kms.service import KmeFiles, KmeService
+from noclone.kms.service import KmeService
 from noclone.kms.store import Store, StoreSettings
 from noclone.network.blocks import plan_link
+from noclone.network.bootstrap import Bootstrap, SignedLink
 from noclone.network.border_ends import BorderEnds
 from noclone.network.ends import Addresses, AliceEnd, BobEnd, Deposit, EndServices, WantsKey, block_room
 from noclone.network.identities import KmeIdentity, load_kme
+from noclone.network.identity_watch import IdentityWatch
 from noclone.network.metrics import Metrics
 from noclone.network.relaying import Meter, Relaying, policies_of, relay_settings
+from noclone.network.roots import pin
 from noclone.network.scenario import LinkSection, Scenario
+from noclone.network.suites_file import follow, suites_path
 from noclone.network.vendor_ends import VendorEnds, vendor_links_of
 from noclone.network.vendor_sections import VendorLinkSection
 from noclone.records import Origin, SecretKey
+from noclone.trust.provenance import PRE_SHARED_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +87,9 @@ class Node:
         self.name = name
         self.ends: dict[str, AliceEnd | BobEnd] = {}
         self._scenario = scenario
-        self._identity = load_kme(pki, name)
         self._log = log
+        self._data = data
+        self._identity = self._checked(load_kme(pki, name))
         self._options = options
         self._clock = clock or SystemClock()
         self._metrics = metrics
@@ -101,6 +107,15 @@ class Node:
             {peer: meter.add for peer, meter in self._meters.items()},
         )
         self._relaying = Relaying(scenario, name, self._service, self._meters)
+        signed = {
+            link.name: SignedLink(_peer(link, name), link.alice == name)
+            for link in self._links()
+            if link.bootstrap == "signatures"
+        }
+        self._bootstrap = Bootstrap(self._service, self._identity, signed, log, self._relaying.combined.goals)
+        self._watch = IdentityWatch(
+            self._identity, lambda: self._checked(load_kme(pki, name)), lambda it: self._service.renew(it.files()), log
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -116,8 +131,8 @@ class Node:
     async def start(self) -> None:
         """Open the doors, call the neighbours, begin to make key."""
         await self.open()
-        for link in self.ends:
-            self.begin_link(link)
+        for link in self._links():
+            self.begin_link(link.name)
         self.begin()
 
     async def open(self) -> None:
@@ -130,17 +145,25 @@ class Node:
         for peer in self._neighbours():
             self._service.connect(peer, scenario.kme_address(peer))
         for link in self._links():
-            self.ends[link.name] = self._end(link, _peer(link, name))
+            if self._identity.has_link_secret(link.name) or link.bootstrap == PRE_SHARED_KEY:
+                self.ends[link.name] = self._end(link, _peer(link, name))
         await self._borders.start()
 
     def begin_link(self, link: str) -> None:
         """Begin to make key at one of our ends, once the doors at the other end are open as well."""
-        self._tasks.append(asyncio.create_task(self.ends[link].run()))
+        end = self.ends.get(link)
+        run = self._run_once_bootstrapped(self._scenario.link(link)) if end is None else end.run()
+        self._tasks.append(asyncio.create_task(run))
 
     def begin(self) -> None:
-        """Begin what is no link's: relays, vendors, numbers for who watches."""
+        """Begin what is no link's: relays, vendors, what changes meanwhile, numbers for who watches."""
         self._relaying.start()
         self._tasks += self._vendors.start()
+        suites = self._service.kme.policies.suites
+        self._tasks += [
+            asyncio.create_task(self._watch.run()),
+            asyncio.create_task(follow(suites_path(self._data, self.name), suites, self.name, self._log)),
+        ]
         if self._metrics is not None:
             self._metrics.watch(self.name, self._service)
         self._state = ""
@@ -181,6 +204,20 @@ class Node:
             self._store.close()
         self._log.add("node.stopped", f"node:{self.name}")
 
+    def _checked(self, identity: KmeIdentity) -> KmeIdentity:
+        """Pin the root of trust at first contact; refuse any other from then on."""
+        path = self._data / f"{self.name}.root"
+        if identity.pq is not None:
+            self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if pin(path, identity.pq.root):
+                self._log.add("root.pinned", f"node:{self.name}", fingerprint=identity.pq.root)
+        elif path.exists():
+            raise PkiError(
+                f"the post-quantum certificates of {self.name}, whose root is pinned, are gone",
+                hint="carry its folder anew; `noclone pki` adds what is missing",
+            )
+        return identity
+
     def _links(self) -> list[LinkSection]:
         return [link for link in self._scenario.links if self.name in (link.alice, link.bob)]
 
@@ -205,14 +242,21 @@ class Node:
         return KmeService(
             self._store,
             {sae.id: sae.node for sae in self._scenario.saes},
-            KmeFiles(identity.certificate, identity.key, identity.kme_ca, identity.sae_ca),
+            identity.files(),
             peers=tuple(others),
             addresses={name: self._scenario.kme_address(name) for name in others},
             relay=relay_settings(self._scenario),
             policies=policies_of(self._scenario),
             events=self._log,
             timer=self._metrics.timer(self.name) if self._metrics else None,
+            doors=self._scenario.pqc.doors(),
+            signatures=self._scenario.pqc.signatures,
         )
+
+    async def _run_once_bootstrapped(self, link: LinkSection) -> None:
+        await self._bootstrap.ready(link.name)
+        end = self.ends[link.name] = self._end(link, _peer(link, self.name))
+        await end.run()
 
     def _end(self, link: LinkSection, peer: str) -> AliceEnd | BobEnd:
         role: Role = "alice" if link.alice == self.name else "bob"
@@ -226,6 +270,7 @@ class Node:
             clock=self._clock,
             origin=self._options.origin,
             seed=self._options.seed,
+            bootstrap=self._bootstrap.label(link.name),
             room=self._room,
         )
         return (AliceEnd if role == "alice" else BobEnd)(plan_link(link), addresses, services)

@@ -4,6 +4,7 @@ In: names of KMEs with their hosts, ids of SAEs, links.  Out: a folder, private 
 
     authority/kme-ca.crt .key       signs KMEs: what SAEs and other KMEs trust
     authority/sae-ca.crt .key       signs SAEs: what KMEs trust at the ETSI 014 door, and nowhere else
+    authority/root.pub .key         signs the authorities, by SLH-DSA, whose security is that of a hash: `roots`
     authority/border-ca.crt .key    signs KMEs where our domain meets another operator's: what that one must trust there
     kmes/NAME/kme.crt .key          that KME's identity, for SAEs and for other KMEs
     kmes/NAME/border.crt .key       what that KME shows at borders, if it stands at one
@@ -13,10 +14,12 @@ In: names of KMEs with their hosts, ids of SAEs, links.  Out: a folder, private 
     lights/LINK/light.crt .key      identity of the process that simulates that light; its ends trust it with seeds
     operator/token                  opens the operator's door of a served network
     .../kme-ca.crt, .../sae-ca.crt  copies of what the owner of that folder must trust
+    .../roots.json, .sig, root.pub  the authorities' hashes, signed, and what they are signed with
 
-Carry kmes/NAME to NAME and saes/ID to ID, out of band; keep authority/ offline. Two authorities, so that no SAE can
-pass for a KME or the other way round. X.509 as RFC 5280 says; identities are URI names, spiffe://noclone/sae/ID and
-spiffe://noclone/kme/NAME.
+Authorities, KMEs and SAEs have every certificate and key twice: ECDSA P-256, and ML-DSA-65 (FIPS 204) in files with
+-pq in their names, such as kme-pq.crt and kme-pq-ca.crt. Carry kmes/NAME to NAME and saes/ID to ID, out of band; keep
+authority/ offline. Authorities of KMEs and of SAEs are apart, so that no SAE can pass for a KME or the other way round.
+X.509 as RFC 5280 says; identities are URI names, spiffe://noclone/sae/ID and spiffe://noclone/kme/NAME.
 """
 
 from __future__ import annotations
@@ -25,17 +28,19 @@ import datetime as dt
 import ipaddress
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, mldsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from noclone.errors import PkiError
 from noclone.io.tls import kme_uri, light_uri, sae_uri
 from noclone.network.identities import OPERATOR_FILE, load_certificate, plain_name, read_private
+from noclone.network.private_files import Writer, make_folders
+from noclone.network.roots import ROOTS, SignatureKey, manifest
 
 LINK_SECRET_BYTES = 65_536  # 1,023 blocks can be authenticated, or aborted by Eve, before any key comes in
 KEK_BYTES = 32
@@ -44,7 +49,12 @@ AUTHORITY_DAYS = 3650
 CERTIFICATE_DAYS = 397
 BACKDATE = dt.timedelta(minutes=10)  # for hosts whose clock is behind
 
-PrivateKey = ec.EllipticCurvePrivateKey
+PrivateKey = ec.EllipticCurvePrivateKey | mldsa.MLDSA65PrivateKey
+PublicKey = ec.EllipticCurvePublicKey | mldsa.MLDSA65PublicKey
+KINDS = ("kme", "sae")
+CLASSICAL, POST_QUANTUM = "", "-pq"
+FLAVOURS = (CLASSICAL, POST_QUANTUM)
+AUTHORITIES = tuple(f"{kind}{flavour}-ca" for kind in KINDS for flavour in FLAVOURS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,42 +64,6 @@ class PkiReport:
     folder: Path
     created: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class _Writer:
-    """Write files whole and private, or not at all; keep what is there."""
-
-    folder: Path
-    overwrite: bool
-    created: list[str] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
-
-    def missing(self, name: str) -> bool:
-        """Say whether a file is to be made."""
-        if name in self.created or ((self.folder / name).exists() and not self.overwrite):
-            if name not in self.created and name not in self.kept:
-                self.kept.append(name)
-            return False
-        return True
-
-    def write(self, name: str, data: bytes) -> None:
-        """Make a file appear under its name when all of it is on the disk."""
-        path = self.folder / name
-        try:
-            _make_folders(self.folder, path.parent)
-            temporary = path.with_name(f".{path.name}.new")
-            temporary.unlink(missing_ok=True)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            _sync(path.parent)
-        except OSError as error:
-            raise PkiError(f"{path} cannot be written ({error.strerror})") from None
-        self.created.append(name)
 
 
 def create_pki(
@@ -130,82 +104,146 @@ def create_pki(
             raise PkiError(f"link {link} does not join two of the KMEs: {', '.join(ends)}")
     now = now or dt.datetime.now(dt.UTC)
     until = now + dt.timedelta(days=days)
-    _make_folders(folder, folder)
-    writer = _Writer(folder, overwrite)
-    kme_ca = _authority(writer, "kme", now)
-    sae_ca = _authority(writer, "sae", now)
+    make_folders(folder, folder)
+    writer = Writer(folder, overwrite)
+    signed = {f"{kind}{flavour}": authority(writer, kind, flavour, now) for kind in KINDS for flavour in FLAVOURS}
+    cross = _cross_sign(writer, signed, now)
+    _sign_roots(writer)
     for name, hosts in kmes.items():
         place = f"kmes/{name}"
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         names = [x509.UniformResourceIdentifier(kme_uri(name)), *_host_names(hosts)]
-        _certify(writer, f"{place}/kme", kme_ca, name, names, usages, now, until)
-        _copy_authorities(writer, place, ("kme", "sae"))
+        for flavour in FLAVOURS:
+            chain = cross if flavour else b""
+            _certify(writer, f"{place}/kme", flavour, signed[f"kme{flavour}"], name, names, usages, now, until, chain)
+        _copy_authorities(writer, place, KINDS)
         if writer.missing(f"{place}/kek"):
             writer.write(f"{place}/kek", os.urandom(KEK_BYTES).hex().encode() + b"\n")
     for sae in saes:
         names = [x509.UniformResourceIdentifier(sae_uri(sae))]
-        _certify(writer, f"saes/{sae}/sae", sae_ca, sae, names, [ExtendedKeyUsageOID.CLIENT_AUTH], now, until)
+        usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
+        for flavour in FLAVOURS:
+            _certify(writer, f"saes/{sae}/sae", flavour, signed[f"sae{flavour}"], sae, names, usages, now, until)
         _copy_authorities(writer, f"saes/{sae}", ("kme",))
-    border_ca = _authority(writer, "border", now) if borders else None
     for name in dict.fromkeys(borders):
-        assert border_ca is not None
+        border_ca = authority(writer, "border", CLASSICAL, now)  # other operators' systems know no other yet
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         names = [x509.UniformResourceIdentifier(kme_uri(plain_name(name))), *_host_names(kmes[name])]
-        _certify(writer, f"kmes/{name}/border", border_ca, name, names, usages, now, until)
-        _copy_authorities(writer, f"kmes/{name}", ("border",))
+        _certify(writer, f"kmes/{name}/border", CLASSICAL, border_ca, name, names, usages, now, until)
+        _copy(writer, "border-ca.crt", f"kmes/{name}")
     for link, ends in links.items():
         _link_secret(writer, link, ends)
     for link, hosts in (lights or {}).items():
         names = [x509.UniformResourceIdentifier(light_uri(plain_name(link))), *_host_names(hosts)]
-        _certify(writer, f"lights/{link}/light", kme_ca, link, names, [ExtendedKeyUsageOID.SERVER_AUTH], now, until)
+        usages = [ExtendedKeyUsageOID.SERVER_AUTH]
+        _certify(writer, f"lights/{link}/light", CLASSICAL, signed["kme"], link, names, usages, now, until)
         _copy_authorities(writer, f"lights/{link}", ("kme",))
     if operator and writer.missing(OPERATOR_FILE):
         writer.write(OPERATOR_FILE, os.urandom(TOKEN_BYTES).hex().encode() + b"\n")
     return PkiReport(folder, tuple(writer.created), tuple(writer.kept))
 
 
-def _authority(writer: _Writer, kind: str, now: dt.datetime) -> tuple[x509.Certificate, PrivateKey]:
-    name = f"authority/{kind}-ca"
-    key = _private_key(writer, f"{name}.key")
+def authority(writer: Writer, kind: str, flavour: str, now: dt.datetime) -> tuple[x509.Certificate, PrivateKey]:
+    """Return an authority's certificate and private key; make them if they are missing.
+
+    Raises:
+        PkiError: They cannot be made or read, or do not belong together.
+    """
+    name = f"authority/{kind}{flavour}-ca"
+    key = _private_key(writer, f"{name}.key", flavour)
     if writer.missing(f"{name}.crt"):
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"noclone {kind.upper()} authority")])
-        builder = _certificate(subject, subject, key, key, now, now + dt.timedelta(days=AUTHORITY_DAYS))
-        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        algorithm = "ML-DSA-65 " if flavour else ""
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"noclone {kind.upper()} {algorithm}authority")])
+        public, until = key.public_key(), now + dt.timedelta(days=AUTHORITY_DAYS)
+        builder = _certificate(subject, subject, public, key, now, until)
+        below = 1 if kind == "kme" and not flavour else 0  # it vouches for the ML-DSA authority: see _cross_sign
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=below), critical=True)
         builder = builder.add_extension(_key_usage(authority=True), critical=True)
-        writer.write(f"{name}.crt", _pem(builder.sign(key, hashes.SHA256())))
+        writer.write(f"{name}.crt", _pem(builder.sign(key, digest_of(key))))
     certificate = load_certificate(writer.folder / f"{name}.crt")
     if certificate.public_key() != key.public_key():
         raise PkiError(f"{name}.crt and {name}.key do not belong together", hint="remove both, or pass --overwrite")
     return certificate, key
 
 
+def _sign_roots(writer: Writer) -> None:
+    """Sign the hashes of all authorities; a set of authorities that is not the signed one gets a new signature."""
+    place = writer.folder / "authority"
+    if writer.missing("authority/root.key"):
+        writer.write("authority/root.key", SignatureKey.generate().private_pem())
+    key = SignatureKey.from_pem(read_private(place / "root.key", "the root's private key"))
+    if writer.missing("authority/root.pub"):
+        writer.write("authority/root.pub", key.public.hex().encode() + b"\n")
+    data = manifest({name: load_certificate(place / f"{name}.crt") for name in AUTHORITIES})
+    stale = not (place / ROOTS).exists() or (place / ROOTS).read_bytes() != data
+    if writer.missing(f"authority/{ROOTS}") or stale:
+        writer.write(f"authority/{ROOTS}", data)
+    if writer.missing("authority/roots.sig") or stale:
+        writer.write("authority/roots.sig", key.sign(data))
+
+
+def _cross_sign(writer: Writer, signed: Mapping[str, tuple[x509.Certificate, PrivateKey]], now: dt.datetime) -> bytes:
+    """Return the ML-DSA authority of KMEs once more, signed by the classical one.
+
+    A KME shows it with its ML-DSA certificate, to callers who know the algorithm and have the classical authority only.
+    """
+    name = "authority/kme-pq-ca.cross.crt"
+    (post, _), (classical, key) = signed["kme-pq"], signed["kme"]
+    there = writer.folder / name
+    if not writer.missing(name):
+        known = load_certificate(there)
+        if known.public_key() == post.public_key() and known.issuer == classical.subject:
+            return there.read_bytes()
+    public = signed["kme-pq"][1].public_key()
+    builder = _certificate(post.subject, classical.subject, public, key, now, classical.not_valid_after_utc)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    builder = builder.add_extension(_key_usage(authority=True), critical=True)
+    writer.write(name, _pem(builder.sign(key, digest_of(key))))
+    return there.read_bytes()
+
+
 def _certify(
-    writer: _Writer,
-    name: str,
-    authority: tuple[x509.Certificate, PrivateKey],
+    writer: Writer,
+    path: str,
+    flavour: str,
+    signer: tuple[x509.Certificate, PrivateKey],
     common_name: str,
     names: Sequence[x509.GeneralName],
     usages: Sequence[x509.ObjectIdentifier],
     now: dt.datetime,
     until: dt.datetime,
+    chain: bytes = b"",
 ) -> None:
-    key = _private_key(writer, f"{name}.key")
-    if not writer.missing(f"{name}.crt"):
-        return
-    ca, ca_key = authority
+    name = f"{path}{flavour}"
+    key = _private_key(writer, f"{name}.key", flavour)
+    if writer.missing(f"{name}.crt"):
+        writer.write(f"{name}.crt", issue(key, signer, common_name, names, usages, now, until) + chain)
+
+
+def issue(
+    key: PrivateKey,
+    signer: tuple[x509.Certificate, PrivateKey],
+    common_name: str,
+    names: Sequence[x509.GeneralName],
+    usages: Sequence[x509.ObjectIdentifier],
+    now: dt.datetime,
+    until: dt.datetime,
+) -> bytes:
+    """Return a certificate (PEM) for a key, from an authority."""
+    ca, ca_key = signer
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-    builder = _certificate(subject, ca.subject, key, ca_key, now, min(until, ca.not_valid_after_utc))
+    builder = _certificate(subject, ca.subject, key.public_key(), ca_key, now, min(until, ca.not_valid_after_utc))
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_key_usage(authority=False), critical=True)
     builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
     builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    writer.write(f"{name}.crt", _pem(builder.sign(ca_key, hashes.SHA256())))
+    return _pem(builder.sign(ca_key, digest_of(ca_key)))
 
 
 def _certificate(
     subject: x509.Name,
     issuer: x509.Name,
-    key: PrivateKey,
+    key: PublicKey,
     issuer_key: PrivateKey,
     now: dt.datetime,
     until: dt.datetime,
@@ -214,11 +252,11 @@ def _certificate(
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
-        .public_key(key.public_key())
+        .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - BACKDATE)
         .not_valid_after(until)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
     )
 
@@ -237,25 +275,37 @@ def _key_usage(*, authority: bool) -> x509.KeyUsage:
     )
 
 
-def _private_key(writer: _Writer, name: str) -> PrivateKey:
+def digest_of(key: PrivateKey) -> hashes.SHA256 | None:
+    """Return the hash that an authority signs with: none where the algorithm has its own."""
+    return None if isinstance(key, mldsa.MLDSA65PrivateKey) else hashes.SHA256()
+
+
+def new_key(flavour: str) -> PrivateKey:
+    """Return a fresh private key of a flavour."""
+    return mldsa.MLDSA65PrivateKey.generate() if flavour else ec.generate_private_key(ec.SECP256R1())
+
+
+def key_pem(key: PrivateKey) -> bytes:
+    """Return a private key as PEM."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _private_key(writer: Writer, name: str, flavour: str) -> PrivateKey:
     if writer.missing(name):
-        key = ec.generate_private_key(ec.SECP256R1())
-        writer.write(
-            name,
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            ),
-        )
+        writer.write(name, key_pem(new_key(flavour)))
     try:
         loaded = serialization.load_pem_private_key(read_private(writer.folder / name, "a private key"), None)
     except ValueError:
         raise PkiError(f"{writer.folder / name} holds no private key") from None
-    if not isinstance(loaded, ec.EllipticCurvePrivateKey):
-        raise PkiError(f"{writer.folder / name} is no P-256 key")
+    wanted = mldsa.MLDSA65PrivateKey if flavour else ec.EllipticCurvePrivateKey
+    if not isinstance(loaded, wanted):
+        raise PkiError(f"{writer.folder / name} is no {'ML-DSA-65' if flavour else 'P-256'} key")
     return loaded
 
 
-def _link_secret(writer: _Writer, link: str, ends: tuple[str, str]) -> None:
+def _link_secret(writer: Writer, link: str, ends: tuple[str, str]) -> None:
     """Make both copies of a link's secret; if a crash left one, the other becomes its copy."""
     names = [f"kmes/{end}/links/{link}.secret" for end in ends]
     missing = [name for name in names if writer.missing(name)]
@@ -268,10 +318,18 @@ def _link_secret(writer: _Writer, link: str, ends: tuple[str, str]) -> None:
         writer.write(name, secret)
 
 
-def _copy_authorities(writer: _Writer, place: str, kinds: Sequence[str]) -> None:
-    for kind in kinds:
-        if writer.missing(f"{place}/{kind}-ca.crt"):
-            writer.write(f"{place}/{kind}-ca.crt", (writer.folder / f"authority/{kind}-ca.crt").read_bytes())
+def _copy_authorities(writer: Writer, place: str, kinds: Sequence[str]) -> None:
+    names = [f"{kind}{flavour}-ca.crt" for kind in kinds for flavour in FLAVOURS]
+    for name in (*names, "root.pub", ROOTS, "roots.sig"):
+        _copy(writer, name, place)
+
+
+def _copy(writer: Writer, name: str, place: str) -> None:
+    wanted = (writer.folder / "authority" / name).read_bytes()
+    there = writer.folder / place / name
+    stale = name in (ROOTS, "roots.sig") and there.exists() and there.read_bytes() != wanted
+    if writer.missing(f"{place}/{name}") or stale:
+        writer.write(f"{place}/{name}", wanted)
 
 
 def _host_names(hosts: Sequence[str]) -> list[x509.GeneralName]:
@@ -282,25 +340,6 @@ def _host_names(hosts: Sequence[str]) -> list[x509.GeneralName]:
         except ValueError:
             names.append(x509.DNSName(host))
     return names
-
-
-def _make_folders(root: Path, folder: Path) -> None:
-    """Make a folder and those above it up to `root`, private to their owner."""
-    try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in (*reversed([p for p in folder.parents if root in p.parents]), folder):
-            path.mkdir(mode=0o700, exist_ok=True)
-        root.chmod(0o700)
-    except OSError as error:
-        raise PkiError(f"the folder {folder} cannot be made ({error.strerror})") from None
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _pem(certificate: x509.Certificate) -> bytes:

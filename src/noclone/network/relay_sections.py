@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from noclone.combined import ANY_SUITE, POST_QUANTUM_ONLY, combined_profile, inner_profile, suite_of
 from noclone.kms.policies import Exhaustion, Policy
 from noclone.network.fields import NonNegative, Positive, SaeId, Section
 from noclone.network.routing import count_disjoint, fewest_between
@@ -19,7 +20,9 @@ from noclone.records import LINK_PROFILE
 from noclone.relayed import relay_profile
 
 SHARES = re.compile(r"([1-9][0-9]?)-of-([1-9][0-9]?)")
-ON_EXHAUSTION = re.compile(r"refuse|wait:[0-9]{1,3}(\.[0-9]+)?|fallback:(link|paths-[1-9][0-9]?|shares-[1-9]-[1-9])")
+ON_EXHAUSTION = re.compile(
+    r"refuse|wait:[0-9]{1,3}(\.[0-9]+)?|fallback:(kem|link|paths-[1-9][0-9]?|shares-[1-9]-[1-9])"
+)
 SHARES_MAX = 16
 
 
@@ -66,7 +69,14 @@ class PolicySection(Section):
     """What two applications demand of the keys between them, in both directions."""
 
     between: Annotated[list[SaeId], Field(min_length=2, max_length=2)]
-    require: Literal["information-theoretic", "hybrid", "post-quantum"] = "information-theoretic"
+    require: Literal["information-theoretic", "hybrid", "post-quantum"] = Field(
+        default="information-theoretic",
+        description="what must hold of every key's trust formula; see docs/post-quantum.md",
+    )
+    combiner: Literal["everlasting", "catkdf", "caskdf"] | None = Field(
+        default=None,
+        description="how QKD key is joined with post-quantum key; not given: catkdf for hybrid, none for the others",
+    )
     max_nodes_knowing: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="how many nodes on the way may know a key, each by itself"
     )
@@ -103,7 +113,8 @@ class PolicySection(Section):
         if kind == "wait":
             exhaustion = Exhaustion("wait", wait_s=float(detail))
         elif kind == "fallback":
-            exhaustion = Exhaustion("fallback", profile=detail)
+            profile = combined_profile(POST_QUANTUM_ONLY, ANY_SUITE, "") if detail == POST_QUANTUM_ONLY else detail
+            exhaustion = Exhaustion("fallback", profile=profile)
         return Policy(
             (self.between[0], self.between[1]),
             self._profile(a, b, edges),
@@ -113,14 +124,29 @@ class PolicySection(Section):
             self.quota_bits,
             self.rate_bps,
             exhaustion,
+            self.require,
         )
 
+    @property
+    def mode(self) -> str | None:
+        """Which combiner makes the keys; None where they are QKD's own."""
+        if self.combiner is not None:
+            return self.combiner
+        return {"hybrid": "catkdf", "post-quantum": POST_QUANTUM_ONLY}.get(self.require)
+
     def _profile(self, a: str, b: str, edges: Sequence[tuple[str, str]]) -> str:
+        mode = self.mode
+        if mode is None:
+            return self._qkd_profile(a, b, edges)
+        inner = "" if mode == POST_QUANTUM_ONLY else self._qkd_profile(a, b, edges)
+        return combined_profile(mode, ANY_SUITE, inner)
+
+    def _qkd_profile(self, a: str, b: str, edges: Sequence[tuple[str, str]]) -> str:
         if self.shape is not None:
             return relay_profile(*self.shape)
         if {a, b} in [set(edge) for edge in edges]:
             return LINK_PROFILE
-        return relay_profile(2, 2) if self.max_nodes_knowing == 0 else relay_profile(1, 1)
+        return relay_profile(2, 2) if self.max_nodes_knowing == 0 and self.mode is None else relay_profile(1, 1)
 
 
 def shape_of(profile: str) -> tuple[int, int] | None:
@@ -144,7 +170,7 @@ def check_policies(
     """
     if relay.high_bits < relay.low_bits:
         raise ValueError("[relay]: high_bits is below low_bits")
-    if policies and edges.unstated:
+    if edges.unstated and any(section.mode != POST_QUANTUM_ONLY for section in policies):
         raise ValueError(
             f"vendor_link '{edges.unstated[0]}' states no epsilon, so no key that crosses it can be what policies "
             "require: state the vendor's, or remove the policies"
@@ -167,9 +193,10 @@ def _problem(section: PolicySection, a: str, b: str, edges: Edges) -> str | None
     """Say why a policy between applications at two nodes cannot be met, or None."""
     if a == b:
         return f"both applications are at {a}; no key is made for them"
-    if section.require != "information-theoretic":
-        return f'require = "{section.require}" is not possible yet: no key is made with post-quantum algorithms so far'
-    if not section.simulated and edges.simulated:
+    problem = _combiner_problem(section)
+    if problem:
+        return problem
+    if not section.simulated and section.mode != POST_QUANTUM_ONLY and edges.simulated:
         direct = section.shape is None and {a, b} in [set(edge) for edge in edges.vendor]
         if not edges.vendor:
             return "simulated = false cannot be met: the light of every link of a scenario is simulated"
@@ -188,10 +215,32 @@ def _problem(section: PolicySection, a: str, b: str, edges: Edges) -> str | None
     return None
 
 
+def _combiner_problem(section: PolicySection) -> str | None:
+    """Say why what is required cannot come of the combiner and the fallback, or None."""
+    fallback = section.on_exhaustion.removeprefix("fallback:") if section.on_exhaustion.startswith("fallback") else ""
+    if section.require == "information-theoretic" and section.combiner in ("catkdf", "caskdf"):
+        return (
+            f'combiner = "{section.combiner}" ends in a KDF, and no key of it is information-theoretic: everlasting is'
+        )
+    if section.mode == POST_QUANTUM_ONLY and section.shape is not None:
+        return 'require = "post-quantum" takes no QKD by itself: name a combiner, or leave paths and shares out'
+    if section.require == "post-quantum" and fallback not in ("", POST_QUANTUM_ONLY):
+        return f'keys of "{fallback}" alone are not post-quantum: the only fallback here is "fallback:kem"'
+    if section.require == "hybrid" and fallback:
+        return f'keys of "{fallback}" alone are not hybrid: there is no fallback'
+    if section.require == "information-theoretic" and fallback == POST_QUANTUM_ONLY:
+        return "keys made by algorithms alone are not information-theoretic"
+    return None
+
+
 def _profile_problem(
     profile: str, section: PolicySection, a: str, b: str, edges: Sequence[tuple[str, str]], *, strict: bool
 ) -> str | None:
     hops = [hop for one, other in edges for hop in ((one, other), (other, one))]
+    combined = suite_of(profile) is not None
+    profile = inner_profile(profile)
+    if not profile:
+        return None
     shape = shape_of(profile)
     if shape is None:
         return None if (a, b) in hops else f"no link joins {a} and {b}, so none of its keys can be had"
@@ -202,7 +251,7 @@ def _profile_problem(
     if found < total:
         return f"there are {found} paths between {a} and {b} that share no node; it takes {total}"
     allowed = section.max_nodes_knowing
-    if needed == 1 and strict and allowed is not None:
+    if needed == 1 and strict and allowed is not None and not combined:
         fewest = fewest_between(hops, a, b) if total == 1 else None
         if fewest is None or fewest > allowed:
             what = "every node on every share's path" if fewest is None else f"{fewest} or more"

@@ -10,15 +10,17 @@ from collections import deque
 from collections.abc import Callable
 
 from noclone.clock import Clock
+from noclone.combined import inner_profile
 from noclone.kms.calls import PeerCalls
 from noclone.kms.policies import Policies
 from noclone.kms.relay_calls import RelaySettings
 from noclone.kms.relay_shares import warm_up
 from noclone.kms.service import KmeService
+from noclone.network.combining import WITHOUT_QKD, CombinedGoal, CombinedKeeper, is_combined
 from noclone.network.keeper import Goal, Keeper
 from noclone.network.link_state import LinkReport, LinkStates
 from noclone.network.relay_sections import shape_of
-from noclone.network.scenario import Scenario
+from noclone.network.scenario import LinkSection, Scenario
 from noclone.network.spreading import OPERATION, Spreader
 from noclone.records import LINK_PROFILE
 from noclone.relayed import relay_profile
@@ -46,6 +48,10 @@ class Meter:
         return sum(bits for _, bits in self._came) / MINUTE_S
 
 
+def _is_signed(link: LinkSection, name: str) -> bool:
+    return link.bootstrap == "signatures" and name in (link.alice, link.bob)
+
+
 def edges_of(scenario: Scenario) -> list[tuple[str, str]]:
     """Return which nodes a link joins."""
     return list(scenario.edges().all)
@@ -63,7 +69,29 @@ def neighbours_of(scenario: Scenario) -> dict[str, set[str]]:
 def policies_of(scenario: Scenario) -> Policies:
     """Return the policies of a scenario as the KMEs go by them."""
     nodes = {sae.id: sae.node for sae in scenario.saes}
-    return Policies([section.policy(nodes, edges_of(scenario)) for section in scenario.policies])
+    policies = [section.policy(nodes, edges_of(scenario)) for section in scenario.policies]
+    return Policies(policies, scenario.pqc.in_force())
+
+
+def combined_goals_of(scenario: Scenario, name: str) -> list[CombinedGoal]:
+    """Return the pools of combined key that a node keeps: those that policies name.
+
+    In a network without any link, also one for every other node with an application, without QKD.
+    """
+    nodes = {sae.id: sae.node for sae in scenario.saes}
+    goals = []
+    for section in scenario.policies:
+        policy = section.policy(nodes, edges_of(scenario))
+        ends = {nodes[sae] for sae in policy.saes}
+        for profile in (policy.profile, policy.on_exhaustion.profile):
+            if name in ends and is_combined(profile):
+                goals.append(CombinedGoal(min(ends - {name}), profile))
+    if not scenario.links and name in nodes.values():
+        named = {frozenset(section.between) for section in scenario.policies}
+        ours = [sae for sae, node in nodes.items() if node == name]
+        far = {node for sae, node in nodes.items() if node != name and {frozenset((sae, own)) for own in ours} - named}
+        goals += [CombinedGoal(node, WITHOUT_QKD) for node in sorted(far)]
+    return list(dict.fromkeys(goals))[: scenario.relay.pools_max]
 
 
 def goals_of(scenario: Scenario, name: str) -> list[Goal]:
@@ -80,7 +108,8 @@ def goals_of(scenario: Scenario, name: str) -> list[Goal]:
         if name not in ends:
             continue
         (peer,) = ends - {name}
-        limits = {policy.profile: policy.max_nodes_knowing, policy.on_exhaustion.profile: None}
+        own = None if is_combined(policy.profile) else policy.max_nodes_knowing
+        limits = {inner_profile(policy.profile): own, inner_profile(policy.on_exhaustion.profile): None}
         for profile, limit in limits.items():
             if profile and profile != LINK_PROFILE:
                 known = strictest.get((peer, profile))
@@ -88,6 +117,8 @@ def goals_of(scenario: Scenario, name: str) -> list[Goal]:
     named = {frozenset(section.between) for section in scenario.policies}
     ours = [sae for sae, node in nodes.items() if node == name]
     far = {sae: node for sae, node in nodes.items() if node not in {name, *neighbours_of(scenario)[name]}}
+    if not scenario.edges().all:
+        return []
     partners = {node for sae, node in far.items() for own in ours if {own, sae} not in named}
     for peer in sorted(partners | _border_partners(scenario, name)):
         strictest.setdefault((peer, relay_profile(1, 1)), None)
@@ -126,28 +157,28 @@ class Relaying:
         self._spreader = Spreader(self.states, self._neighbours, calls, self._describe, kme.store.clock, interval_s)
         kme.handlers[OPERATION] = self._spreader.on_state
         goals = goals_of(scenario, name)
+        edges = scenario.edges().all
         self.keeper = Keeper(
-            service.relay,
-            kme.store,
-            self.states,
-            goals,
-            scenario.relay,
-            service.reach,
-            kme.events,
-            scenario.edges().all,
+            service.relay, kme.store, self.states, goals, scenario.relay, service.reach, kme.events, edges
         )
+        signed = {link.bob if link.alice == name else link.alice for link in scenario.links if _is_signed(link, name)}
+        self.combined = CombinedKeeper(service, combined_goals_of(scenario, name), scenario.pqc, signed)
+        self._relays = bool(edges)  # without, there is nothing to relay, and no hash to compile for it
         self._start: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to tell of our links, and to fill our pools."""
         self._spreader.start()
-        self._start = asyncio.create_task(self._warm_up())
+        self.combined.start()
+        if self._relays:
+            self._start = asyncio.create_task(self._warm_up())
 
     async def stop(self) -> None:
         """Begin nothing more."""
         if self._start is not None:
             self._start.cancel()
             await asyncio.gather(self._start, return_exceptions=True)
+        await self.combined.stop()
         await self.keeper.stop()
         await self._spreader.stop()
 

@@ -10,8 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from noclone.combined import EVERLASTING, CombinedProvenance
 from noclone.records import LOCAL_PROTOCOL, VENDOR_PROTOCOL, BlockProvenance, Provenance
 from noclone.relayed import BorderProvenance, RelayHop, RelayProvenance
+from noclone.trust.contributions import contributions
 from noclone.trust.formula import Atom, cheapest_coalition, minimal_cut_sets
 from noclone.trust.provenance import claim, explain, formula_of_key
 
@@ -70,6 +72,7 @@ def explanation(
         },
         "cheapest_coalition": None if cheapest is None else {"atoms": _names(cheapest.atoms), "cost": cheapest.cost},
         "weights": prices,
+        "contributions": contributions(formula),
         "epsilon": math.fsum(block.epsilon for block in blocks),
         "blocks": [_block(block) for block in blocks],
     }
@@ -91,6 +94,7 @@ def lines(told: dict[str, Any]) -> list[str]:
         out.append(
             f"the cheapest: {' + '.join(cheapest['atoms'])}, at {cheapest['cost']:g} by the weights that were given"
         )
+    out += _contributions(told["contributions"])
     for block in told["blocks"]:
         out.append(
             f"{block['link']}, block {block['block']}: {block['profile']}, {block['origin']}, {block['epsilon']:.2g}"
@@ -101,7 +105,28 @@ def lines(told: dict[str, Any]) -> list[str]:
     return out
 
 
+def _contributions(told: dict[str, Any]) -> list[str]:
+    """Return in words what each half of a key adds."""
+    suppositions = {
+        "without_qkd": "if all of QKD fell (fibres, devices, nodes)",
+        "without_post_quantum": "if every algorithm for exchanging and signing were broken",
+        "with_a_quantum_computer": "if somebody had a quantum computer",
+    }
+    out = []
+    for name, words in suppositions.items():
+        found = told[name]
+        what = (
+            f"it would take one of {found['coalitions']:,} coalitions, the smallest of {found['order']}"
+            if found["secret"]
+            else "anybody who listens would have it"
+        )
+        out.append(f"{words}: {what}")
+    return out
+
+
 def _words(block: Provenance) -> str:
+    if isinstance(block, CombinedProvenance):
+        return _words_of_combined(block)
     if isinstance(block, BorderProvenance):
         return (
             f"It is shared with the domain {block.domain}: both KMEs at the border, {block.gate} and {block.peer}, "
@@ -130,6 +155,16 @@ def _words(block: Provenance) -> str:
     )
 
 
+def _words_of_combined(block: CombinedProvenance) -> str:
+    kems, signatures = " and ".join(block.kems), " and ".join(block.signatures)
+    agreed = f"{block.initiator} and {block.target} agreed on by {kems}, authenticated by {signatures}"
+    if not block.parts:
+        return f"Part of it is what {agreed}; no QKD is in it."
+    how = "the sum (XOR)" if block.mode == EVERLASTING else f"what {block.kdf} made ({block.mode})"
+    inner = " ".join(dict.fromkeys(map(_words, block.parts)))
+    return f"Part of it is {how} of a QKD key and of what {agreed}. Of the QKD key: {inner}"
+
+
 def _block(block: Provenance) -> dict[str, Any]:
     out: dict[str, Any] = {
         "link": block.link,
@@ -140,6 +175,9 @@ def _block(block: Provenance) -> dict[str, Any]:
     }
     if isinstance(block, BorderProvenance):
         out["own"] = [_block(inner) for inner in block.own]
+    if isinstance(block, CombinedProvenance):
+        out["exchange"], out["transcript"] = block.exchange, block.transcript
+        out["parts"] = [_block(part) for part in block.parts]
     if isinstance(block, RelayProvenance):
         out["transfer"] = block.transfer
         out["shares"] = [_share(hops, block) for hops in block.shares]

@@ -7,6 +7,10 @@ In: the provenance of the blocks that a key was cut from.  Out: a `Formula`, sen
     a relayed share       any block that its pads were cut from OR node:... for each KME between the two ends
     a relayed block       as many of its shares as give it: all of them (XOR), or k of n (Shamir)
     keys over a border    those of our own part OR border:... OR node:... for both KMEs at the border OR domain:...
+    an exchange           all of its KEMs (alg:ML-KEM-768 AND alg:X25519) OR all of its signatures, while it lasts
+    catkdf, caskdf        (its QKD blocks AND the exchange) OR alg:HKDF-SHA384
+    everlasting           its QKD blocks AND (the exchange OR alg:HKDF-SHA384): XOR keeps what QKD gave
+    without QKD           the exchange OR alg:HKDF-SHA384
     a key, end to end     any of its blocks OR site:master OR site:slave OR node:... for each end that is neither site
 
 The weakest block speaks for the whole key: who knows a part of a key is said to have it.
@@ -14,16 +18,42 @@ The weakest block speaks for the whole key: who knows a part of a key is said to
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from noclone.combined import EVERLASTING, CombinedProvenance, fibre_blocks, unbordered
 from noclone.errors import InputError
 from noclone.records import LOCAL_PROTOCOL, VENDOR_PROTOCOL, BlockProvenance, Provenance
-from noclone.relayed import DOMAIN, BorderProvenance, RelayHop, RelayProvenance, fibre_blocks
-from noclone.trust.formula import Atom, Formula, any_of, at_least
+from noclone.relayed import DOMAIN, BorderProvenance, RelayHop, RelayProvenance
+from noclone.trust.formula import NEVER, Atom, Formula, all_of, any_of, at_least
 
 PRE_SHARED_KEY = "pre-shared-key"
 SESSION = "@session"  # ends the name of an algorithm whose break matters only while the session lasts
+
+SIGNED = re.compile(r"signatures:([^,]+),kems:([^,]+),kdf:([^,#]+)#([0-9]+)")
+
+
+def signed_bootstrap(signatures: Sequence[str], kems: Sequence[str], kdf: str, number: int) -> str:
+    """Return how a block says that its link was bootstrapped by signatures, for the `number`th time."""
+    return f"signatures:{'+'.join(signatures)},kems:{'+'.join(kems)},kdf:{kdf}#{number}"
+
+
+def bootstrap_formula(bootstrap: str) -> Formula:
+    """Return when what authenticated a link's first block did not hold: while that mattered, or ever.
+
+    By signatures: all of them forged, or all KEMs of the exchange broken, or its KDF, before the first blocks were
+    authenticated. By a pre-shared key: nothing but the key itself, which has an atom of its own.
+    """
+    if bootstrap == PRE_SHARED_KEY:
+        return NEVER
+    found = SIGNED.fullmatch(bootstrap)
+    if found is None:
+        return any_of(Atom("alg", bootstrap))
+    signatures, kems, kdf = (found[i].split("+") for i in (1, 2, 3))
+    groups = [all_of(*(Atom("alg", f"{name}{SESSION}") for name in names)) for names in (signatures, kems, kdf)]
+    return any_of(*groups)
+
 
 SENTENCES = {
     "link": "The devices of link {name} betray it: source or detectors tell more than the proof allows for.",
@@ -56,6 +86,8 @@ def formula_of_block(block: Provenance) -> Formula:
         theirs = f"{block.domain}/{block.peer}"
         meeting = Atom("border", f"{block.gate}+{theirs}"), Atom("node", theirs), Atom("domain", block.domain)
         return any_of(*map(formula_of_block, block.own), *meeting)
+    if isinstance(block, CombinedProvenance):
+        return _formula_of_combined(block)
     if isinstance(block, RelayProvenance):
         return at_least(block.threshold, [formula_of_share(hops, block.target) for hops in block.shares])
     assert isinstance(block, BlockProvenance)
@@ -72,6 +104,18 @@ def formula_of_share(hops: Sequence[RelayHop], target: str) -> Formula:
     return any_of(*(_formula_of_fibre(block) for hop in hops for block in hop.blocks), *between)
 
 
+def _formula_of_combined(block: CombinedProvenance) -> Formula:
+    broken = all_of(*(Atom("alg", name) for name in block.kems))
+    forged = all_of(*(Atom("alg", f"{name}{SESSION}") for name in block.signatures))
+    exchange, kdf = any_of(broken, forged), Atom("alg", block.kdf)
+    if not block.parts:
+        return any_of(exchange, kdf)
+    qkd = any_of(*map(formula_of_block, block.parts))
+    if block.mode == EVERLASTING:
+        return all_of(qkd, any_of(exchange, kdf))
+    return any_of(all_of(qkd, exchange), kdf)
+
+
 @lru_cache(maxsize=2048)  # a block is in many keys, and a link in many routes
 def _formula_of_fibre(block: BlockProvenance) -> Formula:
     if block.protocol == LOCAL_PROTOCOL:
@@ -84,9 +128,8 @@ def _formula_of_fibre(block: BlockProvenance) -> Formula:
     if block.origin.seeded:
         kinds.append("seed")
     atoms = [Atom(kind, block.link) for kind in kinds]
-    if block.bootstrap != PRE_SHARED_KEY and block.protocol != VENDOR_PROTOCOL:
-        atoms.append(Atom("alg", block.bootstrap))
-    return any_of(*atoms)
+    bootstrap = NEVER if block.protocol == VENDOR_PROTOCOL else bootstrap_formula(block.bootstrap)
+    return any_of(*atoms, bootstrap)
 
 
 def formula_of_key(blocks: Sequence[Provenance], *, master_site: str, slave_site: str) -> Formula:
@@ -112,7 +155,7 @@ def _site(name: str) -> Atom:
 
 
 def _ends(block: Provenance) -> tuple[str, str]:
-    assert isinstance(block, BlockProvenance | RelayProvenance | BorderProvenance)
+    assert isinstance(block, BlockProvenance | RelayProvenance | CombinedProvenance | BorderProvenance)
     return block.alice, block.bob
 
 
@@ -124,19 +167,42 @@ def explain(atom: Atom) -> str:
 
 
 def claim(keys_blocks: Sequence[Provenance]) -> str:
-    """Say which kind of secrecy a key may claim; what lessens it comes first.
+    """Say which kind of secrecy a key may claim, part by part where they differ; what lessens it comes first.
 
     "information-theoretic" alone needs live hardware, unseeded randomness and pre-shared keys for every block, and a
-    proof: of what a vendor's system delivers there is the vendor's word. One-time
-    pads and one-time tags need no assumption, so a relay lessens nothing but the number of those who must be honest,
-    which the formula says.
+    proof: of what a vendor's system delivers there is the vendor's word. One-time pads and one-time tags need no
+    assumption, so a relay lessens nothing but the number of those who must be honest, which the formula says.
     """
     _refuse_none(keys_blocks)
-    blocks = fibre_blocks(keys_blocks)
+    domains = sorted({block.domain for block in keys_blocks if isinstance(block, BorderProvenance)})
+    word = f"on the word of another operator's domain ({', '.join(domains)}): " if domains else ""
+    inner = tuple(unbordered(keys_blocks))
+    combined = [block for block in inner if isinstance(block, CombinedProvenance)]
+    plain = fibre_blocks(block for block in inner if not isinstance(block, CombinedProvenance))
+    claims = [_claim_of_fibres(plain, word)] if plain or not combined else []
+    claims += [word + _claim_of_combined(block) for block in combined]
+    return "; and in part: ".join(dict.fromkeys(claims))
+
+
+def _claim_of_combined(block: CombinedProvenance) -> str:
+    kems, signatures = " and ".join(block.kems), " and ".join(block.signatures)
+    if not block.parts:
+        return (
+            f"computational: it takes {kems} to be broken, today or later, or {block.kdf}; "
+            f"or {signatures} to be forged during the exchange"
+        )
+    qkd = _claim_of_fibres(fibre_blocks([block]))
+    if block.mode == EVERLASTING:
+        return f"{qkd}; should QKD fail, computational ({kems}, {block.kdf})"
+    return f"computational ({block.kdf}), and it takes both {kems} and QKD to fall; of its QKD key: {qkd}"
+
+
+def _claim_of_fibres(blocks: Sequence[BlockProvenance], word: str = "") -> str:
     if any(block.origin.seeded for block in blocks):
         return "no secret: seeded randomness can be run again from a number that is written down"
     kinds = {block.origin.kind for block in blocks}
-    algorithms = {block.bootstrap for block in blocks if block.protocol != VENDOR_PROTOCOL} - {PRE_SHARED_KEY}
+    own = [block for block in blocks if block.protocol != VENDOR_PROTOCOL]
+    algorithms = {atom.name for block in own for atom in bootstrap_formula(block.bootstrap).atoms()}
     lasting = sorted(name for name in algorithms if not name.endswith(SESSION))
     passing = sorted(name.removesuffix(SESSION) for name in algorithms if name.endswith(SESSION))
     secrecy = "information-theoretic"
@@ -149,9 +215,7 @@ def claim(keys_blocks: Sequence[Provenance]) -> str:
         secrecy = f"on the vendor's word{', who states no epsilon' if silent else ''}: {secrecy}"
     if any(block.protocol == LOCAL_PROTOCOL for block in blocks):
         return "no QKD: made by one KME for its own applications, as good as its system's generator"
-    domains = sorted({block.domain for block in keys_blocks if isinstance(block, BorderProvenance)})
-    if domains:
-        secrecy = f"on the word of another operator's domain ({', '.join(domains)}): {secrecy}"
+    secrecy = word + secrecy
     if "recorded" in kinds:
         return f"no secret: made of past data; with live devices it would be {secrecy}"
     if "simulated" in kinds:

@@ -73,7 +73,7 @@ class OpenWindow:
 
     async def _look_into_stores(self) -> None:
         links = self._served.scenario.links
-        while True:
+        while links:  # without one there is nothing to look into
             for link in links:
                 node = self._served.nodes.get(link.alice)
                 if node is not None:

@@ -22,9 +22,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from noclone.combined import provenance_from_json
 from noclone.errors import InputError, NocloneError
 from noclone.network.control import Control, read_json
-from noclone.relayed import provenance_from_json
 from noclone.trust.explanation import explanation
 from noclone.web.board import Board
 from noclone.web.what_if import changed_link, supposed

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from noclone.client import Refusal
+from noclone.combined import provenance_from_json
 from noclone.errors import NocloneError
 from noclone.kms import vendor_draws, vendor_fetches
 from noclone.kms.keys import Refused
 from noclone.kms.policies import Policies, Policy
+from noclone.kms.suites import Suites
 from noclone.kms.vendor_draws import DrawFailed
 from noclone.kms.vendor_messages import Offer, epsilon_of
-from noclone.relayed import provenance_from_json
 from noclone.trust.explanation import explanation, lines
 
 
@@ -71,7 +72,9 @@ def test_nobody_states_an_epsilon(shop: Any) -> None:
     told = explanation([record], master_site="a", slave_site="b")
     assert told["claim"] == "on the vendor's word, who states no epsilon: information-theoretic"
     policy = Policy(("sae-a", "sae-b"), "link")
-    assert policy.violation([record], ("a", "b"), 0.0) == "nobody states how probably it fails: its epsilon is 1"
+    assert (
+        policy.violation([record], ("a", "b"), 0.0, Suites()) == "nobody states how probably it fails: its epsilon is 1"
+    )
 
 
 @pytest.mark.parametrize(

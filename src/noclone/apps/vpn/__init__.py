@@ -1,0 +1,1 @@
+"""VPNs that people already run, fed with keys from KMEs: WireGuard, IPsec, stunnel."""

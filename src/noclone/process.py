@@ -1,0 +1,36 @@
+"""How this process treats threads and memory, once it computes block after block.
+
+In and out: nothing. These are settings of the whole process that cannot change a result; a library that imported us and
+never distils is left alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import gc
+import sys
+
+SWITCH_INTERVAL_S = 1e-4
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_KEPT_BYTES = 1 << 30
+_GARBAGE = 50_000  # objects, before Python looks for those that only refer to each other
+
+
+@functools.cache
+def prepare_to_compute() -> None:
+    """Let threads take turns quickly, keep memory that was freed, look for garbage seldom; once is enough.
+
+    A thread whose kernel has ended waits for Python's lock until the other one gives it up: by default 5 ms, several
+    hundred rounds of Cascade. And memory given back after each block is fetched again for the next, page by page: this
+    took a sixth of a block's time. The allocator keeps at most what the process has had in use at one time.
+    Nothing that a block makes refers to itself, yet the search for such things took a twentieth.
+    """
+    gc.set_threshold(max(gc.get_threshold()[0], _GARBAGE), *gc.get_threshold()[1:])
+    sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL_S))
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return  # no glibc: whatever allocates there has its own way
+    for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
+        mallopt(option, _KEPT_BYTES)
