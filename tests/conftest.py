@@ -156,7 +156,8 @@ def served(small_scenario: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     assert up.wait(60)
     if problem:
         raise problem[0]
-    network.wait_for("block.distilled")
+    first = network.wait_for("block.distilled")
+    network.wait_for("block.distilled", after=first.number)  # type: ignore[attr-defined]  # the other end holds it, too
     yield network
     loop.call_soon_threadsafe(stopped.set)
     thread.join(30)

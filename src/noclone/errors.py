@@ -71,6 +71,7 @@ class Aborted(NocloneError):
             "authentication-key-exhausted",
             "peer-aborted",
             "peer-misbehaved",
+            "alarm",
         }
     )
 

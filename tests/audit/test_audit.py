@@ -7,6 +7,7 @@ import json
 import random
 import re
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,11 +16,12 @@ import pytest
 from noclone.audit.audit import audit
 from noclone.audit.demands import demands_of, plan_links
 from noclone.audit.report import render
-from noclone.audit.threats import STATUSES, THREATS
+from noclone.audit.threats import STATUSES, THREATS, judge_threats
 from noclone.cli.main import run_command
 from noclone.crypto.secret_sharing import products, split
 from noclone.errors import InputError, ScenarioError
 from noclone.events import EventLog
+from noclone.network.flaws_sections import FlawsSection, GuardsSection
 from noclone.network.scenario import Scenario, load_scenario
 from noclone.network.topology_files import random_topology, scenario_text
 from noclone.trust.formula import Atom
@@ -316,3 +318,35 @@ def test_two_hundred_nodes_are_audited_in_seconds(tmp_path: Path) -> None:
     found = audit(scenario)
     assert len(found.scene.demands) == 19_900
     assert time.process_time() - started < 20.0  # 10 s is the goal on a quiet machine; CI shares its cores
+
+
+def test_the_report_shows_what_the_red_team_measured() -> None:
+    row = {
+        "defended": True, "eve_bits": 0.25, "key_bits": 1234, "exposed_bits": 0.0, "qber": 0.011, "detected_after": 1,
+        "unit": "blocks", "outcome": "refused", "noticed_by": ["error-rate"],
+    }  # fmt: skip
+    matrix = {"version": "x", "seed": 7, "attacks": [{"name": "intercept-resend", "rows": [row]}]}
+    page = render(audit(load_scenario("metro")), matrix)
+    assert "What the red team measured" in page
+    assert "1,234" in page
+    assert "error-rate" in page
+    with pytest.raises(InputError, match="no attack matrix"):
+        render(audit(load_scenario("metro")), {"attacks": [{}]})
+
+
+def test_flaws_of_devices_are_open_until_something_watches_them() -> None:
+    found = audit(load_scenario("metro"))
+    link = found.scene.sections[0]
+    scene = found.scene
+
+    def status(flaws: FlawsSection, guards: GuardsSection) -> dict[str, str]:
+        changed = link.model_copy(update={"flaws": flaws, "guards": guards})
+        planned = {link.name: replace(scene.links[link.name], section=changed)}
+        return {one.threat.name: one.status for one in judge_threats(replace(scene, links=planned))}
+
+    flaws = FlawsSection(linear_never_uw=600.0, linear_always_uw=800.0, dead_each=True)
+    loose = status(flaws, GuardsSection())
+    watched = status(flaws, GuardsSection(photocurrent=True, arrivals=True, all_alive=True))
+    assert {loose[name] for name in ("blinding", "after-gate", "dead-time")} == {"open"}
+    assert {watched[name] for name in ("blinding", "after-gate", "dead-time")} == {"watched"}
+    assert status(FlawsSection(), GuardsSection())["blinding"] == "assumed"

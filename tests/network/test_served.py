@@ -84,7 +84,12 @@ def test_eve_is_caught_and_the_link_recovers(served: Any) -> None:
     # A quarter of her share: 20 points, on about 20,000 test bits, whose standard deviation is 0.3 points.
     assert refused.data["qber"] == pytest.approx(0.01 + 0.8 / 4, abs=0.02)
     assert refused.data["reason"] == "qber-too-high"
-    assert served.wait_for("alarm.raised", after=touched.number).data["monitor"] in ("error-rate", "gain-0", "gain-1")
+    assert served.wait_for("alarm.raised", after=touched.number).data["monitor"] in (
+        "error-rate",
+        "gain-0",
+        "gain-1",
+        "double-clicks",
+    )
     ask(scenario, served.pki, "DELETE", f"/api/attacks/{LINK}")
     again = served.wait_for("block.distilled", after=served.log.since()[-1].number)
     assert again.data["qber"] < 0.02
@@ -304,3 +309,38 @@ def test_a_node_refuses_the_secrets_of_another(small_scenario: Path, tmp_path: P
 def test_an_impossible_speed_is_refused(speed: float) -> None:
     with pytest.raises(InputError, match="speed"):
         RunOptions(speed=speed)
+
+
+def test_eve_on_the_public_channel_is_caught_and_the_link_recovers(served: Any) -> None:
+    scenario = load_scenario(served.scenario)
+    before = served.log.since()[-1].number
+    ask(scenario, served.pki, "POST", "/api/attacks", {"name": "tampering", "on": LINK, "strength": 1.0})
+    while True:
+        refused = served.wait_for("block.aborted", after=before)
+        if refused.data["reason"] == "authentication-failed":
+            break
+        before = refused.number
+    while served.wait_for("alarm.raised", after=before).data["monitor"] != "authentication":
+        before = served.wait_for("alarm.raised", after=before).number
+    ask(scenario, served.pki, "DELETE", f"/api/attacks/{LINK}")
+    after = served.log.since()[-1].number
+    assert served.wait_for("block.distilled", after=after)
+    # What her record is worth is said for each block that she sat on: nothing, for she left the light alone.
+    assert all(event.data["information_bits"] == 0 for event in served.log.since(before) if event.kind == "eve.learned")
+
+
+def test_every_block_says_what_its_devices_read(served: Any) -> None:
+    measured = served.wait_for("devices.measured")
+    assert measured.data["telemetry"]["events"] > 0
+    assert measured.data["telemetry"]["photocurrent_ua"] is None  # this link has no such meter
+
+
+def test_eve_never_touches_a_link_that_is_not_simulated(served: Any) -> None:
+    with pytest.raises(InputError, match="Eve never touches real ones"):
+        ask(
+            load_scenario(served.scenario),
+            served.pki,
+            "POST",
+            "/api/attacks",
+            {"name": "blinding", "on": "elsewhere", "strength": 1.0},
+        )

@@ -9,10 +9,12 @@ import pytest
 
 from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
 from noclone.link.light import transmit
+from noclone.link.overheard import overheard
 from noclone.link.settings import SeededSettings
 from noclone.link.theory import expected_counts, expected_gains
 from noclone.records import Basis, DecoyBB84, Origin
-from noclone.redteam.intercept_resend import eve_record, information, intercept_resend, resent_photons
+from noclone.redteam.intercept_resend import eve_record, intercept_resend, resent_photons
+from noclone.redteam.record import information
 
 PROTOCOL = DecoyBB84((0.5, 0.1, 0.002), (0.7, 0.2, 0.1), 0.8, 0.7)
 ALICE, PHYSICS = bytes(range(32)), bytes(range(32, 64))
@@ -94,27 +96,31 @@ def test_eves_record_is_worth_half_a_bit(fraction):
     link = devices()
     tap = intercept_resend(link, fraction)
     detections, codes = run(link, tap)
-    record = eve_record(detections, link, tap, alice_seed=ALICE, physics_seed=PHYSICS)
-    worth = information(record, detections, codes)
+    view = overheard(detections, link, tap, alice_seed=ALICE, physics_seed=PHYSICS)
+    record = eve_record(view)
+    sifted = ((codes >> 1) & 1) == detections.bases
+    worth = information(record, view, sifted)
     n = worth.sifted_bits
     # Gains are kept on average only: weigh by how many sifted bits she really read.
-    assert abs(worth.intercepted_bits - fraction * n) <= tolerance(fraction * n) + 0.01 * n
-    read = worth.intercepted_bits
+    assert abs(worth.touched_bits - fraction * n) <= tolerance(fraction * n) + 0.01 * n
+    read = worth.touched_bits
     assert abs(worth.information_bits - read / 2) <= tolerance(read / 4)
     assert worth.per_sifted_bit == pytest.approx(fraction / 2, abs=0.02)
-    same = record.intercepted & (record.basis == (codes >> 1) & 1)
-    assert np.array_equal(record.value[same], codes[same] & 1)  # right basis, ideal detectors: she is never wrong
+    same = record.ground == 1
+    assert np.array_equal(record.guess[same], codes[same] & 1)  # right basis, ideal detectors: she is never wrong
     # Where Bob used her basis, his value is hers but for dark counts.
-    bobs = record.intercepted & (record.basis == detections.bases)
-    assert np.mean(record.value[bobs] != detections.values[bobs]) < 1e-3
+    basis = ((codes >> 1) & 1) ^ (record.ground == 2)
+    bobs = (record.ground > 0) & (basis == detections.bases)
+    assert np.mean(record.guess[bobs] != detections.values[bobs]) < 1e-3
 
 
 def test_record_is_empty_without_eve():
     link = devices()
     tap = intercept_resend(link, 0.0)
-    detections, codes = run(link, tap)
-    worth = information(eve_record(detections, link, tap, alice_seed=ALICE, physics_seed=PHYSICS), detections, codes)
-    assert worth.intercepted_bits == 0
+    detections, _ = run(link, tap)
+    view = overheard(detections, link, tap, alice_seed=ALICE, physics_seed=PHYSICS)
+    worth = information(eve_record(view), view)
+    assert worth.touched_bits == 0
     assert worth.information_bits == 0
 
 

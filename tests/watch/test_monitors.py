@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from noclone.events import EventLog
 from noclone.records import Counts
-from noclone.watch.monitors import LinkMonitor, counts_of, tail_bound, watch_error_rate, watch_gains
+from noclone.watch.monitors import LinkMonitor, Watched, counts_of, tail_bound, watch_error_rate, watch_gains
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def test_what_the_model_cannot_promise_is_no_alarm() -> None:
 
 def test_a_monitor_listens_to_the_log_once_per_block() -> None:
     log = EventLog()
-    monitor = LinkMonitor(log, {"a-b": MODEL})
+    monitor = LinkMonitor(log, {"a-b": Watched(MODEL, refusal=0.0)})
     bad = asdict(Counts(MODEL.n_slots, (60_000, 10_000), (6_000, 1_000), (1_500, 250)))
     log.add("block.aborted", "link:a-b", block=3, end="alice", counts=bad)
     log.add("block.aborted", "link:a-b", block=3, end="bob", counts=bad)

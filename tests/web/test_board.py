@@ -113,3 +113,15 @@ def test_the_schematic_places_every_node_within_the_picture() -> None:
     assert len(found) == 6
     assert all(0 <= x <= 1 and 0 <= y <= 1 for x, y in found.values())
     assert len(set(found.values())) == 6
+
+
+def test_what_eve_learned_stands_apart_from_what_monitors_saw(board: Board) -> None:
+    log = EventLog()
+    board.take(log.add("attack.started", "link:ada-ben", name="blinding", strength=1.0))
+    board.take(
+        log.add("eve.learned", "link:ada-ben", block=3, sifted_bits=100, information_bits=99.0, per_sifted_bit=0.99)
+    )
+    now = link(board)
+    assert now["attack"]["name"] == "blinding"
+    assert now["eve"]["information_bits"] == 99.0
+    assert now["alarms"] == 0

@@ -5,9 +5,10 @@ In: an `Audit`.  Out: HTML text. Every reason of the verdict links to the table 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib import resources
+from typing import Any
 
 from noclone import __version__
 from noclone.audit.audit import Audit, demand_json, listed
@@ -15,13 +16,18 @@ from noclone.audit.demands import Demand
 from noclone.audit.levels import LevelVerdict
 from noclone.audit.map import draw
 from noclone.audit.threats import STATUSES
+from noclone.errors import InputError
 
 MARKS = {"yes": "✓", "conditional": "◐", "no": "✗"}
 COALITIONS_LISTED = 5
 
 
-def render(audit: Audit) -> str:
-    """Return the whole page."""
+def render(audit: Audit, matrix: Mapping[str, Any] | None = None) -> str:
+    """Return the whole page.
+
+    Args:
+        matrix: What `noclone redteam -o` wrote, to be shown beside the threats.
+    """
     scene = audit.scene
     title = scene.scenario.title or scene.scenario.name
     weak = frozenset(node for demand in scene.demands for node in demand.nodes_alone)
@@ -38,6 +44,7 @@ def render(audit: Audit) -> str:
         _demands(audit),
         _availability(audit),
         _threats(audit),
+        _matrix(matrix) if matrix else "",
         _criticisms(audit),
         _cover(audit),
         _exposure(audit),
@@ -93,6 +100,9 @@ def _links(audit: Audit) -> str:
     rows = []
     for link in audit.scene.links.values():
         block = link.block
+        if block is not None and link.vendor is not None:
+            rows.append((link.section.name, "", "", "", f"the word of {link.vendor}", f"{block.epsilon:.2g}", ""))
+            continue
         told = (
             (
                 f"{link.secret_bps:,.0f}",
@@ -104,7 +114,7 @@ def _links(audit: Audit) -> str:
             if block is not None
             else ("none", f"{link.qber:.2%}", link.problem, "", "")
         )
-        rows.append((link.section.name, f"{link.section.fibre.length_km:g}", *told))
+        rows.append((link.section.name, f"{link.length_km:g}", *told))
     head = ("link", "km", "secret b/s", "error rate expected", "proof", "ε a block", "ε a year")
     note = "<p>By the devices' model. ε: the probability that a promise of secrecy or equality fails.</p>"
     return _section("links", "Links", note + _table(head, rows))
@@ -166,6 +176,39 @@ def _threats(audit: Audit) -> str:
         for finding in findings
     ]
     return _section("threats", "Threats", _table(("status", "threat", "here", "what would help", "source"), rows))
+
+
+def _matrix(matrix: Mapping[str, Any]) -> str:
+    """Return what the red team measured: on links and nodes of its own, not on this network.
+
+    Raises:
+        InputError: It is no matrix.
+    """
+    try:
+        rows = [
+            (
+                one["name"],
+                "defended" if row["defended"] else "undefended",
+                f"{row['eve_bits']:.3f}",
+                f"{row['key_bits']:,}",
+                f"{row['exposed_bits']:,.0f}",
+                "" if row["qber"] is None else f"{row['qber']:.2%}",
+                "never" if row["detected_after"] is None else f"{row['detected_after']} ({row['unit']})",
+                row["outcome"] + (f": {', '.join(row['noticed_by'])}" if row["noticed_by"] else ""),
+            )
+            for one in matrix["attacks"]
+            for row in one["rows"]
+        ]
+        version, seed = matrix["version"], matrix["seed"]
+    except (KeyError, TypeError, ValueError):
+        raise InputError("this is no attack matrix", hint="make one: noclone redteam --all -o matrix.json") from None
+    note = (
+        f"<p>Measured by noclone {escape(str(version))}, seed {escape(str(seed))}, on small networks of the red team's "
+        "own. Eve's bits are information that her record holds about the real key; exposed bits are those of a key "
+        "that came out and is not secret from her.</p>"
+    )
+    head = ("attack", "", "Eve's bits per bit", "key bits", "exposed", "error rate seen", "seen after", "outcome")
+    return _section("matrix", "What the red team measured", note + _table(head, rows))
 
 
 def _criticisms(audit: Audit) -> str:

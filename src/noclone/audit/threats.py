@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from noclone.audit.availability import Isolation
 from noclone.audit.demands import Demand, PlannedLink
+from noclone.audit.device_flaws import flawed
 from noclone.network.scenario import LinkSection, Scenario
 
 Status = Literal["countered", "watched", "assumed", "open", "not-modelled"]
@@ -40,8 +41,14 @@ class Scene:
 
     @property
     def sections(self) -> list[LinkSection]:
-        """The links that give key."""
-        return [link.section for link in self.links.values() if link.block is not None]
+        """The links of simulated light that give key."""
+        found = [link.section for link in self.links.values() if link.block is not None]
+        return [section for section in found if isinstance(section, LinkSection)]
+
+    @property
+    def vendors(self) -> tuple[str, ...]:
+        """Names of the links whose key is on a vendor's word."""
+        return tuple(name for name, link in self.links.items() if link.vendor is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +220,20 @@ def _simulated(scene: Scene) -> Judgement:
     )
 
 
+def _vendors_word(scene: Scene) -> Judgement:
+    if not scene.vendors:
+        return Judgement("countered", "no key here comes from a vendor's system")
+    return Judgement(
+        "assumed",
+        "the light, devices, proofs and software of a vendor's system are not known here: nothing else in this list "
+        "is judged for them, and their keys are as good as the vendor says",
+        scene.vendors,
+        "cross such a link with shares on other paths as well, or combine its key with post-quantum key",
+    )
+
+
 THREATS: tuple[Threat, ...] = (
+    Threat("vendors-word", "A vendor's keys are taken on his word", "in transit", "noclone's own", _vendors_word),
     Threat("simulated-light", "The light is a program", "in transit", "noclone's own", _simulated),
     Threat(
         "intercept-resend",
@@ -263,7 +283,7 @@ THREATS: tuple[Threat, ...] = (
         "After-gate and superlinear detectors",
         "in transit",
         "Wiechers et al., New J. Phys. 13, 013043 (2011)",
-        simple("not-modelled", "detectors here are linear at all times; real ones have to be tested"),
+        simple("not-modelled", "detectors here do not answer bright light; real ones have to be tested"),
     ),
     Threat(
         "dead-time",
@@ -436,4 +456,12 @@ THREATS: tuple[Threat, ...] = (
 
 def judge_threats(scene: Scene, threats: Sequence[Threat] = THREATS) -> list[Finding]:
     """Hold every threat of the catalogue against the network."""
-    return [Finding(threat, threat.judge(scene)) for threat in threats]
+    return [Finding(threat, _of_devices(threat.name, scene) or threat.judge(scene)) for threat in threats]
+
+
+def _of_devices(threat: str, scene: Scene) -> Judgement | None:
+    """Return the judgement where a scenario says that its devices have the flaw."""
+    found = flawed(threat, scene.sections)
+    if found is None:
+        return None
+    return Judgement("open" if found.loose else "watched", found.why, found.loose or found.links, found.remedy)

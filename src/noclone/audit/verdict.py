@@ -27,7 +27,7 @@ WORDS = {
 RECOVERED = "Keys flow again: what disturbed a link is over, and the blocks that it touched gave no key or paid for it."
 # What an end itself found, or was told by a peer whose tag proves it. All else anybody on the public channel can bring
 # about with a word: it costs a block its key, and shows nothing about the light.
-EVE_REASONS = frozenset({"qber-too-high", "leak-above-agreed", "authentication-failed", "confirmation-failed"})
+EVE_REASONS = frozenset({"qber-too-high", "leak-above-agreed", "authentication-failed", "confirmation-failed", "alarm"})
 UNPROVEN = "peer-aborted"
 # Reasons that rest on what came over the public channel untagged, and whose message may quote it: the verdict has words
 # of its own for them.

@@ -16,8 +16,9 @@ Pki = Annotated[Path | None, Parameter(help="Folder with the operator's token; `
 On = Annotated[str, Parameter(name="--on", help="Which link.")]
 
 
-@attack.command(name="intercept-resend")
-def intercept_resend(
+@attack.default
+def begin(
+    name: str,
     scenario: str,
     /,
     *,
@@ -26,18 +27,28 @@ def intercept_resend(
     pki: Pki = None,
     as_json: Json = False,
 ) -> int:
-    """Eve measures a share of the pulses and sends what she read.
+    """Carry out an attack until it is stopped: on light from the next block on, on messages at once.
 
-    She hopes for half a bit of each sifted bit that she touched. What should catch her is the error rate, which rises
-    by a quarter of her share.
+    What Eve learns of each block is measured, and said in `eve.learned` events. Attacks exist only where the scenario
+    says `lab = true`, never on a link of real devices, and need the operator's token.
 
     Args:
+        name: Which attack; `noclone attack list` names them.
         scenario: The scenario that is being served.
-        strength: Share of the pulses.
+        strength: How much of it: share of the pulses, of the power, of the blocks.
     """
-    return _send(
-        scenario, pki, "POST", "/api/attacks", {"name": "intercept-resend", "on": on, "strength": strength}, as_json
-    )
+    return _send(scenario, pki, "POST", "/api/attacks", {"name": name, "on": on, "strength": strength}, as_json)
+
+
+@attack.command(name="list")
+def list_attacks(*, as_json: Json = False) -> int:
+    """Say which attacks there are for running networks; `noclone redteam` tries these and more."""
+    from noclone.redteam.catalogue import CATALOGUE
+
+    live = [one for one in CATALOGUE.values() if one.live]
+    lines = [f"{one.name:24} {one.does}; caught by {one.caught_by}" for one in live]
+    show({"attacks": [one.to_json() for one in live]}, lines, as_json=as_json)
+    return 0
 
 
 @attack.command

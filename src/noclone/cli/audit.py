@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -39,6 +40,7 @@ def report(
     /,
     *,
     output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
+    matrix: Path | None = None,
     as_json: Json = False,
 ) -> int:
     """Write the audit as one HTML file that needs nothing else: map, verdict, proofs, coalitions, what to change.
@@ -48,16 +50,29 @@ def report(
     Args:
         target: A scenario file, the name of a shipped scenario, or the folder of a run.
         output: The file to write; `<scenario>-report.html` where none is given.
+        matrix: What `noclone redteam --all -o` wrote, to be shown in the report.
     """
     from noclone.audit.report import render
 
     found = load(target)
     path = output or Path(f"{found.scene.scenario.name}-report.html")
-    path.write_text(render(found), encoding="utf-8")
+    path.write_text(render(found, _read_matrix(matrix) if matrix else None), encoding="utf-8")
     show({**found.to_json(), "report": str(path)}, [found.sentence], as_json=as_json)
     if not as_json:
         say(f"written to {path}")
     return 1 if found.failed else 0
+
+
+def _read_matrix(path: Path) -> dict[str, Any]:
+    from noclone.errors import InputError
+
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: this is no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: this is no attack matrix", hint="make one: noclone redteam --all -o matrix.json")
+    return found
 
 
 def load(target: str) -> Audit:

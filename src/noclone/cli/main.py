@@ -44,6 +44,7 @@ COMMANDS = (
     (KEYS, "vpn", "vpn", "Feed WireGuard, IPsec or stunnel with keys from KMEs, and change them in time."),
     (KEYS, "kms", "kms", "Keep a key store: another key-encryption key, backups, the audit log."),
     (LAB, "attack", "attack", "Attack a link of a served network, where the scenario is a lab."),
+    (LAB, "redteam", "redteam", "Try every attack of the catalogue, undefended and defended."),
     (LAB, "audit", "audit", "Say what is secure, against whom, on which assumptions."),
     (LAB, "audit", "report", "Write the audit as one HTML file."),
     (SETUP, "plan", "plan", "Plan the cheapest network for demands: links, devices, trusted nodes."),

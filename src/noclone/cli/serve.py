@@ -126,17 +126,24 @@ def node(
     """
     from noclone.network.blocks import plan_link
     from noclone.network.node import Node
-    from noclone.watch.monitors import LinkMonitor
+    from noclone.network.watching import Watching
 
     network, log, options = _prepare(scenario, seed, 1.0, as_json, both_ends=True)
     network.node(name)
     own = [plan_link(link) for link in network.links if name in (link.alice, link.bob)]
-    LinkMonitor(log, {plan.link.name: plan.expected for plan in own})
 
     async def run() -> None:
         place, metrics = data or _default_data(scenario), _metrics(network, log)
+        watching = Watching(log, own, network.responses, lambda link: setattr(running.ends[link], "paused", True))
         running = Node(
-            network, name, pki=_pki_folder(scenario, pki), data=place, log=log, options=options, metrics=metrics
+            network,
+            name,
+            pki=_pki_folder(scenario, pki),
+            data=place,
+            log=log,
+            options=options,
+            metrics=metrics,
+            vet=watching.vet,
         )
         async with _monitored(metrics, {name: running}, monitoring):
             try:

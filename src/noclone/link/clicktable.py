@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from noclone.link.devices import LinkDevices
 from noclone.link.hits import COLUMNS
-from noclone.link.optics import basis_choices, cases, dark_means
+from noclone.link.optics import Case, basis_choices, cases, dark_means
 from noclone.link.pulses_simd import LIMITS
 from noclone.link.sampling import RAREST
+from noclone.link.slotlaw import Law
 from noclone.link.tap import SETTINGS, Tap
 
 FREE_BITS = 20  # of a draw
@@ -60,6 +61,56 @@ def _share_of_64_bits(probability: float) -> int:
     return min(_ALL_ONES, max(0, int(probability * 2.0**64)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Together:
+    """What one case's light and dark counts do together.
+
+    Args:
+        by_photon: Of each detector: that it clicks alone, and by a photon.
+        by_dark: That it clicks alone, and not by one.
+        several: Of each set of two and more: that just these click.
+        dark_among: Of each detector that clicks: how likely no photon did it, others clicking too.
+    """
+
+    by_photon: list[float]
+    by_dark: list[float]
+    several: dict[int, float]
+    dark_among: NDArray[np.float64]
+
+
+def _together(case: Case, dark: NDArray[np.float64]) -> _Together:
+    if case.law is not None:
+        return _by_law(case.law)
+    photon, no_photon, snap = -np.expm1(-case.means), np.exp(-case.means), -np.expm1(-dark)
+    clicks = -np.expm1(-(case.means + dark))
+    others = [math.prod(1 - p for e, p in enumerate(clicks) if e != d) for d in range(len(clicks))]
+    several = {
+        mask: math.prod(p if (mask >> d) & 1 else 1 - p for d, p in enumerate(clicks))
+        for mask in range(1, 1 << len(clicks))
+        if mask & (mask - 1)
+    }
+    return _Together(
+        [photon[d] * others[d] for d in range(len(clicks))],
+        [no_photon[d] * snap[d] * others[d] for d in range(len(clicks))],
+        several,
+        1 - np.divide(photon, clicks, out=np.ones_like(clicks), where=clicks > 0),
+    )
+
+
+def _by_law(law: Law) -> _Together:
+    """Return the same for light that is not coherent: the law of its sets joined with dark counts."""
+    snap, photon = -np.expm1(-law.dark), law.click()
+    detectors = range(len(snap))
+    others = [math.prod(1 - p for e, p in enumerate(snap) if e != d) for d in detectors]
+    clicks = 1 - (1 - photon) * (1 - snap)
+    return _Together(
+        [float(law.light[1 << d]) * others[d] for d in detectors],
+        [float(law.light[0]) * float(snap[d]) * others[d] for d in detectors],
+        {mask: p for p, mask in law.masks() if mask & (mask - 1)},
+        1 - np.divide(photon, clicks, out=np.ones_like(clicks), where=clicks > 0),
+    )
+
+
 class _Row:
     """The thresholds of one case.
 
@@ -67,26 +118,18 @@ class _Row:
     and what the rounding left, is said by the second draw, so that nothing is lost.
     """
 
-    def __init__(self, light: NDArray[np.float64], dark: NDArray[np.float64], p_max: float) -> None:
+    def __init__(self, one: _Together, p_max: float) -> None:
         step = p_max / (1 << STEP_BITS)
-        photon, no_photon, snap = -np.expm1(-light), np.exp(-light), -np.expm1(-dark)
-        clicks = -np.expm1(-(light + dark))
-        others = [math.prod(1 - p for e, p in enumerate(clicks) if e != d) for d in range(len(clicks))]
-        by_photon = [photon[d] * others[d] / step for d in range(len(clicks))]
-        by_dark = [no_photon[d] * snap[d] * others[d] / step for d in range(len(clicks))]
+        by_photon, by_dark = [x / step for x in one.by_photon], [x / step for x in one.by_dark]
         steps = [math.floor(x) for x in by_photon]
         alone = [x - whole + dark_share for x, whole, dark_share in zip(by_photon, steps, by_dark, strict=True)]
-        sets = {1 << d: x for d, x in enumerate(alone)}
-        for mask in range(1, 1 << len(clicks)):
-            if mask & (mask - 1):
-                sets[mask] = math.prod(p if (mask >> d) & 1 else 1 - p for d, p in enumerate(clicks)) / step
+        sets = {1 << d: x for d, x in enumerate(alone)} | {mask: p / step for mask, p in one.several.items()}
         rest = max(1, min(math.ceil(math.fsum(sets.values())), (1 << STEP_BITS) - sum(steps)))
         ends = list(accumulate([*steps, *[0] * (4 - len(steps)), rest]))
         self.limits = [min(_ALL_ONES, end << FREE_BITS) for end in ends]
         self.sets = sorted(((x / rest, mask) for mask, x in sets.items() if x > 0), key=lambda s: (-s[0], s[1]))
-        together = 1 - np.divide(photon, clicks, out=np.ones_like(clicks), where=clicks > 0)
-        by_itself = np.divide(by_dark, alone, out=np.zeros_like(clicks), where=np.array(alone) > 0)
-        self.dark = np.round(np.array([by_itself, together]) * 2.0**32)
+        by_itself = np.divide(by_dark, alone, out=np.zeros(len(alone)), where=np.array(alone) > 0)
+        self.dark = np.round(np.array([by_itself, one.dark_among]) * 2.0**32)
 
 
 def click_table(devices: LinkDevices, tap: Tap) -> ClickTable:
@@ -94,7 +137,7 @@ def click_table(devices: LinkDevices, tap: Tap) -> ClickTable:
     choices = basis_choices(devices)
     dark = dark_means(devices)
     possible = [case for case in cases(devices, tap) if case.probability > 0]
-    p_max = max(-math.expm1(-float(np.sum(case.means + dark))) for case in possible)
+    p_max = max(_any_click(case, dark) for case in possible)
     if p_max > 0:
         p_max = max(p_max, RAREST)
 
@@ -104,7 +147,7 @@ def click_table(devices: LinkDevices, tap: Tap) -> ClickTable:
     closer = np.zeros((rows, COLUMNS), np.uint64)
     dark_limits = np.zeros((rows, 2, 4), np.uint64)
     for case in possible if p_max > 0 else []:
-        row = _Row(case.means, dark, p_max)
+        row = _Row(_together(case, dark), p_max)
         limits[:, case.row] = row.limits
         total = 0.0
         for column, (probability, mask) in enumerate(row.sets):
@@ -113,6 +156,13 @@ def click_table(devices: LinkDevices, tap: Tap) -> ClickTable:
             closer[case.row, column:] = _share_of_64_bits(total)
         dark_limits[case.row, :, : len(dark)] = row.dark
     return ClickTable(p_max, limits, masks, closer, dark_limits, eve_limits(tap), choices)
+
+
+def _any_click(case: Case, dark: NDArray[np.float64]) -> float:
+    """Return the probability that any detector clicks."""
+    if case.law is None:
+        return -math.expm1(-float(np.sum(case.means + dark)))
+    return 1 - float(case.law.light[0]) * math.exp(-float(np.sum(case.law.dark)))
 
 
 def eve_limits(tap: Tap) -> NDArray[np.uint64]:

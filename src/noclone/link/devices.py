@@ -6,9 +6,10 @@ In: numbers with units.  Out: frozen records that are physically possible, for `
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from noclone.link.flaws import Flaws, Guards
 from noclone.records import DecoyBB84
 from noclone.units import PS_PER_S
 
@@ -125,11 +126,13 @@ class Receiver:
 
 @dataclass(frozen=True, slots=True)
 class LinkDevices:
-    """Everything that the light meets on one link."""
+    """Everything that the light meets on one link, with what it may do beyond its data sheet; see `flaws`."""
 
     source: Source
     fibre: Fibre
     receiver: Receiver
+    flaws: Flaws = field(default_factory=Flaws)
+    guards: Guards = field(default_factory=Guards)
 
     def __post_init__(self) -> None:
         period_ps = self.source.period_ps

@@ -24,6 +24,7 @@ from noclone.link.aes_simd import AES
 from noclone.link.choices import basis_limits
 from noclone.link.clicktable import ClickTable, click_table
 from noclone.link.devices import LinkDevices
+from noclone.link.late import Late
 from noclone.link.pulses import MAX_SEGMENT_BITS, MOST, Law, would_be_clicks
 from noclone.link.readout import Readout
 from noclone.link.sampling import TICKS
@@ -235,6 +236,7 @@ def transmit_chunks(
         afterpulse_lifetime_periods=devices.afterpulse_lifetime_periods,
     )
     lengths = _Lengths(n_slots, length)
+    late = Late.of(devices, tap, alice_seed, keys["eve"])
     card = _on_card(pulses)
     found = card.in_order(n_slots, pulses.clicks) if card else _in_order(pulses, lengths, threads)
     for segment, clicks in enumerate(found):
@@ -243,7 +245,7 @@ def transmit_chunks(
         if card is None:
             pulses.take_back(clicks)
         if len(events):
-            yield events
+            yield events if late is None else late.move(events)
 
 
 def transmit(

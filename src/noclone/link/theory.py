@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 from noclone.link.devices import LinkDevices
 from noclone.link.optics import Case, cases, dark_means, setting_probability
+from noclone.link.slotlaw import no_click_outside as _no_click_outside
+from noclone.link.slotlaw import set_probabilities as _set_probabilities
 from noclone.link.tap import Tap
 from noclone.records import Basis
 
@@ -82,8 +84,7 @@ def expected_gains(devices: LinkDevices, tap: Tap | None = None) -> ExpectedGain
     error = np.zeros((intensities, 2))
     any_click = 0.0
     for case in all_cases:
-        own = alive * _gated_clicks(devices, case.means, 0, dark=True)
-        sets = _set_probabilities(_no_click_outside(own) * stray)
+        sets = _set_probabilities(_none_outside(devices, case, alive) * stray)
         any_click += case.probability * float(sets[1:].sum())
         basis, value = (case.code >> 1) & 1, case.code & 1
         reported, wrong = _matched(devices, case, sets, basis, value)
@@ -116,6 +117,17 @@ def expected_counts(devices: LinkDevices, n_slots: int, tap: Tap | None = None) 
         m_test=counts(gains.error, Basis.TEST),
         click_rate_hz=gains.detection_rate_hz,
     )
+
+
+def event_probabilities(devices: LinkDevices, tap: Tap | None = None) -> F64:
+    """Return, for each set of detectors, how likely just these click in the gate of a slot."""
+    all_cases = cases(devices, tap)
+    alive, rates = _detectors(devices, all_cases)
+    stray = _stray_clicks(devices, all_cases, alive, rates)
+    total = np.zeros(len(stray))
+    for case in all_cases:
+        total += case.probability * _set_probabilities(_none_outside(devices, case, alive) * stray)
+    return total
 
 
 def _detectors(devices: LinkDevices, all_cases: list[Case]) -> tuple[F64, F64]:
@@ -182,7 +194,8 @@ def _stray_clicks(devices: LinkDevices, all_cases: list[Case], alive: F64, rates
     for away in [k for k in range(-reach, reach + 1) if k]:
         mean = np.zeros_like(stray)
         for case in all_cases:
-            mean += case.probability * _no_click_outside(alive * _gated_clicks(devices, case.means, away, dark=False))
+            photons = case.means if case.law is None else -np.log1p(-np.minimum(case.law.click(), 1 - 1e-12))
+            mean += case.probability * _no_click_outside(alive * _gated_clicks(devices, photons, away, dark=False))
         stray = stray * mean
     return stray
 
@@ -212,24 +225,22 @@ def _click_probability(devices: LinkDevices, all_cases: list[Case], *, dark: boo
     extra = dark_means(devices) if dark else np.zeros(devices.receiver.detectors)
     total = np.zeros(devices.receiver.detectors)
     for case in all_cases:
-        total += case.probability * -np.expm1(-(case.means + extra))
+        if case.law is None:
+            total += case.probability * -np.expm1(-(case.means + extra))
+        else:
+            darkness = np.exp(-case.law.dark) if dark else 1.0
+            total += case.probability * (1 - (1 - case.law.click()) * darkness)
     return total
 
 
-def _no_click_outside(clicks: F64) -> F64:
-    """Return, for each set of detectors (one bit each), the probability that no detector outside it clicks."""
-    sets = range(1 << len(clicks))
-    return np.array([math.prod(1 - p for d, p in enumerate(clicks) if not (s >> d) & 1) for s in sets])
-
-
-def _set_probabilities(no_click_outside: F64) -> F64:
-    """Return the probability that exactly a set of detectors clicked (Möbius inversion over subsets)."""
-    out = no_click_outside.copy()
-    for d in range((len(out) - 1).bit_length()):
-        for s in range(len(out)):
-            if (s >> d) & 1:
-                out[s] -= out[s ^ (1 << d)]
-    return out
+def _none_outside(devices: LinkDevices, case: Case, alive: F64) -> F64:
+    """Return, for each set of detectors, the probability that none outside it clicks in its slot's gate."""
+    if case.law is None:
+        return _no_click_outside(alive * _gated_clicks(devices, case.means, 0, dark=True))
+    nothing = np.zeros_like(case.means)
+    lit = alive * _gated_clicks(devices, np.full_like(nothing, np.inf), 0, dark=False)
+    unlit = alive * -np.expm1(-case.law.dark) * devices.gate_fraction
+    return case.law.none_outside(lit, unlit)
 
 
 def _matched(devices: LinkDevices, case: Case, sets: F64, basis: int, value: int) -> tuple[float, float]:

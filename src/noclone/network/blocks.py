@@ -15,20 +15,23 @@ from noclone.distill.job import BlockAborted, BlockJob, BlockResult, BlockStatis
 from noclone.errors import ScenarioError
 from noclone.events import EventLog
 from noclone.link.devices import LinkDevices
-from noclone.link.tap import Tap
+from noclone.link.overheard import overheard
+from noclone.link.tap import Eavesdropper
+from noclone.link.telemetry import Tally, Telemetry, measure
 from noclone.link.theory import ExpectedCounts, expected_counts
 from noclone.network.scenario import LinkSection
 from noclone.proofs.agreement import Agreement, agree
-from noclone.records import MAX_SLOTS, BlockProvenance, Origin
+from noclone.records import MAX_SLOTS, BlockProvenance, Detections, Origin
 from noclone.trust.provenance import PRE_SHARED_KEY
+from noclone.watch.meters import Watched, watched
 
 TRIAL_SLOTS = 1_000_000_000
 DETECTIONS_MARGIN = 8  # an honest block, or one under attack, may bring this many times the detections expected
 DETECTIONS_FLOOR = 1 << 20  # a few MB at Alice's end: not worth refusing
 NO_PROOF = "the other end gave the block up, without proof of who it is"
 
-# How an attack's name and strength become a tap on a link's devices. `redteam` lies above this layer and hands it down.
-AttackResolver = Callable[[str, float, LinkDevices], Tap]
+# How an attack's name and strength become somebody on a link. `redteam` lies above this layer and hands it down.
+AttackResolver = Callable[[str, float, LinkDevices], Eavesdropper]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,11 @@ class LinkPlan:
         """How many detections Bob may announce for a block before Alice's end stops to listen."""
         expected = self.expected.click_rate_hz * self.seconds_per_block
         return min(self.n_slots, max(DETECTIONS_FLOOR, math.ceil(DETECTIONS_MARGIN * expected)))
+
+    @property
+    def watched(self) -> Watched:
+        """What the link's monitors hold its blocks against."""
+        return watched(self.devices, self.expected, self.agreement.length_bits)
 
     def job(self, block: int, origin: Origin, bootstrap: str = PRE_SHARED_KEY) -> BlockJob:
         """Return the job of one block."""
@@ -111,6 +119,32 @@ def plan_link(link: LinkSection) -> LinkPlan:
 def record_light(log: EventLog, link: str, block: int, attack: str | None, strength: float = 0.0) -> None:
     """Add the event of a block's light, with the truth about Eve that only the simulator knows."""
     log.add("light.sent", f"link:{link}", block=block, attack=attack, strength=strength)
+
+
+def record_telemetry(log: EventLog, link: str, block: int, telemetry: Telemetry) -> None:
+    """Add the event of what the devices of both ends report of a block's light."""
+    log.add("devices.measured", f"link:{link}", block=block, telemetry=asdict(telemetry))
+
+
+def read_meters(plan: LinkPlan, tally: Tally, block: int, physics_seed: bytes, eve: Eavesdropper | None) -> Telemetry:
+    """Return what the devices report of a block: as they are, which the two ends may not know."""
+    devices, tap = (eve.devices, eve.tap) if eve is not None else (plan.devices, None)
+    return measure(tally, plan.devices, devices, tap, plan.n_slots, physics_seed, f"{plan.link.name}/block-{block}")
+
+
+def record_learned(
+    log: EventLog, eve: Eavesdropper, detections: Detections, *, alice_seed: bytes, physics_seed: bytes
+) -> None:
+    """Add the event of what Eve's record of a block is worth: a truth that only the simulator can know."""
+    view = overheard(detections, eve.devices, eve.tap, alice_seed=alice_seed, physics_seed=physics_seed)
+    learned = eve.learned(view)
+    log.add(
+        "eve.learned",
+        f"link:{detections.link}",
+        block=detections.block,
+        **asdict(learned),
+        per_sifted_bit=learned.per_sifted_bit,
+    )
 
 
 def record_distilled(log: EventLog, result: BlockResult, **more: Any) -> None:

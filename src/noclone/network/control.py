@@ -25,6 +25,7 @@ from noclone.errors import InputError, NocloneError
 from noclone.events import Event, EventLog
 from noclone.network.light_server import LightServer
 from noclone.network.plain_http import PlainServer
+from noclone.network.wire import Wire
 
 BODY_BYTES_MAX = 4096
 EVENTS_MAX = 1000
@@ -43,12 +44,14 @@ class Control:
         lights: Mapping[str, LightServer],
         log: EventLog,
         find_key: FindKey | None = None,
+        wires: Mapping[str, Wire] | None = None,
     ) -> None:
         self.scenario = scenario
         self.lab = lab
         self.lights = lights
         self.log = log
         self._find_key = find_key
+        self._wires = wires or {}
 
     async def key(self, key_id: str) -> dict[str, Any]:
         """Return what is known of a key, without the key."""
@@ -65,16 +68,30 @@ class Control:
         return {"scenario": self.scenario, "lab": self.lab, "links": {n: {"attack": a} for n, a in attacks.items()}}
 
     def attack(self, name: str, link: str, strength: float) -> None:
-        """Begin an attack on a link's light."""
+        """Begin an attack on a link: on its light from the next block on, on its messages at once."""
         self._light(link).start_attack(name, strength)
+        if self._light(link).carriage() is not None:
+            if link not in self._wires:
+                self._light(link).stop_attack()
+                raise InputError(
+                    f"'{name}' acts on messages, which do not pass this process",
+                    hint="attack a network that `noclone serve` runs",
+                )
+            self._wires[link].hang_up()
 
     def stop_attack(self, link: str) -> None:
-        """End the attack on a link's light."""
+        """End the attack on a link."""
+        carried = self._light(link).carriage() is not None
         self._light(link).stop_attack()
+        if carried and link in self._wires:
+            self._wires[link].hang_up()
 
     def _light(self, link: str) -> LightServer:
         if link not in self.lights:
-            raise InputError(f"there is no link '{link}' here", hint=f"there is: {', '.join(self.lights)}")
+            raise InputError(
+                f"there is no simulated link '{link}' here, and Eve never touches real ones",
+                hint=f"there is: {', '.join(self.lights)}",
+            )
         return self.lights[link]
 
 

@@ -30,7 +30,7 @@ from OpenSSL import SSL
 from noclone import rng
 from noclone.clock import Clock
 from noclone.distill.authentication import AuthenticationPool
-from noclone.distill.job import BLOCK_MAX, BlockAborted, BlockJob, BlockResult
+from noclone.distill.job import BLOCK_MAX, BlockAborted, BlockJob, BlockResult, BlockStatistics
 from noclone.distill.parties import Party, alice, bob
 from noclone.distill.session import run_party
 from noclone.errors import AuthenticationError, ChannelError, NocloneError
@@ -57,6 +57,8 @@ AHEAD_MAX = 1_000_000  # honest ends are a few blocks apart
 # What a node does with a block's key: it returns when the key is durable.
 Deposit = Callable[[SecretKey], Awaitable[None]]
 WantsKey = Callable[[], Awaitable[bool]]
+# What monitors say of a finished block, by link and number: raises `BlockAborted` where it is to give no key.
+Vet = Callable[[str, int, BlockStatistics], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class EndServices:
     clock: Clock
     origin: Origin
     seed: bytes | None = None
+    vet: Vet | None = None
     bootstrap: str = PRE_SHARED_KEY
     room: asyncio.Semaphore = field(default_factory=lambda: block_room())
 
@@ -158,6 +161,8 @@ class _End:
         log, link = self._services.log, self.plan.link.name
         try:
             result = await run_party(party, channel)
+            if self._services.vet is not None:
+                await asyncio.to_thread(self._services.vet, link, block, result.statistics)
         except BlockAborted as abort:
             record_aborted(log, link, block, abort, end=self.role)
             raise

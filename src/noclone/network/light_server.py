@@ -27,10 +27,18 @@ from noclone.errors import ChannelError, NocloneError
 from noclone.events import EventLog
 from noclone.io.tls import TlsServer, TlsTransport, identity
 from noclone.link.light import transmit_chunks
-from noclone.link.tap import Tap
-from noclone.network.blocks import AttackResolver, LinkPlan, record_light
+from noclone.link.tap import Carriage, Eavesdropper
+from noclone.link.telemetry import Tally
+from noclone.network.blocks import (
+    AttackResolver,
+    LinkPlan,
+    read_meters,
+    record_learned,
+    record_light,
+    record_telemetry,
+)
 from noclone.network.frames import receive_json, send_frame, send_json, whole
-from noclone.records import U64
+from noclone.records import U64, Detections, Origin
 from noclone.units import fibre_delay_s
 
 SEND_TIMEOUT_S = 60.0
@@ -51,7 +59,7 @@ class LightServer:
     Args:
         seed: Makes the physics repeatable; None draws it anew for each block.
         speed: How much faster than the real link; infinity: as fast as this machine can.
-        resolve: Turns attacks into taps; None where the scenario is no lab.
+        resolve: Turns attacks into eavesdroppers; None where the scenario is no lab.
     """
 
     def __init__(
@@ -66,7 +74,7 @@ class LightServer:
     ) -> None:
         self.plan = plan
         self.attack: ActiveAttack | None = None
-        self._tap: Tap | None = None
+        self.eve: Eavesdropper | None = None
         self._log = log
         self._seed = seed
         self._speed = speed
@@ -97,15 +105,19 @@ class LightServer:
             raise NocloneError(
                 "attacks exist only where the scenario says lab = true", hint="use a scenario that is a lab"
             )
-        self._tap = self._resolve(name, strength, self.plan.devices)
+        self.eve = self._resolve(name, strength, self.plan.devices)
         self.attack = ActiveAttack(name, strength)
         self._log.add("attack.started", f"link:{self.plan.link.name}", name=name, strength=strength)
+
+    def carriage(self) -> Carriage | None:
+        """Return what becomes of the messages of a new conversation on this link's public channel."""
+        return self.eve.carriage() if self.eve is not None and self.eve.carriage is not None else None
 
     def stop_attack(self) -> None:
         """Take Eve off the fibre."""
         if self.attack is not None:
             self._log.add("attack.stopped", f"link:{self.plan.link.name}", name=self.attack.name)
-        self.attack = self._tap = None
+        self.attack = self.eve = None
 
     def _protocol(self) -> asyncio.Protocol:
         reader = asyncio.StreamReader()
@@ -156,31 +168,59 @@ class LightServer:
         """Simulate a block and pass it on as it comes, no faster than the real light would."""
         loop = asyncio.get_running_loop()
         started = loop.time()
-        chunks, attack = self._chunks(block, alice_seed), self.attack
+        eve, attack, physics_seed = self.eve, self.attack, self._physics_seed(block)
+        chunks = self._chunks(block, alice_seed, physics_seed, eve)
         record_light(self._log, self.plan.link.name, block, *((attack.name, attack.strength) if attack else (None,)))
         header = {"block": block, "n_slots": self.plan.n_slots}
         await send_json(bob, header, timeout_s=SEND_TIMEOUT_S)
+        tally = Tally(self.plan.devices.receiver.detectors)
+        kept: list[U64] = []
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+            await asyncio.to_thread(tally.add, chunk)
+            if eve is not None:
+                kept.append(chunk)
             for first in range(0, len(chunk), EVENTS_PER_FRAME):
                 data = chunk[first : first + EVENTS_PER_FRAME].astype("<u8", copy=False).tobytes()
                 await send_frame(bob, data, timeout_s=SEND_TIMEOUT_S)
+        await asyncio.to_thread(self._report, block, alice_seed, physics_seed, tally, eve, kept)
         due_s = self.plan.seconds_per_block / self._speed + fibre_delay_s(self.plan.link.fibre.length_km)
         await asyncio.sleep(max(0.0, started + due_s - loop.time()))
         await send_frame(bob, b"", timeout_s=SEND_TIMEOUT_S)
 
-    def _chunks(self, block: int, alice_seed: bytes) -> Iterator[U64]:
+    def _report(
+        self,
+        block: int,
+        alice_seed: bytes,
+        physics_seed: bytes,
+        tally: Tally,
+        eve: Eavesdropper | None,
+        kept: list[U64],
+    ) -> None:
+        """Say what the devices read, before either end can finish the block; and what Eve has, if she is there."""
         link = self.plan.link.name
-        physics_seed = os.urandom(rng.SEED_BYTES)
-        if self._seed is not None:
-            physics_seed = rng.derive(self._seed, f"{link}/block-{block}/physics")
+        record_telemetry(self._log, link, block, read_meters(self.plan, tally, block, physics_seed, eve))
+        if eve is None:
+            return
+        events = np.concatenate(kept) if kept else np.empty(0, np.uint64)
+        origin = Origin("simulated", self._seed is not None)
+        clock_hz = self.plan.devices.source.clock_hz
+        detections = Detections(link, block, self.plan.n_slots, clock_hz, events, origin)
+        record_learned(self._log, eve, detections, alice_seed=alice_seed, physics_seed=physics_seed)
+
+    def _physics_seed(self, block: int) -> bytes:
+        if self._seed is None:
+            return os.urandom(rng.SEED_BYTES)
+        return rng.derive(self._seed, f"{self.plan.link.name}/block-{block}/physics")
+
+    def _chunks(self, block: int, alice_seed: bytes, physics_seed: bytes, eve: Eavesdropper | None) -> Iterator[U64]:
         chunks = transmit_chunks(
-            self.plan.devices,
+            self.plan.devices if eve is None else eve.devices,
             alice_seed=alice_seed,
             physics_seed=physics_seed,
             n_slots=self.plan.n_slots,
-            link=link,
+            link=self.plan.link.name,
             block=block,
-            tap=self._tap,
+            tap=None if eve is None else eve.tap,
             threads=self._threads,
         )
         return (chunk for chunk in chunks if len(chunk))

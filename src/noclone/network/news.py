@@ -35,6 +35,12 @@ def tell(event: Event, *, both_ends: bool = False) -> str:
             return f"Eve: {data['name']}, strength {data['strength']:g}"
         case "attack.stopped":
             return f"Eve has left ({data['name']})"
+        case "eve.learned":
+            return f"Eve's record of block {data['block']} is worth {data['per_sifted_bit']:.3f} bit of each sifted bit"
+        case "link.stopped":
+            return f"STOPPED after the alarm {data['monitor']}: it makes no more blocks"
+        case "person.paged":
+            return f"calls {data['whom'] or 'somebody'}: {data['monitor']}"
         case "link.down":
             return f"{data['end']}: {data['message']}; trying again"
         case "vendor.drawn":

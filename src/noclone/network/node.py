@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from noclone.kms.store import Store, StoreSettings
 from noclone.network.blocks import plan_link
 from noclone.network.bootstrap import Bootstrap, SignedLink
 from noclone.network.border_ends import BorderEnds
-from noclone.network.ends import Addresses, AliceEnd, BobEnd, Deposit, EndServices, WantsKey, block_room
+from noclone.network.ends import Addresses, AliceEnd, BobEnd, Deposit, EndServices, Vet, WantsKey, block_room
 from noclone.network.identities import KmeIdentity, load_kme
 from noclone.network.identity_watch import IdentityWatch
 from noclone.network.metrics import Metrics
@@ -69,6 +70,8 @@ class Node:
         data: Folder of the node's key store.
         metrics: Where its numbers go, if somebody watches them.
         room: How many blocks are made at a time, for nodes of one process to share.
+        vet: Monitors that may refuse a finished block.
+        channels: Where Bob's ends call, by link, if not where the scenario says: a lab's wire.
     """
 
     def __init__(
@@ -83,8 +86,12 @@ class Node:
         clock: Clock | None = None,
         metrics: Metrics | None = None,
         room: asyncio.Semaphore | None = None,
+        vet: Vet | None = None,
+        channels: Mapping[str, tuple[str, int]] | None = None,
     ) -> None:
         self.name = name
+        self._vet = vet
+        self._channels = dict(channels or {})
         self.ends: dict[str, AliceEnd | BobEnd] = {}
         self._scenario = scenario
         self._log = log
@@ -260,7 +267,10 @@ class Node:
 
     def _end(self, link: LinkSection, peer: str) -> AliceEnd | BobEnd:
         role: Role = "alice" if link.alice == self.name else "bob"
-        addresses = Addresses(self._scenario.light_address(link.name), self._scenario.channel_address(link.name))
+        channel = self._scenario.channel_address(link.name)
+        if role == "bob":
+            channel = self._channels.get(link.name, channel)
+        addresses = Addresses(self._scenario.light_address(link.name), channel)
         services = EndServices(
             context=light_context(self._identity),
             pool=self._pool(role, link.name),
@@ -270,6 +280,7 @@ class Node:
             clock=self._clock,
             origin=self._options.origin,
             seed=self._options.seed,
+            vet=self._vet,
             bootstrap=self._bootstrap.label(link.name),
             room=self._room,
         )

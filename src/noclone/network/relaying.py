@@ -86,7 +86,7 @@ def combined_goals_of(scenario: Scenario, name: str) -> list[CombinedGoal]:
         for profile in (policy.profile, policy.on_exhaustion.profile):
             if name in ends and is_combined(profile):
                 goals.append(CombinedGoal(min(ends - {name}), profile))
-    if not scenario.links and name in nodes.values():
+    if not edges_of(scenario) and name in nodes.values():
         named = {frozenset(section.between) for section in scenario.policies}
         ours = [sae for sae, node in nodes.items() if node == name]
         far = {node for sae, node in nodes.items() if node != name and {frozenset((sae, own)) for own in ours} - named}

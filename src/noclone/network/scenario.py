@@ -19,15 +19,17 @@ from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
 from noclone.network.audit_section import AuditSection
 from noclone.network.border_sections import BorderSection, check_borders
 from noclone.network.fields import Name, NonNegative, Positive, Probability, SaeId, Section
+from noclone.network.flaws_sections import FlawsSection, GuardsSection
 from noclone.network.pqc_section import PqcSection
 from noclone.network.relay_sections import Edges, PolicySection, RelaySection, check_policies
+from noclone.network.responses import ResponseSection
 from noclone.network.vendor_sections import VendorLinkSection
 from noclone.proofs.epsilon import Epsilons
 from noclone.records import DecoyBB84
 
 NODES_MAX, LINKS_MAX = 400, 1200
+LINK_SECTIONS = ("source", "fibre", "receiver", "distillation", "flaws", "guards")
 TOEPLITZ_BITS_MAX = 400_000_000  # a block may have twice as many bits as it is made for
-LINK_SECTIONS = ("source", "fibre", "receiver", "distillation")
 
 T = TypeVar("T")
 
@@ -136,6 +138,8 @@ class LinkSection(Section):
     fibre: FibreSection
     receiver: ReceiverSection
     distillation: DistillationSection = Field(default_factory=DistillationSection)
+    flaws: FlawsSection = Field(default_factory=FlawsSection)
+    guards: GuardsSection = Field(default_factory=GuardsSection)
 
     @model_validator(mode="after")
     def _fits_physics(self) -> Self:
@@ -174,6 +178,8 @@ class LinkSection(Section):
                 misalignment=receiver.misalignment,
                 loss_db=receiver.loss_db,
             ),
+            self.flaws.flaws(),
+            self.guards.guards(),
         )
 
     def epsilons(self) -> Epsilons:
@@ -188,12 +194,14 @@ class DefaultsSection(Section):
     fibre: dict[str, Any] = Field(default_factory=dict)
     receiver: dict[str, Any] = Field(default_factory=dict)
     distillation: dict[str, Any] = Field(default_factory=dict)
+    flaws: dict[str, Any] = Field(default_factory=dict)
+    guards: dict[str, Any] = Field(default_factory=dict)
 
 
 class AttackSection(Section):
     """An attack that `noclone run` carries out by itself; only where `lab = true`."""
 
-    name: Literal["intercept-resend"]
+    name: Name = Field(description="attack on light or messages: `noclone attack list`")
     on: Name = Field(description="link")
     strength: Annotated[float, Field(gt=0, le=1)] = 1.0
     first_block: Annotated[int, Field(ge=0)] = 0
@@ -232,6 +240,7 @@ class Scenario(Section):
     relay: RelaySection = Field(default_factory=RelaySection)
     pqc: PqcSection = Field(default_factory=PqcSection)
     policies: list[PolicySection] = Field(alias="policy", default=[])
+    responses: list[ResponseSection] = Field(alias="response", default=[], max_length=200)
     audit: AuditSection = Field(default_factory=AuditSection)
 
     @model_validator(mode="before")
@@ -260,6 +269,9 @@ class Scenario(Section):
         check_borders(self.borders, nodes, {sae.id: sae.node for sae in self.saes})
         for attack in self.attacks:
             _known(f"attack '{attack.name}'", "on", attack.on, links)
+        for response in self.responses:
+            if response.on is not None:
+                _known(f"response to '{response.alarm}'", "on", response.on, links)
         if self.attacks and not self.lab:
             raise ValueError("attacks exist only in a lab: set lab = true, or remove [[attack]]")
         check_policies(

@@ -25,7 +25,8 @@ from noclone.network.metrics import Metrics
 from noclone.network.node import Node, RunOptions
 from noclone.network.plain_http import PlainServer
 from noclone.network.scenario import Scenario
-from noclone.watch.monitors import LinkMonitor
+from noclone.network.watching import Watching
+from noclone.network.wire import Wire
 
 FILES, FILES_PER_NODE, FILES_PER_LINK = 256, 10, 12  # measured with 200 nodes and 374 links: 5,300
 LINKS_AT_ONCE = 32
@@ -78,7 +79,7 @@ class ServedNetwork:
     Args:
         pki: Folder that `noclone pki` made.
         data: Folder of the key stores.
-        resolve: Turns attacks into taps; used only where the scenario is a lab.
+        resolve: Turns attacks into eavesdroppers; used only where the scenario is a lab.
     """
 
     def __init__(
@@ -102,8 +103,10 @@ class ServedNetwork:
         self._options = options
         self._resolve = resolve
         self.control: Control | None = None
+        self.watching: Watching | None = None
         self._door: PlainServer | None = None
         self._room = block_room()
+        self._wires: dict[str, Wire] = {}
 
     async def __aenter__(self) -> ServedNetwork:
         try:
@@ -123,7 +126,9 @@ class ServedNetwork:
             self.lights[link.name] = await start_light(
                 scenario, link.name, self._pki, self.log, self._options, self._resolve
             )
-        LinkMonitor(self.log, {name: light.plan.expected for name, light in self.lights.items()})
+        plans = [light.plan for light in self.lights.values()]
+        self.watching = Watching(self.log, plans, scenario.responses, self._stop_link)
+        channels = await self._lay_wires() if scenario.lab else {}
         for section in scenario.nodes:
             node = Node(
                 scenario,
@@ -133,12 +138,14 @@ class ServedNetwork:
                 log=self.log,
                 options=self._options,
                 metrics=self._metrics,
+                vet=self.watching.vet,
+                channels=channels,
                 room=self._room,
             )
             self.nodes[section.name] = node
             await node.open()
         await self._begin()
-        self.control = Control(scenario.name, scenario.lab, self.lights, self.log, self._find_key)
+        self.control = Control(scenario.name, scenario.lab, self.lights, self.log, self._find_key, self._wires)
         self._door = await open_control(self.control, load_operator_token(self._pki), *scenario.control_address())
 
     async def _begin(self) -> None:
@@ -151,6 +158,18 @@ class ServedNetwork:
         for node in self.nodes.values():
             node.begin()
             await asyncio.sleep(pause_s)
+
+    def _stop_link(self, link: str) -> None:
+        """Make no more blocks of a link: an alarm asked for that."""
+        for node in self.nodes.values():
+            if link in node.ends:
+                node.ends[link].paused = True
+
+    async def _lay_wires(self) -> dict[str, tuple[str, int]]:
+        """Let the public channels of a lab pass through Eve's hands; return where Bob's ends call."""
+        for link, light in self.lights.items():
+            self._wires[link] = Wire(self.scenario.channel_address(link), light.carriage)
+        return {link: await wire.start() for link, wire in self._wires.items()}
 
     async def _find_key(self, key_id: str) -> dict[str, Any] | None:
         services = {name: node.service for name, node in self.nodes.items()}
@@ -172,5 +191,7 @@ class ServedNetwork:
             await self._door.stop()
         for node in self.nodes.values():
             await node.stop()
+        for wire in self._wires.values():
+            await wire.stop()
         for light in self.lights.values():
             await light.stop()

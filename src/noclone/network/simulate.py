@@ -17,11 +17,22 @@ from noclone.distill.session import distill_block
 from noclone.events import EventLog
 from noclone.link.light import transmit
 from noclone.link.settings import SeededSettings
-from noclone.link.tap import Tap
-from noclone.network.blocks import AttackResolver, LinkPlan, plan_link, record_aborted, record_distilled, record_light
+from noclone.link.tap import Eavesdropper
+from noclone.link.telemetry import Tally
+from noclone.network.blocks import (
+    AttackResolver,
+    LinkPlan,
+    plan_link,
+    read_meters,
+    record_aborted,
+    record_distilled,
+    record_learned,
+    record_light,
+    record_telemetry,
+)
 from noclone.network.scenario import AttackSection, Scenario
+from noclone.network.watching import Watching
 from noclone.records import Detections, Origin
-from noclone.watch.monitors import LinkMonitor
 
 SECRET_BYTES = 4096  # initial authentication secret of a link: 64 blocks' worth
 
@@ -69,22 +80,27 @@ def origin_of(seeded: bool) -> Origin:
 
 
 def block_of_light(
-    plan: LinkPlan, seed: bytes, block: int, *, seeded: bool, tap: Tap | None = None
+    plan: LinkPlan, seed: bytes, block: int, *, seeded: bool, eve: Eavesdropper | None = None
 ) -> tuple[SeededSettings, Detections]:
     """Simulate one block: Alice's secret record of what she sent, and what Bob's devices told him."""
-    name = f"{plan.link.name}/block-{block}"
-    alice_seed = rng.derive(seed, f"{name}/alice")
+    alice_seed, physics_seed = block_seeds(plan, seed, block)
     detections = transmit(
-        plan.devices,
+        plan.devices if eve is None else eve.devices,
         alice_seed=alice_seed,
-        physics_seed=rng.derive(seed, f"{name}/physics"),
+        physics_seed=physics_seed,
         n_slots=plan.n_slots,
         link=plan.link.name,
         block=block,
         origin=origin_of(seeded),
-        tap=tap,
+        tap=None if eve is None else eve.tap,
     )
     return SeededSettings(alice_seed, plan.devices.source.protocol), detections
+
+
+def block_seeds(plan: LinkPlan, seed: bytes, block: int) -> tuple[bytes, bytes]:
+    """Return Alice's seed of a block, and that of its physics."""
+    name = f"{plan.link.name}/block-{block}"
+    return rng.derive(seed, f"{name}/alice"), rng.derive(seed, f"{name}/physics")
 
 
 def run(
@@ -101,36 +117,68 @@ def run(
     log.add(
         "run.started", f"scenario:{scenario.name}", blocks=blocks, seeded=seeded, version=__version__, lab=scenario.lab
     )
-    summaries = []
     plans = [plan_link(link) for link in scenario.links]
-    LinkMonitor(log, {plan.link.name: plan.expected for plan in plans})
+    watching = Watching(log, plans, scenario.responses)
+    summaries = []
     for plan in plans:
-        link = plan.link
-        summary = LinkSummary(link.name)
-        planned = [attack for attack in scenario.attacks if attack.on == link.name]
-        pools = _pools(seed, link.name)
+        one = _LinkRun(plan, log, seed, seeded, _pools(seed, plan.link.name))
+        planned = [(attack, resolve(attack.name, attack.strength, plan.devices)) for attack in scenario.attacks
+                   if attack.on == plan.link.name]  # fmt: skip
         for block in range(blocks):
-            started = time.monotonic()
-            tap = _tap(planned, plan, block, resolve, log)
-            settings, detections = block_of_light(plan, seed, block, seeded=seeded, tap=tap)
-            try:
-                job = plan.job(block, origin_of(seeded))
-                result = distill_block(settings, detections, job, *pools, time_s=time.time())
-            except BlockAborted as abort:
-                record_aborted(log, link.name, block, abort)
-                summary.aborted += 1
-                summary.reasons[abort.verdict] = summary.reasons.get(abort.verdict, 0) + 1
-            else:
-                record_distilled(log, result.alice)
-                summary.secret_bits += result.alice.key.n_bits
-            summary.blocks += 1
-            summary.light_s += plan.seconds_per_block
-            summary.wall_s += time.monotonic() - started
+            if watching.responder.stopped(plan.link.name):
+                break
+            one.block(block, _eavesdropper(planned, plan, block, log), watching)
             if on_block is not None:
-                on_block(link.name, block)
-        summaries.append(summary)
+                on_block(plan.link.name, block)
+        summaries.append(one.summary)
     log.add("run.finished", f"scenario:{scenario.name}")
     return RunResult(scenario.name, seeded, tuple(summaries))
+
+
+class _LinkRun:
+    """One link of a run, block after block."""
+
+    def __init__(
+        self,
+        plan: LinkPlan,
+        log: EventLog,
+        seed: bytes,
+        seeded: bool,
+        pools: tuple[AuthenticationPool, AuthenticationPool],
+    ) -> None:
+        self.summary = LinkSummary(plan.link.name)
+        self._plan = plan
+        self._log = log
+        self._seed = seed
+        self._seeded = seeded
+        self._pools = pools
+
+    def block(self, block: int, eve: Eavesdropper | None, watching: Watching) -> None:
+        """Make one block: light, what the meters read, key; and what Eve has of it."""
+        started = time.monotonic()
+        plan, summary, link = self._plan, self.summary, self._plan.link.name
+        settings, detections = block_of_light(plan, self._seed, block, seeded=self._seeded, eve=eve)
+        alice_seed, physics_seed = block_seeds(plan, self._seed, block)
+        tally = Tally(plan.devices.receiver.detectors)
+        tally.add(detections.events)
+        record_telemetry(self._log, link, block, read_meters(plan, tally, block, physics_seed, eve))
+        if eve is not None:
+            record_learned(self._log, eve, detections, alice_seed=alice_seed, physics_seed=physics_seed)
+        try:
+            job = plan.job(block, origin_of(self._seeded))
+            carriage = eve.carriage() if eve is not None and eve.carriage is not None else None
+            result = distill_block(settings, detections, job, *self._pools, time_s=time.time(), carriage=carriage)
+            watching.vet(link, block, result.alice.statistics)
+        except BlockAborted as abort:
+            record_aborted(self._log, link, block, abort)
+            summary.aborted += 1
+            summary.reasons[abort.verdict] = summary.reasons.get(abort.verdict, 0) + 1
+        else:
+            record_distilled(self._log, result.alice)
+            summary.secret_bits += result.alice.key.n_bits
+        summary.blocks += 1
+        summary.light_s += plan.seconds_per_block
+        summary.wall_s += time.monotonic() - started
 
 
 def _pools(seed: bytes, link: str) -> tuple[AuthenticationPool, AuthenticationPool]:
@@ -139,19 +187,19 @@ def _pools(seed: bytes, link: str) -> tuple[AuthenticationPool, AuthenticationPo
     return AuthenticationPool.from_secret("alice", secret), AuthenticationPool.from_secret("bob", secret)
 
 
-def _tap(
-    planned: list[AttackSection], plan: LinkPlan, block: int, resolve: AttackResolver, log: EventLog
-) -> Tap | None:
-    """Return Eve's tap in a block, and note where an attack begins or ends."""
+def _eavesdropper(
+    planned: list[tuple[AttackSection, Eavesdropper]], plan: LinkPlan, block: int, log: EventLog
+) -> Eavesdropper | None:
+    """Return who sits on the link in a block, and note where an attack begins or ends."""
     subject = f"link:{plan.link.name}"
-    for attack in planned:
+    for attack, _ in planned:
         if attack.last_block is not None and block == attack.last_block + 1:
             log.add("attack.stopped", subject, name=attack.name)
         if attack.first_block == block:
             log.add("attack.started", subject, name=attack.name, strength=attack.strength)
-    for attack in planned:
+    for attack, eve in planned:
         if attack.covers(plan.link.name, block):
             record_light(log, plan.link.name, block, attack.name, attack.strength)
-            return resolve(attack.name, attack.strength, plan.devices)
+            return eve
     record_light(log, plan.link.name, block, None)
     return None

@@ -1,52 +1,70 @@
-"""The attacks that there are, by name: plain data of a scenario or a command -> what the attacked layer takes."""
+"""The attacks on light that there are, by name: plain data of a scenario or a command -> who sits on the link."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from noclone.errors import InputError
 from noclone.link.devices import LinkDevices
-from noclone.link.tap import Tap
-from noclone.redteam.intercept_resend import intercept_resend
+from noclone.link.tap import Eavesdropper
+from noclone.redteam import (
+    after_gate,
+    beam_splitting,
+    blinding,
+    dead_time,
+    delay,
+    fibre_cut,
+    intensity_correlation,
+    intercept_resend,
+    jamming,
+    laser_damage,
+    laser_seeding,
+    photon_number_splitting,
+    reordering,
+    replay,
+    suppression,
+    tampering,
+    time_shift,
+    trojan_horse,
+    truncation,
+)
+from noclone.redteam.light import LightAttack
+from noclone.redteam.messages import MessageAttack
 
-
-@dataclass(frozen=True, slots=True)
-class LightAttack:
-    """An attack on the light of one link.
-
-    Args:
-        does: What Eve does.
-        hopes: What she hopes for.
-        caught_by: What should catch her.
-        tap: Builds the tap from the devices and a strength between 0 and 1.
-    """
-
-    does: str
-    hopes: str
-    caught_by: str
-    tap: Callable[[LinkDevices, float], Tap]
-
-
-LIGHT_ATTACKS = {
-    "intercept-resend": LightAttack(
-        does="measures a share of the pulses in bases of her own choice, and sends what she read",
-        hopes="half a bit of every sifted bit that she touched",
-        caught_by="the error rate, which rises by a quarter of her share",
-        tap=intercept_resend,
-    ),
+LIGHT_ATTACKS: dict[str, LightAttack] = {
+    module.ATTACK.name: module.ATTACK
+    for module in (
+        intercept_resend,
+        photon_number_splitting,
+        beam_splitting,
+        blinding,
+        trojan_horse,
+        time_shift,
+        after_gate,
+        dead_time,
+        laser_seeding,
+        laser_damage,
+        intensity_correlation,
+        fibre_cut,
+        jamming,
+    )
 }
 
 
-def resolve(name: str, strength: float, devices: LinkDevices) -> Tap:
-    """Return the tap of an attack.
+MESSAGE_ATTACKS: dict[str, MessageAttack] = {
+    module.ATTACK.name: module.ATTACK for module in (tampering, replay, reordering, truncation, delay, suppression)
+}
+
+
+def resolve(name: str, strength: float, devices: LinkDevices) -> Eavesdropper:
+    """Return who carries out an attack on a link.
 
     Raises:
-        InputError: There is no such attack, or the strength is impossible.
+        InputError: There is no such attack on light or messages, or the strength is impossible.
     """
-    attack = LIGHT_ATTACKS.get(name)
+    attack = LIGHT_ATTACKS.get(name) or MESSAGE_ATTACKS.get(name)
     if attack is None:
-        raise InputError(f"there is no attack '{name}'", hint=f"there is: {', '.join(LIGHT_ATTACKS)}")
+        raise InputError(
+            f"there is no attack '{name}' on a link", hint=f"there is: {', '.join([*LIGHT_ATTACKS, *MESSAGE_ATTACKS])}"
+        )
     if not 0 <= strength <= 1:
         raise InputError(f"an attack's strength lies between 0 and 1, not {strength}")
-    return attack.tap(devices, strength)
+    return attack.eavesdropper(devices, strength)

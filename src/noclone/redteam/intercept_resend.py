@@ -13,52 +13,18 @@ Lütkenhaus 2004).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from noclone.link.devices import LinkDevices
+from noclone.link.overheard import Overheard
 from noclone.link.tap import PASS, SETTINGS, Outcome, Tap
-from noclone.records import U8, Basis, Detections
+from noclone.records import Basis
+from noclone.redteam.light import LightAttack
+from noclone.redteam.record import EveRecord
 from noclone.units import transmittance
 
 _BRIGHTEST = 1e3  # photons, where even a perfect channel cannot reach the wanted gain
-
-
-@dataclass(frozen=True, slots=True)
-class EveRecord:
-    """What Eve wrote down about each detection of a block.
-
-    Args:
-        intercepted: She read this pulse and sent one in its place.
-        basis: In which she measured; meaningless where she read nothing.
-        value: What she read; meaningless where she read nothing.
-    """
-
-    intercepted: NDArray[np.bool_] = field(repr=False)
-    basis: U8 = field(repr=False)
-    value: U8 = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class EveInformation:
-    """What her record is worth, measured on the sifted bits (both bases) after the bases were announced.
-
-    Args:
-        sifted_bits: Detections where Alice's and Bob's bases agree.
-        intercepted_bits: Those that she had read.
-        information_bits: Mutual information between her record and Alice's bits, summed over them.
-    """
-
-    sifted_bits: int
-    intercepted_bits: int
-    information_bits: float
-
-    @property
-    def per_sifted_bit(self) -> float:
-        """Information per sifted bit; x/2 is expected."""
-        return self.information_bits / self.sifted_bits if self.sifted_bits else 0.0
 
 
 def resent_photons(devices: LinkDevices) -> float:
@@ -113,47 +79,23 @@ def intercept_resend(devices: LinkDevices, fraction: float, *, p_key: float = 0.
     return Tap(outcomes, tuple(rows))
 
 
-def eve_record(
-    detections: Detections, devices: LinkDevices, tap: Tap, *, alice_seed: bytes, physics_seed: bytes
-) -> EveRecord:
-    """Return what Eve wrote down in the run that gave these detections, worked out again from its seeds."""
-    from noclone.link.aes import aes256_keys
-    from noclone.link.aes_simd import AES
-    from noclone.link.choices import eve_outcomes
-    from noclone.link.clicktable import eve_limits
-    from noclone.link.light import physics_key
-    from noclone.link.settings import SeededSettings
+def eve_record(view: Overheard, _strength: float = 1.0) -> EveRecord:
+    """Return what Eve wrote down: ground 1 where she measured in Alice's basis, 2 where in the other one.
 
-    slots = detections.slots
-    codes = SeededSettings(alice_seed, devices.source.protocol).at(slots)
-    keys = aes256_keys(physics_key(physics_seed, detections.link, detections.block, "eve"))
-    drawn = np.empty(len(slots), np.int64)
-    eve_outcomes(AES, keys, slots, eve_limits(tap), codes, drawn)
-    return EveRecord(
-        np.array([o.kind == "resend" for o in tap.outcomes])[drawn],
-        np.array([int(o.basis) for o in tap.outcomes], np.uint8)[drawn],
-        np.array([o.value for o in tap.outcomes], np.uint8)[drawn],
-    )
-
-
-def information(record: EveRecord, detections: Detections, codes: U8) -> EveInformation:
-    """Return how much her record tells about the sifted bits.
-
-    Args:
-        codes: Alice's settings in the slots of the detections.
+    Which it was she learns when the bases are announced.
     """
-    alice_basis = (codes >> 1) & 1
-    sifted = alice_basis == detections.bases
-    right = record.value == (codes & 1)
-    total = 0.0
-    for same_basis in (True, False):
-        those = sifted & record.intercepted & ((record.basis == alice_basis) == same_basis)
-        total += int(those.sum()) * _capacity(float(right[those].mean()) if those.any() else 0.5)
-    return EveInformation(int(sifted.sum()), int((sifted & record.intercepted).sum()), total)
+    outcomes = view.tap.outcomes
+    read = np.array([o.kind == "resend" for o in outcomes])[view.outcomes]
+    basis = np.array([int(o.basis) for o in outcomes], np.uint8)[view.outcomes]
+    value = np.array([o.value for o in outcomes], np.uint8)[view.outcomes]
+    other = basis != (view.codes >> 1) & 1
+    return EveRecord(value, (read * (1 + other)).astype(np.uint8))
 
 
-def _capacity(p: float) -> float:
-    """Return what one reading of a bit is worth that is right with probability p: 1 - h(p)."""
-    if p in (0.0, 1.0):
-        return 1.0
-    return 1 + p * math.log2(p) + (1 - p) * math.log2(1 - p)
+ATTACK = LightAttack(
+    "intercept-resend",
+    record=eve_record,
+    bits=lambda _devices, strength: strength / 2,
+    tap=intercept_resend,
+    naive="errors are noise",
+)

@@ -1,127 +1,96 @@
-"""Monitors: what the devices really reported, against what they should report.
+"""Monitors at work: events of a running network -> alarms, as events with their evidence.
 
-In: the counts of each block, from the events; the counts that the link's model expects.  Out: `Alarm`s, as events.
-Each test states its false-alarm probability. A tail is bounded by Chernoff's inequality in the form of Hoeffding (1963,
-Theorem 1): P[X >= m] <= exp(-n D(m/n || p)) for n independent trials of probability p, and alike for the other tail. So
-an alarm is never raised more often than stated; detectors with dead time fluctuate less than independent trials, which
-makes it rarer still. What a model cannot promise (its gains are good to a per cent) is allowed for first.
+In: the counts of each block and what the devices reported, from the events; what each link should report.  Out:
+`alarm.raised` events. The tests themselves: `meters`, `demand`. An alarm's response is the scenario's:
+`network.responses`.
 """
 
 from __future__ import annotations
 
-import math
+import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from noclone.events import Event, EventLog
-from noclone.proofs.agreement import Expected
+from noclone.link.telemetry import Telemetry
 from noclone.records import Counts
+from noclone.watch.alarms import DEFAULT_ALPHA as DEFAULT_ALPHA
+from noclone.watch.alarms import Alarm as Alarm
+from noclone.watch.meters import Watched as Watched
+from noclone.watch.meters import watch_error_rate as watch_error_rate
+from noclone.watch.meters import watch_gains as watch_gains
+from noclone.watch.statistics import tail_bound as tail_bound
 
-DEFAULT_ALPHA = 1e-6  # per block and monitor: one false alarm in a year of blocks of half a minute
-GAIN_ACCURACY = 0.01  # relative; of `link.theory`, whose dead times and afterpulses are first order, and of real losses
-
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """Something that chance does not explain.
-
-    Args:
-        monitor: Which test.
-        statistic: What was seen.
-        expected: What the model says.
-        p_value: Bound on the probability of seeing this, or worse, by chance.
-        alpha: The bound below which the monitor speaks: its false-alarm probability per block.
-        message: The same for people.
-    """
-
-    monitor: str
-    statistic: float
-    expected: float
-    p_value: float
-    alpha: float
-    message: str
-
-
-def divergence(q: float, p: float) -> float:
-    """Return D(q || p) between two coins, in nats."""
-    if not 0 < p < 1:
-        return 0.0 if q == p else math.inf
-
-    def part(a: float, b: float) -> float:
-        return a * math.log(a / b) if a > 0 else 0.0
-
-    return max(part(q, p) + part(1 - q, 1 - p), 0.0)
-
-
-def tail_bound(successes: int, trials: int, probability: float) -> float:
-    """Bound the probability of a count at least this far on its side of the mean (Hoeffding 1963, Theorem 1)."""
-    if trials == 0:
-        return 1.0
-    return math.exp(-min(trials * divergence(successes / trials, probability), 700.0))
-
-
-def watch_error_rate(counts: Counts, expected: Expected, alpha: float = DEFAULT_ALPHA) -> Alarm | None:
-    """Return an alarm if the test basis holds more errors than its model explains."""
-    total = sum(expected.n_test)
-    if not total or not counts.test_total:
-        return None
-    rate = sum(expected.m_test) / total
-    errors = sum(counts.m_test)
-    p_value = tail_bound(errors, counts.test_total, rate)
-    if counts.qber_test <= rate or p_value >= alpha:
-        return None
-    message = (
-        f"error rate {counts.qber_test:.2%} where {rate:.2%} is expected ({errors} of {counts.test_total} test bits)"
-    )
-    return Alarm("error-rate", counts.qber_test, rate, p_value, alpha, message)
-
-
-def watch_gains(counts: Counts, expected: Expected, alpha: float = DEFAULT_ALPHA) -> list[Alarm]:
-    """Return an alarm for each intensity that is detected more or less often than its model says.
-
-    Who splits off photons, or stops pulses, changes the ratio of the intensities' gains (Lo, Ma, Chen 2005).
-    """
-    alarms = []
-    tests = 2 * len(counts.n_key)  # both tails of each intensity share alpha
-    for index, (key, test) in enumerate(zip(counts.n_key, counts.n_test, strict=True)):
-        seen = key + test
-        mean = expected.n_key[index] + expected.n_test[index]
-        scaled = mean * counts.n_slots / expected.n_slots
-        nearest = min(max(seen, scaled * (1 - GAIN_ACCURACY)), scaled * (1 + GAIN_ACCURACY))
-        p_value = tail_bound(seen, counts.n_slots, nearest / counts.n_slots)
-        if p_value < alpha / tests:
-            message = f"intensity {index} was detected {seen} times, {scaled:.0f} are expected"
-            alarms.append(Alarm(f"gain-{index}", seen, scaled, p_value, alpha, message))
-    return alarms
+FORGED_REASONS = frozenset({"authentication-failed"})
+FORGERY = 2.0**-80  # more than any tag's chance to pass, or to fail, by accident
 
 
 class LinkMonitor:
     """Watch the blocks of a network's links, and add an event for each alarm.
 
     Args:
-        expected: For each link, what its model expects of a block.
+        links: For each link, what it should report.
     """
 
-    def __init__(self, log: EventLog, expected: Mapping[str, Expected], alpha: float = DEFAULT_ALPHA) -> None:
+    def __init__(self, log: EventLog, links: Mapping[str, Watched]) -> None:
         self._log = log
-        self._expected = dict(expected)
-        self._alpha = alpha
+        self._links = {name: known.fresh() for name, known in links.items()}
         self._seen: dict[str, int] = {}
+        self._ended: dict[str, int] = {}
+        self._forgeries: dict[str, int] = {}
+        self._readings: dict[str, tuple[int, Telemetry]] = {}
+        self._raised: dict[str, list[Alarm]] = {}
+        self._lock = threading.Lock()
         self.stop: Callable[[], None] = log.listen(self._hear)
 
+    def check(self, link: str, block: int, counts: Counts | None) -> list[Alarm]:
+        """Return the alarms of a block; both ends may ask, and the alarms are raised once."""
+        if link not in self._links:
+            return []
+        with self._lock:
+            if block <= self._seen.get(link, -1):
+                return list(self._raised.get(link, [])) if block == self._seen[link] else []
+            self._seen[link] = block
+            number, readings = self._readings.get(link, (-1, None))
+            alarms = self._links[link].look(counts, readings if number == block else None)
+            self._raised[link] = alarms
+        self._raise(link, block, alarms)
+        return alarms
+
+    def _raise(self, link: str, block: int, alarms: list[Alarm]) -> None:
+        for alarm in alarms:
+            self._log.add("alarm.raised", f"link:{link}", block=block, **asdict(alarm))
+
     def _hear(self, event: Event) -> None:
-        if event.kind not in ("block.distilled", "block.aborted"):
-            return
         kind, _, link = event.subject.partition(":")
-        counts, block = counts_of(event.data), event.data["block"]
-        if kind != "link" or link not in self._expected or counts is None or block <= self._seen.get(link, -1):
+        if kind != "link" or link not in self._links:
             return
-        self._seen[link] = block  # the other end reports the same block
-        alarms = watch_gains(counts, self._expected[link], self._alpha)
-        error = watch_error_rate(counts, self._expected[link], self._alpha)
-        for alarm in [error, *alarms] if error else alarms:
-            self._log.add("alarm.raised", event.subject, block=event.data.get("block"), **asdict(alarm))
+        if event.kind == "devices.measured":
+            self._readings[link] = event.data["block"], Telemetry.from_json(event.data["telemetry"])
+        elif event.kind in ("block.distilled", "block.aborted"):
+            self._end_of_block(link, event)
+
+    def _end_of_block(self, link: str, event: Event) -> None:
+        block, counts = event.data["block"], counts_of(event.data)
+        measured = self._readings.get(link, (-1, None))[0] == block
+        if counts is not None or measured:
+            self.check(link, block, counts)
+        alarms = []
+        with self._lock:
+            if block > self._ended.get(link, -1):  # the other end reports the same block
+                self._ended[link] = block
+                alarms += self._links[link].key_rate(event.kind == "block.aborted")
+            # Only the end that checked the tag knows; the other one heard a word, and perhaps first.
+            if event.data.get("reason") in FORGED_REASONS and block > self._forgeries.get(link, -1):
+                self._forgeries[link] = block
+                alarms.append(self._forged(link, event.data))
+        self._raise(link, block, alarms)
+
+    def _forged(self, link: str, data: Mapping[str, Any]) -> Alarm:
+        alpha = self._links[link].known.alpha
+        message = f"what crossed the public channel was changed: {data.get('message', '')}"
+        return Alarm("authentication", 1.0, 0.0, FORGERY, alpha, message)
 
 
 def counts_of(data: Mapping[str, Any]) -> Counts | None:

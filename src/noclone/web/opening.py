@@ -15,7 +15,7 @@ from noclone.errors import InputError
 from noclone.events import Event
 from noclone.network.plain_http import PlainServer
 from noclone.network.served import ServedNetwork
-from noclone.redteam.attacks import LIGHT_ATTACKS
+from noclone.redteam.catalogue import CATALOGUE
 from noclone.web.board import Board
 from noclone.web.server import Window
 
@@ -107,7 +107,8 @@ async def open_window(
         )
     attacks = [
         {"name": name, "does": one.does, "hopes": one.hopes, "caught_by": one.caught_by}
-        for name, one in LIGHT_ATTACKS.items()
+        for name, one in CATALOGUE.items()
+        if one.live
     ]
     plans = {name: light.plan for name, light in served.lights.items()}
     board = Board(served.scenario, plans, attacks, speed=served.speed)
