@@ -18,6 +18,7 @@ from typing import Any, Literal, cast
 
 from sqlalchemy import Connection, insert, select, update
 
+from noclone.combined import CombinedProvenance
 from noclone.crypto.one_time_pad import KEY_BYTES, OneTimePad, erase, pad_bytes
 from noclone.crypto.wegman_carter import TAG_BYTES, forgery_bound
 from noclone.errors import KmeError, StoreError
@@ -142,7 +143,7 @@ class Cargo:
     def provenance(self, pad: StoredKey | None) -> BorderProvenance:
         """Return what the keys stand on, as far as our domain knows."""
         own = () if pad is None else pad.provenance
-        inner = tuple(one for one in own if isinstance(one, BlockProvenance | RelayProvenance))
+        inner = tuple(one for one in own if isinstance(one, BlockProvenance | RelayProvenance | CombinedProvenance))
         if len(inner) != len(own):
             raise KmeError("a pad for a border's keys was cut from something else than key of our own")
         return BorderProvenance(

@@ -266,7 +266,7 @@ class Board:
                 "title": scenario.title or scenario.name,
                 "description": scenario.description,
                 "lab": scenario.lab,
-                "simulated": True,
+                "simulated": bool(scenario.links),
             },
             "nodes": [
                 {
