@@ -69,6 +69,7 @@ def test_without_any_light_nothing_is_said_of_a_model_or_of_algorithms() -> None
     texts = " ".join(reason.text for reason in told.reasons)
     assert "who states 1e-09 for a key" in texts
     assert "algorithms alone" not in texts
+    assert next(one.status for one in found.findings if one.threat.name == "simulated-light") == "countered"
     json.dumps(found.to_json(), allow_nan=False)
     assert render(found)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from noclone.audit.threats import Scene
+from noclone.audit.scene import Scene
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from noclone.audit.demands import PlannedLink
-from noclone.audit.threats import Finding, Level, Scene
+from noclone.audit.scene import Scene
+from noclone.audit.threats import Finding, Level
 from noclone.audit.verdict import ATTACKED, NO_KEY, LinkEvidence
 
 Answer = Literal["yes", "conditional", "no"]

@@ -20,35 +20,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from noclone.audit.availability import Isolation
-from noclone.audit.demands import Demand, PlannedLink
 from noclone.audit.device_flaws import flawed
-from noclone.network.scenario import LinkSection, Scenario
+from noclone.audit.scene import Scene
 
 Status = Literal["countered", "watched", "assumed", "open", "not-modelled"]
 Level = Literal["in transit", "end to end", "across the network"]
 STATUSES: tuple[Status, ...] = ("open", "not-modelled", "assumed", "watched", "countered")  # worst first
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """What the threats are held against."""
-
-    scenario: Scenario
-    links: dict[str, PlannedLink]
-    demands: Sequence[Demand]
-    isolations: Sequence[Isolation]
-
-    @property
-    def sections(self) -> list[LinkSection]:
-        """The links of simulated light that give key."""
-        found = [link.section for link in self.links.values() if link.block is not None]
-        return [section for section in found if isinstance(section, LinkSection)]
-
-    @property
-    def vendors(self) -> tuple[str, ...]:
-        """Names of the links whose key is on a vendor's word."""
-        return tuple(name for name, link in self.links.items() if link.vendor is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +189,8 @@ def _fibre_cut(scene: Scene) -> Judgement:
 
 
 def _simulated(scene: Scene) -> Judgement:
+    if not scene.sections:
+        return Judgement("countered", "no key here is made of simulated light")
     return Judgement(
         "assumed",
         "the light is simulated: whoever controls the process that makes it knows everything",
