@@ -10,7 +10,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,12 @@ def free_base_port() -> int:
                     probe.bind(("127.0.0.1", port))
             return base
     raise AssertionError("no free ports")
+
+
+@pytest.fixture(scope="session")
+def free_ports() -> Callable[[], int]:
+    """Return what finds a base port whose ports are free."""
+    return free_base_port
 
 
 @pytest.fixture(scope="session")

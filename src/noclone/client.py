@@ -241,8 +241,9 @@ class Etsi014Client:
 
     def _connect(self) -> http.client.HTTPConnection:
         if self._connection is not None and self._connection.sock is not None:
-            readable, _, _ = select.select([self._connection.sock], [], [], 0)
-            if not readable:
+            poll = select.poll()  # not select(), which knows no descriptor above 1023
+            poll.register(self._connection.sock, select.POLLIN)
+            if not poll.poll(0):
                 return self._connection
             self._hang_up()  # the KME has closed it, or says something unasked
         self._connection = self._connect_anew(self._host, self._port, self._timeout_s)

@@ -7,12 +7,12 @@ of it. JSON values only, no secrets. It stands beside `records.BlockProvenance` 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from noclone.records import BlockProvenance, Origin, Provenance
-from noclone.relayed import WEAKEST_FIRST, RelayProvenance
+from noclone.relayed import WEAKEST_FIRST, BorderProvenance, RelayProvenance
 
 POST_QUANTUM_ONLY = "kem"
 EVERLASTING = "everlasting"
@@ -164,19 +164,29 @@ def inner_profile(profile: str) -> str:
 
 def provenance_from_json(data: dict[str, Any]) -> Provenance:
     """Rebuild what any kind's `to_json` gave."""
-    if data.get("kind") == "combined":
-        return CombinedProvenance.from_json(data)
-    return _part_from_json(data)
+    if data.get("kind") == "border":
+        return BorderProvenance.from_json(data, tuple(map(_own_from_json, data["own"])))
+    return _own_from_json(data)
+
+
+def _own_from_json(data: dict[str, Any]) -> CombinedProvenance | Part:
+    return CombinedProvenance.from_json(data) if data.get("kind") == "combined" else _part_from_json(data)
 
 
 def _part_from_json(data: dict[str, Any]) -> Part:
     return RelayProvenance.from_json(data) if data.get("kind") == "relay" else BlockProvenance.from_json(data)
 
 
-def qkd_blocks(blocks: Iterable[Provenance]) -> tuple[Part, ...]:
-    """Return every QKD block that some blocks are, or were combined from."""
-    out: dict[Part, None] = {}
+def unbordered(blocks: Iterable[Provenance]) -> Iterator[Provenance]:
+    """Return our own blocks: for keys over a border, those with which they crossed our own domain."""
     for block in blocks:
+        yield from block.own if isinstance(block, BorderProvenance) else (block,)
+
+
+def qkd_blocks(blocks: Iterable[Provenance]) -> tuple[Part, ...]:
+    """Return every QKD block that some blocks are, or were combined from; of our own domain, where they cross it."""
+    out: dict[Part, None] = {}
+    for block in unbordered(blocks):
         if isinstance(block, CombinedProvenance):
             out.update(dict.fromkeys(block.parts))
         elif isinstance(block, BlockProvenance | RelayProvenance):

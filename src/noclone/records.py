@@ -22,6 +22,8 @@ U64 = NDArray[np.uint64]
 MAX_INTENSITIES = 4
 MAX_SLOTS = 1 << 48  # a slot number shares 64 bits with 16 flags
 LINK_PROFILE = "link"
+LOCAL_PROTOCOL = "local"  # of keys that one KME made for its own applications
+VENDOR_PROTOCOL = "etsi-gs-qkd-014"  # of blocks that were drawn from a vendor's QKD system
 
 
 class Basis(IntEnum):
@@ -65,13 +67,14 @@ class Origin:
     """Where detections came from, and so what a key made of them can claim.
 
     Args:
-        kind: Simulated light makes simulated secrecy; a recording is past data; hardware is live; computed has no
-            light in it, only algorithms.
+        kind: Simulated light makes simulated secrecy; a recording is past data; hardware is live; unknown is what
+            another operator's domain does not tell; local is made by one KME alone; computed has no light in it, only
+            algorithms.
         seeded: The randomness can be run again from a number that is written down: never a secret.
         detail: For people: the simulator's version, the file's name, the device.
     """
 
-    kind: Literal["simulated", "recorded", "hardware", "computed"]
+    kind: Literal["simulated", "recorded", "unknown", "local", "hardware", "computed"]
     seeded: bool = False
     detail: str = ""
 
@@ -255,10 +258,10 @@ class BlockProvenance:
         protocol: Such as "decoy-bb84".
         origin: Simulated, recorded or hardware; seeded or not.
         proof: Name of the proof that gave the length.
-        statement: Which kind of statement that proof makes.
-        epsilon: Total failure probability of this block: secrecy + correctness + authentication.
+        statement: Which kind of statement that proof makes; "no-proof" where there is only a vendor's word.
+        epsilon: Total failure probability of this block: secrecy + correctness + authentication; 1: unknown.
         cumulative_epsilon: The same summed over all blocks since the link was bootstrapped.
-        bootstrap: What authenticated the link's first block, such as "pre-shared-key".
+        bootstrap: What authenticated the link's first block, such as "pre-shared-key" ("vendor": a vendor did it).
         time_s: When it was distilled, seconds since 1970.
     """
 
@@ -269,7 +272,7 @@ class BlockProvenance:
     protocol: str
     origin: Origin
     proof: str
-    statement: Literal["fixed-length", "variable-length"]
+    statement: Literal["fixed-length", "variable-length", "no-proof"]
     epsilon: float
     cumulative_epsilon: float
     bootstrap: str

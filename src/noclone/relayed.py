@@ -10,9 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from noclone.records import BlockProvenance, Origin
+from noclone.records import BlockProvenance, Origin, Provenance
 
-WEAKEST_FIRST = ("simulated", "recorded", "hardware", "computed")
+WEAKEST_FIRST = ("simulated", "recorded", "unknown", "local", "hardware", "computed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,3 +157,85 @@ class RelayProvenance:
 def relay_profile(threshold: int, shares: int) -> str:
     """Return the profile of blocks that are relayed in so many shares, `threshold` of which are needed."""
     return f"paths-{shares}" if threshold == shares else f"shares-{threshold}-{shares}"
+
+
+@dataclass(frozen=True, slots=True)
+class BorderProvenance:
+    """What keys stand on that are shared with an application in another operator's domain, as far as we can know.
+
+    They passed the border in the clear, inside TLS within one secure site, and what the other domain does with them is
+    its own affair: it tells neither its nodes, nor its light, nor an epsilon.
+
+    Args:
+        link: Name of the way: our two KMEs, and the domain.
+        block: Number of the transfer on it.
+        site: Our KME that serves the application on this side.
+        gate: Our KME at the border.
+        domain: The other operator's.
+        peer: Its KME at the border.
+        own: The blocks that the pad was cut from with which they crossed our own domain; none where site is gate.
+        carry_epsilon: Forgery bound of the one-time tag on that way.
+        time_s: When they were drawn, or came, seconds since 1970.
+    """
+
+    link: str
+    block: int
+    site: str
+    gate: str
+    domain: str
+    peer: str
+    own: tuple[Provenance, ...]
+    carry_epsilon: float
+    time_s: float
+
+    @property
+    def profile(self) -> str:
+        """What policies would choose key by; no policy speaks for two domains."""
+        return "border"
+
+    @property
+    def epsilon(self) -> float:
+        """1: what happens in the other domain has no number that is known here."""
+        return 1.0
+
+    @property
+    def cumulative_epsilon(self) -> float:
+        """1, as well."""
+        return 1.0
+
+    @property
+    def origin(self) -> Origin:
+        """The worst of our own part, and nothing better than unknown."""
+        origins = [Origin("unknown"), *(block.origin for block in self.own)]
+        kind = min((origin.kind for origin in origins), key=WEAKEST_FIRST.index)
+        return Origin(kind, any(origin.seeded for origin in origins), f"crossed into the domain {self.domain}")
+
+    @property
+    def alice(self) -> str:
+        """One of our ends."""
+        return self.gate
+
+    @property
+    def bob(self) -> str:
+        """The other one."""
+        return self.site
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        fields = ("link", "block", "site", "gate", "domain", "peer", "carry_epsilon", "time_s")
+        values = {name: getattr(self, name) for name in fields}
+        return {"kind": "border", **values, "own": [block.to_json() for block in self.own]}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], own: tuple[Provenance, ...]) -> BorderProvenance:
+        """Rebuild what `to_json` gave, but for our own blocks in it, of whatever kind they are."""
+        fields = {name: value for name, value in data.items() if name != "kind"}
+        return cls(**{**fields, "own": own})
+
+
+DOMAIN = "domain:"
+
+
+def far_end(domain: str) -> str:
+    """Return what stands for the far site of a key that is shared with somebody in another operator's domain."""
+    return f"{DOMAIN}{domain}"

@@ -271,11 +271,23 @@ def test_no_header_says_who_calls(master: Wire) -> None:
     assert (code, answer["master_SAE_ID"]) == (200, "sae-a")
 
 
-def test_a_slave_that_is_not_known_and_one_at_the_same_kme(master: Wire) -> None:
-    for path in ("nobody/status", "sae-a2/status", "nobody/enc_keys", "sae-a/enc_keys"):
+def test_a_slave_that_is_not_known(master: Wire) -> None:
+    for path in ("nobody/status", "nobody/enc_keys"):
         code, answer = master.ask("GET", path)
         assert code == 400
-        assert answer["details"][0]["noclone_reason"] in ("unknown-slave", "same-kme")
+        assert answer["details"][0]["noclone_reason"] == "unknown-slave"
+
+
+def test_an_application_that_names_itself_as_its_slave(master: Wire) -> None:
+    assert master.ask("GET", "sae-a/status")[1]["target_KME_ID"] == "alder"
+    code, got = master.ask("GET", "sae-a/enc_keys?number=2&size=512")
+    assert code == 200
+    key_id, extension = got["keys"][0]["key_ID"], got["keys"][0]["key_extension"]
+    assert (extension["noclone_origin"], extension["noclone_leaks"]) == ("local", "site:alder")
+    code, same = master.ask("GET", f"sae-a/dec_keys?key_ID={key_id}")
+    assert (code, same["keys"]) == (200, got["keys"][:1])
+    assert master.ask("GET", f"sae-a/dec_keys?key_ID={key_id}")[0] == 400  # once
+    assert len({entry["key"] for entry in got["keys"]}) == 2
 
 
 def test_an_application_at_the_wrong_kme_is_refused_with_401(live: Any) -> None:

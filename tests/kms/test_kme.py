@@ -12,6 +12,7 @@ import pytest
 from noclone.errors import KmeError
 from noclone.kms.keys import Refused
 from noclone.kms.kme import Delivered, Kme, KmeSettings
+from noclone.kms.policies import Policies, Policy
 from noclone.kms.requests import KeyRequest
 from noclone.kms.store import Store, StoreSettings
 from noclone.trust.provenance import formula_of_key
@@ -81,8 +82,6 @@ def test_a_burst_beyond_the_stock_serves_exactly_the_stock(pair: Any) -> None:
         ("nobody", "sae-b", {}, 401, "unknown-sae"),
         ("sae-b", "sae-a", {}, 401, "unknown-sae"),  # a good SAE, at the wrong KME
         ("sae-a", "nobody", {}, 400, "unknown-slave"),
-        ("sae-a", "sae-a2", {}, 400, "same-kme"),
-        ("sae-a", "sae-a", {}, 400, "same-kme"),
         ("sae-a", "sae-b", {"size": 7}, 400, "bad-size"),
         ("sae-a", "sae-b", {"size": 8}, 400, "bad-size"),
         ("sae-a", "sae-b", {"size": 65_544}, 400, "bad-size"),
@@ -92,6 +91,12 @@ def test_a_burst_beyond_the_stock_serves_exactly_the_stock(pair: Any) -> None:
         ("sae-a", "sae-b", {"additional_slave_SAE_IDs": ["sae-a2"]}, 400, "unknown-slave"),
         ("sae-a", "sae-b", {"additional_slave_SAE_IDs": ["x"] * 17}, 400, "too-many-saes"),
         ("sae-a", "sae-b", {"extension_mandatory": [{"abc_route": "direct"}]}, 400, "unsupported-extension"),
+        ("sae-a", "sae-b", {"extension_mandatory": [{"noclone_origin": "hardware"}]}, 400, "demand-unmet"),
+        ("sae-a", "sae-b", {"extension_mandatory": [{"noclone_max_age_s": 1, "abc": 1}]}, 400, "unsupported-extension"),
+        ("sae-a", "sae-b", {"extension_mandatory": [{"noclone_max_age_s": 0}]}, 400, "demand-unmet"),
+        ("sae-a", "sae-b", {"extension_mandatory": [{"noclone_max_epsilon": 1e-30}]}, 400, "demand-unmet"),
+        ("sae-a", "sae-a", {"extension_mandatory": [{"noclone_profile": "link"}]}, 400, "demand-unmet"),
+        ("sae-a", "sae-a", {"additional_slave_SAE_IDs": ["sae-b"]}, 400, "unknown-slave"),
     ],
 )
 def test_what_cannot_be_asked(
@@ -444,3 +449,87 @@ def test_settings_refuse_nonsense() -> None:
         StoreSettings(lifetime_s=0)
     assert KmeSettings().max_key_size_bits == 65_536
     assert Store.__doc__
+
+
+def test_demands_of_a_request_are_met_or_refused_before_a_key_is_taken(pair: Any) -> None:
+    def asking(**demands: Any) -> KeyRequest:
+        return wanted(extension_mandatory=[{f"noclone_{name}": value} for name, value in demands.items()])
+
+    async def story() -> None:
+        await pair.deposit()
+        pair.clock.advance(30.0)  # the blocks are of its beginning
+        for demands in ({"profile": "link"}, {"max_nodes_knowing": 0}, {"max_age_s": 60}, {"max_epsilon": 1e-9}):
+            assert len((await pair.a.enc_keys("sae-a", "sae-b", asking(**demands))).keys) == 1
+        before = pair.a.store.pool("birch").result()
+        for demands in ({"origin": "hardware"}, {"max_epsilon": 1e-11}, {"origin": "gold"}, {"profile": 1},
+                        {"max_nodes_knowing": True}, {"max_age_s": float("nan")}):  # fmt: skip
+            refused = await refusal(pair.a.enc_keys("sae-a", "sae-b", asking(**demands)))
+            assert (refused.status, refused.reason, refused.message) == (
+                400, "demand-unmet", "not all extension_mandatory request options could be met",
+            )  # fmt: skip
+        refused = await refusal(pair.a.enc_keys("sae-a", "sae-b", asking(profile="paths-2")))
+        assert (refused.status, refused.reason) == (503, "keys-exhausted")  # there is none of that now
+        refused = await refusal(pair.a.enc_keys("sae-a", "sae-b", asking(max_age_s=10)))
+        assert (refused.status, refused.reason) == (503, "keys-exhausted")
+        assert pair.a.store.pool("birch").result() == before  # none of it cost a key
+
+    asyncio.run(story())
+
+
+def test_a_policy_and_a_demand_that_contradict_each_other(pair: Any) -> None:
+    pair.a.policies = Policies([Policy(("sae-a", "sae-b"), "link")])
+
+    async def story() -> None:
+        await pair.deposit()
+        demand = [{"noclone_profile": "paths-2"}]
+        refused = await refusal(pair.a.enc_keys("sae-a", "sae-b", wanted(extension_mandatory=demand)))
+        assert (refused.status, refused.reason) == (400, "demand-unmet")
+        assert (await pair.a.enc_keys("sae-a", "sae-b", wanted(extension_mandatory=[{"noclone_profile": "link"}]))).keys
+
+    asyncio.run(story())
+
+
+def test_applications_at_one_kme_share_keys_that_never_leave_it(pair: Any) -> None:
+    async def story() -> None:
+        got = await pair.a.enc_keys("sae-a", "sae-a2", wanted(number=2, additional_slave_SAE_IDs=["sae-a"]))
+        for who in ("sae-a2", "sae-a"):
+            assert values(await pair.a.dec_keys(who, "sae-a", ids(got))) == values(got)
+        assert (await refusal(pair.a.dec_keys("sae-a2", "sae-a", ids(got)))).status == 400
+        label = got.to_json()["keys"][0]["key_extension"]
+        assert (label["noclone_origin"], label["noclone_leaks"]) == ("local", "site:alder")
+        assert pair.a.store.pool("alder").result().reserved_keys == 0
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("name", ["alder", "birch"])
+def test_a_restored_end_and_the_other_both_say_that_the_pool_is_void(pair: Any, tmp_path: Any, name: str) -> None:
+    other = {"alder": "birch", "birch": "alder"}[name]
+    sae = {"alder": "sae-a", "birch": "sae-b"}
+
+    async def story() -> None:
+        await pair.deposit(1024)
+        store = pair.kmes[name].store
+        store.back_up(tmp_path / "backup")
+        await pair.deposit(1024)
+        store.close()
+        pair.clock.advance(60.0)
+        restored = Store.restore(tmp_path / "new.db", tmp_path / "backup", kek=pair.keks[name], clock=pair.clock)
+        kme = pair.kmes[name] = Kme(restored, pair.kmes[other].saes, settings=pair.kmes[other].settings)
+        kme.add_peer(pair.peers[name])
+        pair.peers[other].other = kme
+        refused = await refusal(kme.enc_keys(sae[name], sae[other], wanted()))
+        assert (refused.status, refused.reason) == (503, "pool-void")
+        assert refused.message.startswith(f"this pool is void: the key store of {name} was restored from a backup")
+        refused = await refusal(pair.kmes[other].enc_keys(sae[other], sae[name], wanted()))
+        assert (refused.status, refused.reason) == (503, "pool-void")
+        assert refused.message.startswith(f"this pool is void: the key store of {name} was restored from a backup")
+        pair.blocks += 1
+        await pair.deposit(1024)  # new key: all is well again, and what is used up then is just used up
+        for master, slave in ((name, other), (other, name)):
+            got = await pair.kmes[master].enc_keys(sae[master], sae[slave], wanted(number=16))
+            assert len(values(await pair.kmes[slave].dec_keys(sae[slave], sae[master], ids(got)))) == 16
+            refused = await refusal(pair.kmes[master].enc_keys(sae[master], sae[slave], wanted()))
+            assert refused.reason == "keys-exhausted"
+
+    asyncio.run(story())

@@ -51,6 +51,7 @@ def services(role: Any, log: EventLog, last_block: int = -1) -> Any:
         wants_key=wants_key,
         seed=bytes(32),
         clock=SimpleNamespace(now_s=lambda: 0.0),
+        room=ends.block_room(),
     )
 
 

@@ -13,6 +13,8 @@ from noclone.bits import words_from_bytes
 from noclone.combined import provenance_from_json
 from noclone.errors import NocloneError, ScenarioError
 from noclone.events import EventLog
+from noclone.kms import peer as peer_calls
+from noclone.kms import service as kme_service
 from noclone.kms.keys import Refused
 from noclone.kms.requests import KeyRequest
 from noclone.kms.sealing import load_kek
@@ -364,3 +366,58 @@ def test_a_meter_forgets_after_a_minute() -> None:
     assert meter.rate_bps() == 100
     clock.advance(61.0)
     assert meter.rate_bps() == 0
+
+
+FAN = "ab bz ac cz ad dz"
+TWO_OF_THREE = """
+[[policy]]
+between = ["sae-a", "sae-z"]
+shares = "2-of-3"
+max_nodes_knowing = 0
+on_exhaustion = "wait:10"
+"""
+
+
+@pytest.mark.parametrize("death", ["silent", "gone", "with a share"])
+def test_two_of_three_shares_outlive_a_node(
+    tmp_path: Path, web_pki: Path, monkeypatch: pytest.MonkeyPatch, death: str
+) -> None:
+    """One node of three answers nothing any more, is gone, or takes shares and says nothing of them: keys go on."""
+    monkeypatch.setattr(peer_calls, "CALL_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(kme_service, "REACH_TIMEOUT_S", 0.5)
+
+    async def never(*_: Any) -> dict[str, Any]:
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    async def swallow(*_: Any) -> dict[str, Any]:
+        return {}
+
+    async def story() -> None:
+        async with Net(tmp_path, web_pki, scenario_of(tmp_path, FAN, more=TWO_OF_THREE)) as net:
+            await net.fill(65_536)
+            before = await net.keys(4)
+            assert before[0][2]["noclone_relayed"] == ["shares-2-3"]
+            assert before[0][2]["noclone_nodes"] == ["b", "c", "d"]
+            if death == "silent":
+                handlers = net.services["c"].kme.handlers
+                for operation in ("relay-share", "network-state"):
+                    handlers[operation] = never
+                monkeypatch.setattr(net.services["c"].kme, "on_reserve", never)
+            elif death == "gone":
+                await net.stop("c")
+            else:
+                net.services["c"].kme.handlers["relay-share"] = swallow
+            seen, made = list(before), 0
+            async with asyncio.timeout(60):
+                while made < 3:  # blocks that were relayed without it
+                    seen += await net.keys(8)
+                    events = [event for event in net.logs["a"].since(0) if event.kind == "relay.made"]
+                    made = sum("c" not in event.data["nodes"] for event in events)
+                    await asyncio.sleep(0.05)
+            after = await net.keys(8)
+            seen += after
+            assert len({key_id for key_id, *_ in seen}) == len({value for _, value, _ in seen}) == len(seen)
+            assert after[-1][2]["noclone_relayed"] == ["shares-2-3"]
+
+    asyncio.run(story())

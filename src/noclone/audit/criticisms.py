@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from noclone.audit.threats import Scene
+from noclone.audit.scene import Scene
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,9 @@ def _trusted_relays(scene: Scene) -> Answer:
 
 
 def _validation(scene: Scene) -> Answer:
-    proofs = sorted({link.block.proof for link in scene.links.values() if link.block is not None})
+    proofs = sorted(
+        {link.block.proof for link in scene.links.values() if link.block is not None and link.vendor is None}
+    )
     return Answer(
         "Real devices are not the proofs' devices: securing and validating them is a challenge.",
         "NSA, point 4; BSI and others 2024",

@@ -9,7 +9,7 @@ shortest.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -19,13 +19,15 @@ from noclone.crypto.kems import suite
 from noclone.crypto.wegman_carter import forgery_bound
 from noclone.errors import ScenarioError
 from noclone.kms.policies import nodes_knowing
+from noclone.kms.vendor_messages import record_of
 from noclone.network.blocks import LinkPlan, plan_link
 from noclone.network.relay_sections import PolicySection, shape_of
 from noclone.network.routing import HOP_COST, NoRoute, find_routes
 from noclone.network.scenario import LinkSection, Scenario
 from noclone.network.simulate import origin_of
+from noclone.network.vendor_sections import VendorLinkSection
 from noclone.proofs.keylength import choose_proof
-from noclone.records import LINK_PROFILE, BlockProvenance, Provenance
+from noclone.records import LINK_PROFILE, BlockProvenance, Origin, Provenance
 from noclone.relayed import RelayHop, RelayProvenance, relay_profile
 from noclone.trust.formula import Atom, Formula, any_of, cheapest_coalition
 from noclone.trust.provenance import PRE_SHARED_KEY, claim, formula_of_key, signed_bootstrap
@@ -37,17 +39,18 @@ NEVER_WORTH = 1e6  # weight of what is no node, where only nodes are counted
 
 @dataclass(frozen=True, slots=True)
 class PlannedLink:
-    """What a link's devices promise by their model.
+    """What a link's devices promise by their model, or its vendor on his word: then no rate and no error rate.
 
     Args:
         block: Provenance that its first block would have; None where no key is to be expected.
         secret_bps: Secret bits per second of light, agreed before a block.
         qber: Error rate in the test basis that the model expects.
-        epsilon_per_year: Failure probabilities of all blocks of a year of light, added up.
+        epsilon_per_year: Failure probabilities of all blocks of a year of light, added up; 1 for a vendor's link, for
+            nobody says how many keys it gives.
         problem: Why no key is to be expected, else empty.
     """
 
-    section: LinkSection
+    section: LinkSection | VendorLinkSection
     block: BlockProvenance | None
     secret_bps: float = 0.0
     qber: float = 0.0
@@ -60,19 +63,37 @@ class PlannedLink:
         a, b = self.section.alice, self.section.bob
         return (a, b), (b, a)
 
+    @property
+    def length_km(self) -> float | None:
+        """How long its fibre is; a vendor's is not known here."""
+        return self.section.fibre.length_km if isinstance(self.section, LinkSection) else None
+
+    @property
+    def vendor(self) -> str | None:
+        """Whose word is all that is known of its key."""
+        return self.section.vendor if isinstance(self.section, VendorLinkSection) else None
+
+    @property
+    def gives(self) -> str:
+        """What key comes of it, in words."""
+        if self.block is None:
+            return f"no key: {self.problem}"
+        return f"{self.secret_bps:,.0f} b/s" if self.vendor is None else f"key on the word of {self.vendor}"
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         block = self.block
         return {
             "link": self.section.name,
             "between": [self.section.alice, self.section.bob],
-            "length_km": self.section.fibre.length_km,
-            "proof": self.section.distillation.proof,
+            "length_km": self.length_km,
+            "vendor": self.vendor,
+            "proof": self.section.distillation.proof if isinstance(self.section, LinkSection) else "none",
             "statement": None if block is None else block.statement,
             "origin": None if block is None else block.origin.kind,
             "bootstrap": None if block is None else block.bootstrap,
-            "secret_bps": self.secret_bps,
-            "qber_expected": self.qber,
+            "secret_bps": self.secret_bps if self.vendor is None else None,
+            "qber_expected": self.qber if self.vendor is None else None,
             "epsilon_per_block": None if block is None else block.epsilon,
             "epsilon_per_year": self.epsilon_per_year,
             "problem": self.problem,
@@ -84,9 +105,15 @@ def plan_links(scenario: Scenario) -> dict[str, PlannedLink]:
     pqc = scenario.pqc
     kems = [kem.name for kem in suite(pqc.suites[0])]
     signed = signed_bootstrap(pqc.signatures, kems, KDF_NAME, 1)
-    return {
-        link.name: _plan(link, signed if link.bootstrap == "signatures" else PRE_SHARED_KEY) for link in scenario.links
-    }
+    planned = [_plan(link, signed if link.bootstrap == "signatures" else PRE_SHARED_KEY) for link in scenario.links]
+    return {link.section.name: link for link in [*planned, *map(_of_vendor, scenario.vendor_links)]}
+
+
+def _of_vendor(section: VendorLinkSection) -> PlannedLink:
+    """Plan a vendor's link as real devices; should its system say later that it is not, its keys will say so."""
+    block = record_of(section.link(), 0, Origin("hardware"), ("planned",), 0.0, 0.0)
+    origin = Origin("hardware", detail=section.vendor)
+    return PlannedLink(section, replace(block, origin=origin), epsilon_per_year=1.0)
 
 
 def _plan(link: LinkSection, bootstrap: str) -> PlannedLink:
@@ -249,7 +276,7 @@ def demands_of(scenario: Scenario, links: Mapping[str, PlannedLink]) -> list[Dem
     others = [
         pair for pair in combinations(site, 2) if frozenset(pair) not in stated and site[pair[0]] != site[pair[1]]
     ]
-    edges = [(link.alice, link.bob) for link in scenario.links]
+    edges = list(scenario.edges().all)
     joined = {frozenset(edge) for edge in edges}
     out = []
     for a, b in pairs + others:

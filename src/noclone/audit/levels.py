@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from noclone.audit.threats import Finding, Level, Scene
+from noclone.audit.demands import PlannedLink
+from noclone.audit.scene import Scene
+from noclone.audit.threats import Finding, Level
 from noclone.audit.verdict import ATTACKED, NO_KEY, LinkEvidence
 
 Answer = Literal["yes", "conditional", "no"]
@@ -83,6 +85,12 @@ def _conditions(scene: Scene, findings: Sequence[Finding], level: Level) -> list
     return simulated + assumed
 
 
+def _on_word(link: PlannedLink) -> str:
+    assert link.block is not None
+    stated = f"who states {link.block.epsilon:.2g} for a key" if link.block.epsilon < 1 else "who states no epsilon"
+    return f"{link.section.name} gives key on the word of its vendor ({link.vendor}), {stated}."
+
+
 def _in_transit(scene: Scene, findings: Sequence[Finding], evidence: Mapping[str, LinkEvidence]) -> LevelVerdict:
     reasons: list[Reason] = []
     bad = False
@@ -96,20 +104,22 @@ def _in_transit(scene: Scene, findings: Sequence[Finding], evidence: Mapping[str
             reasons.append(Reason(f"{name} gives no key now: its newest blocks were refused ({since}).", "run"))
     if any(block.origin.seeded for seen in evidence.values() for block in seen.made):
         reasons.append(Reason("The keys of this run itself are no secret: its seed is written down.", "run"))
-    blocks = [link.block for link in scene.links.values() if link.block is not None]
+    giving = [link for link in scene.links.values() if link.vendor is None]
+    blocks = [link.block for link in giving if link.block is not None]
+    reasons += [Reason(_on_word(link), "links") for link in scene.links.values() if link.vendor is not None]
     computed = sorted({name for demand in scene.demands for name in demand.algorithms if "@" not in name})
     if not scene.links and computed:
         text = f"There is no quantum link: keys stand on algorithms alone ({', '.join(computed)})."
         reasons.append(Reason(text, "demands"))
-    elif not blocks:
+    elif not blocks and not scene.vendors:
         bad = True
         reasons.append(Reason("No link gives key.", "links"))
-    else:
-        worst = max(link.epsilon_per_year for link in scene.links.values())
+    elif blocks:
+        worst = max(link.epsilon_per_year for link in giving)
         proofs = ", ".join(sorted({block.proof for block in blocks}))
         reasons.append(
             Reason(
-                f"{len(blocks)} of {len(scene.links)} links give key by a finite-key proof ({proofs}); a block fails "
+                f"{len(blocks)} of {len(giving)} links give key by a finite-key proof ({proofs}); a block fails "
                 f"with a probability of {max(block.epsilon for block in blocks):.2g} at most, a year of a link with "
                 f"{worst:.2g} at most.",
                 "links",
@@ -187,7 +197,7 @@ def _across(scene: Scene) -> LevelVerdict:
     if not cuts and scene.demands and not without:
         reasons.append(Reason("No single node or link can be lost that leaves a pair without key.", "availability"))
     bad = bool(without) or bool(cuts) or not scene.demands
-    model = (MODEL_ONLY,) if scene.links else ()
+    model = (MODEL_ONLY,) if len(scene.links) > len(scene.vendors) else ()
     conditions = () if bad else (*model, "no two things that a pair needs are lost at once")
     return LevelVerdict("across the network", "no" if bad else "conditional", question, conditions, tuple(reasons))
 

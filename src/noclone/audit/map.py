@@ -74,8 +74,8 @@ def draw(scenario: Scenario, links: Mapping[str, PlannedLink], weak: frozenset[s
     for name, link in links.items():
         (x1, y1), (x2, y2) = spots[link.section.alice], spots[link.section.bob]
         kind = "link" if link.block is not None else "link dead"
-        told = f"{link.secret_bps:,.0f} b/s" if link.block is not None else f"no key: {link.problem}"
-        title = escape(f"{name}: {link.section.fibre.length_km:g} km, {told}")
+        long = "" if link.length_km is None else f"{link.length_km:g} km, "
+        title = escape(f"{name}: {long}{link.gives}")
         out.append(
             f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}">'
             f"<title>{title}</title></line>"

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from noclone.audit.levels import pairs
-from noclone.audit.threats import Finding, Scene
+from noclone.audit.scene import Scene
+from noclone.audit.threats import Finding
 
 LISTED = 8
 

@@ -100,6 +100,9 @@ def _links(audit: Audit) -> str:
     rows = []
     for link in audit.scene.links.values():
         block = link.block
+        if block is not None and link.vendor is not None:
+            rows.append((link.section.name, "", "", "", f"the word of {link.vendor}", f"{block.epsilon:.2g}", ""))
+            continue
         told = (
             (
                 f"{link.secret_bps:,.0f}",
@@ -111,7 +114,7 @@ def _links(audit: Audit) -> str:
             if block is not None
             else ("none", f"{link.qber:.2%}", link.problem, "", "")
         )
-        rows.append((link.section.name, f"{link.section.fibre.length_km:g}", *told))
+        rows.append((link.section.name, f"{link.length_km:g}", *told))
     head = ("link", "km", "secret b/s", "error rate expected", "proof", "ε a block", "ε a year")
     note = "<p>By the devices' model. ε: the probability that a promise of secrecy or equality fails.</p>"
     return _section("links", "Links", note + _table(head, rows))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from noclone.audit.levels import ORDER, LevelVerdict
-from noclone.audit.threats import Scene
+from noclone.audit.scene import Scene
 from noclone.audit.what_if import consequence, names_of, suppose
 from noclone.network.audit_section import AuditSection
 from noclone.trust.formula import Atom

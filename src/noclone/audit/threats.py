@@ -20,29 +20,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from noclone.audit.availability import Isolation
-from noclone.audit.demands import Demand, PlannedLink
 from noclone.audit.device_flaws import flawed
-from noclone.network.scenario import LinkSection, Scenario
+from noclone.audit.scene import Scene
 
 Status = Literal["countered", "watched", "assumed", "open", "not-modelled"]
 Level = Literal["in transit", "end to end", "across the network"]
 STATUSES: tuple[Status, ...] = ("open", "not-modelled", "assumed", "watched", "countered")  # worst first
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """What the threats are held against."""
-
-    scenario: Scenario
-    links: dict[str, PlannedLink]
-    demands: Sequence[Demand]
-    isolations: Sequence[Isolation]
-
-    @property
-    def sections(self) -> list[LinkSection]:
-        """The links that give key."""
-        return [link.section for link in self.links.values() if link.block is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +189,8 @@ def _fibre_cut(scene: Scene) -> Judgement:
 
 
 def _simulated(scene: Scene) -> Judgement:
+    if not scene.sections:
+        return Judgement("countered", "no key here is made of simulated light")
     return Judgement(
         "assumed",
         "the light is simulated: whoever controls the process that makes it knows everything",
@@ -214,7 +199,20 @@ def _simulated(scene: Scene) -> Judgement:
     )
 
 
+def _vendors_word(scene: Scene) -> Judgement:
+    if not scene.vendors:
+        return Judgement("countered", "no key here comes from a vendor's system")
+    return Judgement(
+        "assumed",
+        "the light, devices, proofs and software of a vendor's system are not known here: nothing else in this list "
+        "is judged for them, and their keys are as good as the vendor says",
+        scene.vendors,
+        "cross such a link with shares on other paths as well, or combine its key with post-quantum key",
+    )
+
+
 THREATS: tuple[Threat, ...] = (
+    Threat("vendors-word", "A vendor's keys are taken on his word", "in transit", "noclone's own", _vendors_word),
     Threat("simulated-light", "The light is a program", "in transit", "noclone's own", _simulated),
     Threat(
         "intercept-resend",

@@ -53,11 +53,11 @@ def record(
     from noclone.network.simulate import block_of_light, origin_of
 
     network = load_scenario(scenario)
-    if link is None and len(network.links) > 1:
+    if link is None and len(network.light()) > 1:
         raise InputError(
             f"{network.name} has {len(network.links)} links", hint=f"--link {' | '.join(x.name for x in network.links)}"
         )
-    plan = plan_link(network.link(link) if link else network.first_link())
+    plan = plan_link(network.link(link) if link else network.light()[0])
     _may_write(output, overwrite)
     seeded = seed is not None
     start = rng.seed_from_int(seed) if seed is not None else rng.fresh_seed()

@@ -40,10 +40,10 @@ def run(
     from noclone.redteam.attacks import resolve
 
     network = load_scenario(scenario)
-    network.first_link()
+    light = network.light()
     if seed is None:
         seed = secrets.randbelow(1 << 53)
-    for plan in map(plan_link, network.links):
+    for plan in map(plan_link, light):
         if not plan.agreement.length_bits:
             say(f"{plan.link.name}: no key is to be expected of this link: {plan.agreement.reason}")
     folder = RunFolder(output, network)

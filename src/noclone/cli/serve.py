@@ -266,10 +266,13 @@ def _introduce(network: Scenario, scenario: str, certificates: Path) -> None:
     if len(network.saes) >= 2:
         first, second = network.saes[0].id, network.saes[1].id
         say(f"try: noclone key get --scenario {scenario} --pki {certificates} --as {first} --to {second}")
-    what = (
-        "simulated light: keys are for testing" if network.links else "no quantum link: keys stand on algorithms alone"
-    )
-    say(f"{what}. Ctrl-C stops.")
+    if network.links:
+        what = "simulated light: keys are for testing. "
+    elif network.vendor_links:
+        what = ""
+    else:
+        what = "no quantum link: keys stand on algorithms alone. "
+    say(f"{what}Ctrl-C stops.")
 
 
 def _print_json(event: Event) -> None:

@@ -301,6 +301,8 @@ class TlsProtocol(asyncio.Protocol):
                         self.close()
                     break
                 except SSL.Error as error:
+                    self._unsent.clear()  # a failed connection encrypts nothing more; OpenSSL's own alert may go out
+                    self._unsent_bytes = 0
                     self._flush()
                     self._refuse(reason_of(error))
                     break

@@ -29,9 +29,11 @@ from noclone.kms.opening import read_meta
 from noclone.kms.operations import Desk
 from noclone.kms.tables import (
     OPEN,
+    RESTORED,
     VERSION,
     audit,
     block,
+    border_key,
     data_key,
     delivery,
     former_secret,
@@ -41,14 +43,34 @@ from noclone.kms.tables import (
     meta,
     metadata,
     segment,
+    vendor_claim,
     voided,
     worker,
 )
 from noclone.kms.workers import STORE
 
 FORMAT = 1
-SECRET_COLUMNS = {block.c.dek, key.c.sealed, key.c.data_key, segment.c.sealed, segment.c.data_key}
-TABLES = (kek, data_key, worker, block, key, delivery, voided, link_state, segment, former_secret, audit)
+SECRET_COLUMNS = {
+    column
+    for table in (block, key, segment, border_key)
+    for column in table.c
+    if column.name in ("dek", "sealed", "data_key")
+}
+TABLES = (
+    kek,
+    data_key,
+    worker,
+    block,
+    key,
+    delivery,
+    voided,
+    link_state,
+    segment,
+    former_secret,
+    vendor_claim,
+    border_key,
+    audit,
+)
 BY_NAME = {table.name: table for table in TABLES}
 ROWS_AT_ONCE = 1000
 BLOCKS_PER_S = 1.0  # a link that made blocks faster than this since the backup may number some of them twice
@@ -123,6 +145,7 @@ def restore_backup(connection: Connection, path: Path, keks: Keks, now_s: float)
     metadata.create_all(connection)
     head = _read_rows(connection, path)
     fields = {"version": str(VERSION), "kme": head["kme"], "unit_bits": str(head["unit_bits"]), "id": head["id"]}
+    fields[RESTORED] = repr(now_s)
     connection.execute(insert(meta), [{"name": name, "value": value.encode()} for name, value in fields.items()])
     failpoints.reach("while a backup is restored")
     _go_on_counting(connection)
@@ -196,6 +219,13 @@ def _void(connection: Connection, now_s: float) -> None:
     }
     connection.execute(update(block).where(block.c.state.in_(("held", "ready"))).values(gone))
     connection.execute(update(key).where(key.c.state == "reserved").values(state="void", ended_s=now_s))
+    # what was on its way into our domain is lost, and its sender is told; what was on its way out is voided there
+    came = border_key.c.direction == "in"
+    lost = {"state": "failed", "ack": "failed", "ended_s": now_s}
+    connection.execute(update(border_key).where(came, border_key.c.state.in_(("accepted", "voiding"))).values(lost))
+    connection.execute(
+        update(border_key).where(~came, border_key.c.state.in_(("drawn", "sent"))).values(state="voiding")
+    )
     connection.execute(update(worker).where(worker.c.state == "working").values(state="fenced"))
 
 

@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from noclone.errors import KmeError
+from noclone.kms.containers import Delivered
 from noclone.kms.keys import Assignment
 from noclone.kms.pools import BlockName
+from noclone.kms.requests import KeyRequest
 from noclone.kms.reservations import Refusal
 
 
@@ -30,6 +32,18 @@ class PeerCalls(Protocol):
     async def blocks(self, blocks: Sequence[BlockName]) -> Sequence[BlockName]: ...
 
     async def ask(self, operation: str, **fields: Any) -> dict[str, Any]: ...
+
+
+class Abroad(Protocol):
+    """What a KME does for applications in other operators' domains: `border.Border`."""
+
+    def domain_of(self, sae: str) -> str | None: ...
+
+    async def status(self, caller: str, slave: str) -> dict[str, Any]: ...
+
+    async def enc_keys(self, caller: str, slave: str, request: KeyRequest) -> Delivered: ...
+
+    async def withdrawn(self, peer: str, key_ids: Sequence[str]) -> None: ...
 
 
 Handler = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]

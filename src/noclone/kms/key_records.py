@@ -19,7 +19,7 @@ from noclone.kms.relay_messages import Header
 from noclone.kms.relay_statements import Notary
 from noclone.kms.store import Store
 from noclone.kms.tables import block, key
-from noclone.relayed import RelayProvenance
+from noclone.relayed import RelayProvenance, far_end
 
 
 def find_key(store: Store, key_id: str) -> Answer[dict[str, Any] | None]:
@@ -35,7 +35,9 @@ def find_key(store: Store, key_id: str) -> Answer[dict[str, Any] | None]:
         for link, number in places:
             query = select(block.c.provenance).where(block.c.link == link, block.c.number == number)
             blocks.append(provenance_of(connection.execute(query).scalar_one()).to_json())
-        ends = (store.name, row.peer) if row.role == "master" else (row.peer, store.name)
+        border = next((data["domain"] for data in blocks if data.get("kind") == "border"), None)
+        far = row.peer if border is None else far_end(border)
+        ends = (store.name, far) if row.role == "master" else (far, store.name)
         return {
             "key_ID": key_id,
             "kme": store.name,

@@ -18,22 +18,28 @@ from typing import Any
 
 from noclone.errors import KeysExhausted, KmeError, NocloneError, StoreError
 from noclone.events import EventLog
+from noclone.kms import local_keys
 from noclone.kms.batching import Batcher
+from noclone.kms.calls import Abroad
 from noclone.kms.calls import Handler as Handler
 from noclone.kms.calls import PeerCalls as PeerCalls
 from noclone.kms.calls import PeerRefused as PeerRefused
 from noclone.kms.containers import Delivered
+from noclone.kms.demands import Demands, can_meet, demands_of
 from noclone.kms.keys import SIZE_BITS_MAX, Assignment, Refused, Reservation, StoredKey
 from noclone.kms.policies import Policies, obtain
 from noclone.kms.pools import BlockName
 from noclone.kms.relay_messages import PAD_BITS_MAX, internal
-from noclone.kms.requests import EXTENSIONS_UNSUPPORTED, KeyRequest, bad_request
+from noclone.kms.requests import KeyRequest, bad_request
 from noclone.kms.reservations import Refusal
 from noclone.kms.store import Store
+from noclone.kms.void_pools import exhausted, void_at
 from noclone.records import LINK_PROFILE, Provenance, SecretKey
+from noclone.relayed import far_end
 
 ATTEMPTS_MAX = 4
 BATCH_KEYS_MAX = 1024
+NO_DEMANDS = Demands()
 AGE_MARGIN = 0.9  # blocks are chosen somewhat younger than a policy allows, for they age on their way
 
 
@@ -81,8 +87,9 @@ class Kme:
         self.events = events or EventLog(keep=1000)
         self.peers: dict[str, PeerCalls] = {}
         self.handlers: dict[str, Handler] = {}  # further operations that other KMEs may call
+        self.abroad: Abroad | None = None  # what is done for applications in other operators' domains
         self._promises: dict[str, Batcher[Assignment, Mapping[str, Refusal]]] = {}
-        self._in_flight: set[str] = set()
+        self.in_flight: set[str] = set()
         self._life = str(uuid.uuid4())  # names of requests: nobody else's, and none of an earlier life's
         self._requests = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -96,6 +103,8 @@ class Kme:
 
     async def status(self, caller: str, slave: str) -> dict[str, Any]:
         """Answer what keys a master can have with a slave (ETSI GS QKD 014, clause 6.1)."""
+        if self.abroad is not None and self.abroad.domain_of(slave) is not None:
+            return await self.abroad.status(caller, slave)
         peer = self._peer_of(caller, slave)
         want = self.policies.want(caller, (slave,))
         pool = await self.store.pool(peer, None if want is None else want.profiles)
@@ -116,27 +125,34 @@ class Kme:
 
     async def enc_keys(self, caller: str, slave: str, request: KeyRequest) -> Delivered:
         """Give a master new keys, once the slave's KME holds the promise of them (clause 6.2)."""
+        if self.abroad is not None and self.abroad.domain_of(slave) is not None:
+            return await self.abroad.enc_keys(caller, slave, request)
         peer = self._peer_of(caller, slave)
         slaves = self._slaves(slave, peer, request)
-        size_bits = self._size_bits(request)
-        want, now_s = self.policies.want(caller, slaves), self._now_s()
+        size_bits, demands = self.size_bits_of(request), demands_of(request)
+        if peer == self.name:
+            keys = await local_keys.give(self.store, caller, slaves, request.number, size_bits, demands)
+            return self._delivered(keys, caller, slaves, peer)
+        want, now_s = demands.want(self.policies.want(caller, slaves)), self._now_s()
+        await can_meet(self.store, peer, demands, want)
         self.policies.spend(caller, slaves, request.number * size_bits, now_s)
 
         def attempt(profiles: tuple[str, ...] | None, max_age_s: float | None) -> Awaitable[list[Reservation]]:
-            return self._take(peer, caller, slaves, request.number, size_bits, profiles, max_age_s)
+            return self._take(peer, caller, slaves, request.number, size_bits, profiles, max_age_s, demands)
 
         def fell_back(profile: str) -> None:
             self.events.add("key.fallback", f"sae:{caller}", slave=slave, profile=profile)
 
         runs = await obtain(want, attempt, fell_back)
         for run in runs:
-            self._say_delivered(run.assignment.key_id, run.assignment.number, size_bits, caller, (caller, slave))
+            self.say_run(run.assignment.key_id, run.assignment.number, size_bits, caller, (caller, slave))
         return Delivered(tuple([key for run in runs for key in run.keys]), (self.name, peer))
 
-    async def pad(self, peer: str, n_bytes: int, profiles: Sequence[str] = (LINK_PROFILE,)) -> StoredKey:
+    async def pad(self, peer: str, n_bytes: int, profiles: Sequence[str] | None = (LINK_PROFILE,)) -> StoredKey:
         """Take key that we share with another KME, for the two KMEs themselves: it collects the same once.
 
-        By default key that a fibre made.
+        Args:
+            profiles: What it may be cut from: only what a link made, where nothing is said; None: anything.
 
         Raises:
             Refused: 503, there is not enough, or the other cannot be reached.
@@ -154,46 +170,49 @@ class Kme:
         size_bits: int,
         profiles: Sequence[str] | None,
         max_age_s: float | None = None,
+        demands: Demands = NO_DEMANDS,
     ) -> list[Reservation]:
         """Claim keys, have the peer promise them to the slaves, and note that the master gets them."""
         name = f"{self._life}-{next(self._requests)}"
-        self._in_flight.add(name)
+        self.in_flight.add(name)
         try:
             choice = (profiles, self._left_s(max_age_s))
             reservations = await self._promise(peer, master, slaves, number, size_bits, name, choice)
             for reservation in reservations:
                 blocks = reservation.provenance
                 self.policies.check(master, slaves, blocks, (self.name, peer), self._now_s())
+                demands.check(blocks, (self.name, peer), self._now_s())
             ids = [reservation.assignment.key_id for reservation in reservations]
             await self.store.deliver_to_master(ids, master)
             return reservations
         except KeysExhausted as error:
-            raise Refused(503, "not enough key is stored", "keys-exhausted", detail=error.message) from None
+            raise await exhausted(self.store, peer, error) from None
         except StoreError as error:
-            self._settle_soon(peer, name)
+            self.settle_soon(peer, name)
             raise Refused(503, "key data access error", "store-failed", detail=error.message) from None
         except BaseException:  # what was promised is voided, and never used
-            self._settle_soon(peer, name)
+            self.settle_soon(peer, name)
             raise
         finally:
-            self._in_flight.discard(name)
+            self.in_flight.discard(name)
 
     async def dec_keys(self, caller: str, master: str, key_ids: Sequence[str]) -> Delivered:
         """Give a slave the keys that a master's request named it for, once (clause 6.3)."""
-        self._check_caller(caller)
+        self.check_caller(caller)
         if len(key_ids) > self.settings.max_keys_per_request:
             raise bad_request(f"at most {self.settings.max_keys_per_request} keys can be asked for", "too-many-keys")
         try:
             keys = await self.store.collect(caller, master, key_ids)
         except StoreError as error:
             raise Refused(503, "key data access error", "store-failed", detail=error.message) from None
+        home = self._home_of(master)
         checked: tuple[Provenance, ...] | None = None
         for key in keys:  # the other KME has checked this; if it did not, the key is burned here
             if key.provenance is not checked:
-                self.policies.check(master, (caller,), key.provenance, (self.saes[master], self.name), self._now_s())
+                self.policies.check(master, (caller,), key.provenance, (home, self.name), self._now_s())
                 checked = key.provenance
-            self._say_delivered(key.key_id, 1, 8 * len(key.value), caller, (master, caller))
-        return Delivered(tuple(keys), (self.saes[master], self.name))
+            self.say_run(key.key_id, 1, 8 * len(key.value), caller, (master, caller))
+        return Delivered(tuple(keys), (home, self.name))
 
     # For links
 
@@ -256,6 +275,8 @@ class Kme:
     async def on_void(self, peer: str, key_ids: Sequence[str]) -> None:
         """Void keys that a peer's masters never got."""
         await self.store.void(peer, key_ids)
+        if self.abroad is not None:
+            await self.abroad.withdrawn(peer, key_ids)
 
     async def on_blocks(self, peer: str, blocks: Sequence[BlockName]) -> list[BlockName]:
         """Hear which blocks a peer holds; return those that we hold too."""
@@ -270,22 +291,23 @@ class Kme:
         """Return how much of its life a block must have left so that it is not older than that."""
         return 0.0 if max_age_s is None else max(0.0, self.store.settings.lifetime_s - AGE_MARGIN * max_age_s)
 
-    def _check_caller(self, caller: str) -> None:
+    def check_caller(self, caller: str) -> None:
         if self.saes.get(caller) != self.name:
             raise Refused(401, "this SAE is not registered at this KME", "unknown-sae")
 
+    def _home_of(self, sae: str) -> str:
+        """Return the KME that serves an application, or what stands for it where that is in another domain."""
+        domain = self.abroad.domain_of(sae) if self.abroad is not None else None
+        return self.saes[sae] if domain is None else far_end(domain)
+
     def _peer_of(self, caller: str, slave: str) -> str:
-        self._check_caller(caller)
+        self.check_caller(caller)
         peer = self.saes.get(slave)
         if peer is None:
             raise bad_request("the slave SAE is not known", "unknown-slave")
-        if peer == self.name:
-            raise bad_request("the slave SAE is served by this KME; no QKD key is shared with it", "same-kme")
         return peer
 
     def _slaves(self, slave: str, peer: str, request: KeyRequest) -> tuple[str, ...]:
-        if any(request.extension_mandatory):
-            raise bad_request(EXTENSIONS_UNSUPPORTED, "unsupported-extension")
         slaves = (slave, *request.additional_slaves)
         if len(slaves) - 1 > self.settings.max_additional_saes:
             limit = self.settings.max_additional_saes
@@ -297,7 +319,7 @@ class Kme:
                 raise bad_request("all slave SAEs shall be known and at the same KME", "unknown-slave", detail=other)
         return slaves
 
-    def _size_bits(self, request: KeyRequest) -> int:
+    def size_bits_of(self, request: KeyRequest) -> int:
         size_bits, limits = request.size or self.store.settings.unit_bits, self.settings
         if size_bits % 8:
             raise bad_request("size shall be a multiple of 8", "bad-size")
@@ -321,6 +343,7 @@ class Kme:
         """Claim keys and have the peer hold the promise; replace those that it refuses."""
         calls = self.peers.get(peer)
         agreed: list[Reservation] = []
+        differs = False
         for _ in range(ATTEMPTS_MAX):
             if calls is None or not calls.connected:
                 raise Refused(503, "the other KME cannot be reached", "peer-unreachable", detail=peer)
@@ -337,7 +360,9 @@ class Kme:
                 )
             except KeysExhausted:
                 if agreed:  # the peer holds these for nobody
-                    self._settle_soon(peer, name)
+                    self.settle_soon(peer, name)
+                if differs:
+                    raise void_at(peer, self.name) from None
                 raise
             try:
                 refused = await self._promises[peer].call([reservation.assignment for reservation in claimed])
@@ -347,6 +372,7 @@ class Kme:
             lost = [(r.assignment, refused[r.assignment.key_id]) for r in claimed if r.assignment.key_id in refused]
             if not lost:
                 return agreed
+            differs |= any(refusal.reason != "malformed" for _, refusal in lost)
             self.events.add(
                 "key.refused",
                 f"kme:{peer}",
@@ -372,14 +398,14 @@ class Kme:
         if calls is None or not calls.connected:
             return
         found = await self.store.undelivered(peer)
-        doubtful = [key_id for key_id, request in found if request not in self._in_flight]
+        doubtful = [key_id for key_id, request in found if request not in self.in_flight]
         for start in range(0, len(doubtful), BATCH_KEYS_MAX):
             ids = doubtful[start : start + BATCH_KEYS_MAX]
             await calls.void(ids)
             await self.store.give_up(ids)
 
-    def _settle_soon(self, peer: str, request: str) -> None:
-        self._in_flight.discard(request)
+    def settle_soon(self, peer: str, request: str) -> None:
+        self.in_flight.discard(request)
 
         async def settle() -> None:
             with contextlib.suppress(NocloneError, OSError):
@@ -389,7 +415,16 @@ class Kme:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _say_delivered(self, key_id: str, number: int, size_bits: int, to: str, ends: tuple[str, str]) -> None:
+    def _delivered(self, keys: tuple[StoredKey, ...], master: str, slaves: tuple[str, ...], peer: str) -> Delivered:
+        for key in keys:
+            self.say_delivered(key, master, master, slaves)
+        return Delivered(keys, (self.name, peer))
+
+    def say_delivered(self, key: StoredKey, recipient: str, master: str, slaves: Sequence[str]) -> None:
+        """Say that a key was given out."""
+        self.say_run(key.key_id, 1, 8 * len(key.value), recipient, (master, slaves[0]))
+
+    def say_run(self, key_id: str, number: int, size_bits: int, to: str, ends: tuple[str, str]) -> None:
         """Say that a key, or a run of keys, was given out."""
         self.events.add(
             "key.delivered",

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from noclone.combined import CombinedProvenance, fibre_blocks, qkd_blocks
+from noclone.combined import CombinedProvenance, fibre_blocks, qkd_blocks, unbordered
 from noclone.records import Provenance
-from noclone.relayed import WEAKEST_FIRST, RelayProvenance
+from noclone.relayed import WEAKEST_FIRST, BorderProvenance, RelayProvenance
 from noclone.trust.provenance import formula_of_key
 
 LEAKS_CHARACTERS_MAX = 2048  # a longer formula is said by its digest, and shown by `noclone key explain`
@@ -38,8 +38,9 @@ class Label:
 def _label(blocks: tuple[Provenance, ...], sites: tuple[str, str]) -> Label:
     formula = formula_of_key(blocks, master_site=sites[0], slave_site=sites[1])
     fibres = fibre_blocks(blocks)
+    borders = [block for block in blocks if isinstance(block, BorderProvenance)]
     relayed = [block for block in qkd_blocks(blocks) if isinstance(block, RelayProvenance)]
-    combined = [block for block in blocks if isinstance(block, CombinedProvenance)]
+    combined = [block for block in unbordered(blocks) if isinstance(block, CombinedProvenance)]
     kinds = {block.origin.kind for block in blocks}
     text = json.dumps([block.to_json() for block in blocks], sort_keys=True, separators=(",", ":"))
     leaks = str(formula)
@@ -60,6 +61,8 @@ def _label(blocks: tuple[Provenance, ...], sites: tuple[str, str]) -> Label:
     if relayed:
         labels["noclone_relayed"] = sorted({block.profile for block in relayed})
         labels["noclone_nodes"] = sorted({node for block in relayed for node in block.nodes})
+    if borders:
+        labels["noclone_domains"] = sorted({block.domain for block in borders})
     if combined:
         labels["noclone_combined"] = sorted({block.profile for block in combined})
         labels["noclone_kems"] = sorted({name for block in combined for name in block.kems})

@@ -182,4 +182,9 @@ def _join_atoms(connection: Connection, place: Place) -> None:
         insert_rows(connection, piece, rows)
 
 
-STEPS: dict[int, Callable[[Connection, Opening], None]] = {2: _add_profiles, 3: _envelop, 4: _join}
+def _add_neighbours(connection: Connection, _: Opening) -> None:
+    """5 to 6: what was drawn from vendors' systems, and what crosses into other operators' domains."""
+    metadata.create_all(connection)
+
+
+STEPS: dict[int, Callable[[Connection, Opening], None]] = {2: _add_profiles, 3: _envelop, 4: _join, 5: _add_neighbours}

@@ -80,6 +80,8 @@ class Policy:
         problem = unmet(self.require, formula_of_key(blocks, master_site=sites[0], slave_site=sites[1]))
         if problem is not None:
             return problem
+        if any(block.epsilon >= 1 for block in blocks):
+            return "nobody states how probably it fails: its epsilon is 1"
         if not self.simulated and any(
             block.origin.kind not in ("hardware", "computed") or block.origin.seeded for block in blocks
         ):
@@ -236,12 +238,12 @@ class Want:
     """What keys shall be cut from.
 
     Args:
-        profiles: Of their blocks, the best first.
+        profiles: Of their blocks, the best first; None: any.
         max_age_s: Blocks are not older; None: any.
         fallback: Profiles to turn to when there is none of these, where the policy says so.
     """
 
-    profiles: tuple[str, ...]
+    profiles: tuple[str, ...] | None
     max_age_s: float | None
     on_exhaustion: Exhaustion
     fallback: tuple[str, ...] = ()
@@ -262,7 +264,7 @@ async def obtain(want: Want | None, attempt: Attempt[T], fell_back: Callable[[st
         try:
             return await attempt(want.profiles, want.max_age_s)
         except Refused as refused:
-            if refused.reason != "keys-exhausted":
+            if refused.reason not in ("keys-exhausted", "pool-void"):
                 raise
             if exhaustion.kind == "fallback":
                 break

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, bindparam, case, delete, func, insert, select
 from noclone.combined import provenance_from_json
 from noclone.kms.keys import direction_of
 from noclone.kms.locks import insert_rows
-from noclone.kms.tables import OPEN, RESERVED, block, key, piece
+from noclone.kms.tables import OPEN, RESERVED, RESTORED, block, key, meta, piece
 from noclone.records import LINK_PROFILE, Provenance
 
 LEFT = (block.c.left_0, block.c.left_1)
@@ -193,6 +193,26 @@ def totals(connection: Connection, pool: Pool, now_s: float) -> tuple[int, int, 
     ).scalar_one()
     out, unit = direction_of(pool.kme, pool.peer), pool.unit_bits
     return ready[out] * unit, ready[1 - out] * unit, sum(waiting) * unit, int(reserved)
+
+
+def next_up(connection: Connection, pool: Pool, now_s: float, many: int) -> list[Provenance]:
+    """Return the records of blocks that have key for masters here, in the order in which claims take them."""
+    way = direction_of(pool.kme, pool.peer)
+    query = select(block.c.provenance).where(block.c.peer == pool.peer, OPEN[way] == 1, block.c.expires_s > now_s)
+    if pool.profiles is not None:
+        query = query.where(block.c.profile.in_(pool.profiles))
+    return [provenance_of(text) for text in connection.execute(query.order_by(block.c.id).limit(many)).scalars()]
+
+
+def is_void(connection: Connection, peer: str) -> bool:
+    """Say whether a restore from a backup made what was shared with a peer void, and nothing came since."""
+    text = connection.execute(select(meta.c.value).where(meta.c.name == RESTORED)).scalar()
+    if text is None:
+        return False
+    shared = select(func.count()).select_from(block).where(block.c.peer == peer)
+    void = connection.execute(shared.where(block.c.state == "void")).scalar_one()
+    fresh = connection.execute(shared.where(block.c.created_s >= float(bytes(text)))).scalar_one()
+    return bool(void) and not fresh
 
 
 def discard_held(connection: Connection, before_s: float) -> int:

@@ -35,7 +35,7 @@ from noclone.kms.relay_store import discard_held, find_block
 from noclone.kms.relay_target import Target, way_from_json
 from noclone.relayed import RelayHop, RelayProvenance
 
-ACCOUNT_S = 2.0  # how long the initiator waits for word of a lost share when the target has enough of them
+ACCOUNT_PART = 0.8  # of a relay's time: so long the initiator waits for word of a share that is neither here nor lost
 
 
 @dataclass(slots=True)
@@ -45,6 +45,7 @@ class _Outgoing:
     header: Header
     block: bytearray = field(repr=False)
     done: asyncio.Future[RelayProvenance]
+    account_until_s: float
     sent: dict[int, RelayHop] = field(default_factory=dict)
     lost: dict[int, tuple[RelayHop, ...]] = field(default_factory=dict)
     last_loss: ShareLost | None = None
@@ -90,13 +91,16 @@ class Relay:
             }
         )
 
-    async def relay(self, paths: Sequence[Sequence[str]], threshold: int, n_bytes: int) -> RelayProvenance:
+    async def relay(
+        self, paths: Sequence[Sequence[str]], threshold: int, n_bytes: int, unsent: Sequence[int] = ()
+    ) -> RelayProvenance:
         """Relay one block; it is durable at both ends, and usable as soon as both know that.
 
         Args:
             paths: For each share the KMEs from us to the target.
             threshold: How many shares give the block: all, for XOR.
             n_bytes: Size of the block that is kept.
+            unsent: Shares that are not even sent, because their path is known to be broken; the others must be enough.
 
         Raises:
             RelayFailed: Nothing of it will be used.
@@ -108,12 +112,20 @@ class Relay:
         size = n_bytes + CONFIRMATION_BYTES
         header = Header(str(uuid.uuid4()), link, number, threshold, ways, size, store.clock.now_s())
         block, shares = await asyncio.to_thread(relay_shares.draw, header)
-        transfer = self._open[header.transfer] = _Outgoing(header, block, loop.create_future())
+        transfer = self._open[header.transfer] = _Outgoing(
+            header, block, loop.create_future(), loop.time() + ACCOUNT_PART * self.settings.timeout_s
+        )
         sending: list[asyncio.Task[None]] = []
         try:
             async with asyncio.timeout(self.settings.timeout_s):
                 await self._calls.ask(header.target, "relay-offer", header=header.to_json())
-                sending += [asyncio.create_task(self._send(transfer, i, share)) for i, share in enumerate(shares)]
+                for i in unsent:
+                    transfer.lose(i, ShareLost("its path is broken", (), (ways[i][0], ways[i][1]), "unsent"))
+                sending += [
+                    asyncio.create_task(self._send(transfer, i, share))
+                    for i, share in enumerate(shares)
+                    if i not in unsent
+                ]
                 return await asyncio.shield(transfer.done)
         except TimeoutError:
             raise self._failure(transfer, "nobody knows where it is", "timeout") from None
@@ -263,11 +275,15 @@ class Relay:
         header = transfer.header
         missing = set(range(len(header.paths))) - set(hops)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ACCOUNT_S):
+            async with asyncio.timeout_at(transfer.account_until_s):
                 while not missing <= set(transfer.lost) or not set(hops) <= set(transfer.sent):
                     await asyncio.sleep(0.02)
-        if len(hops) < header.threshold or not missing <= set(transfer.lost):
-            raise KmeError("a share is neither here nor known to be lost")
+        for share in sorted(missing - set(transfer.lost)):  # whoever has it, or had it, is beyond who handed it over
+            path = header.paths[share]
+            failed = (path[1], path[2]) if share in transfer.sent and len(path) > 2 else (path[0], path[1])
+            raise RelayFailed("a share is neither here nor known to be lost", "unaccounted", failed)
+        if len(hops) < header.threshold:
+            raise KmeError("too few shares are here")
         for share, way in hops.items():
             if len(way) != len(header.paths[share]) - 1 or way[0] != transfer.sent.get(share):
                 raise KmeError("a share did not come by the path that it was sent on")

@@ -302,7 +302,7 @@ def block_from_json(data: Any) -> BlockProvenance:
             "protocol": str(),
             "origin": {"kind": "simulated" | "recorded" | "hardware", "seeded": bool(), "detail": str()} as origin,
             "proof": str(),
-            "statement": "fixed-length" | "variable-length",
+            "statement": "fixed-length" | "variable-length" | "no-proof",
             "epsilon": int() | float(),
             "cumulative_epsilon": int() | float(),
             "bootstrap": str(),

@@ -131,25 +131,18 @@ class Notary:
                 revoked.
         """
         found = _certificate(certificate, self._authority)
-        if found is None or tls.identity(found, "kme") != name:
+        if found is None or _identity(certificate, self._authority) != name:
             raise AuthenticationError(f"a statement in the name of the KME {name} has no certificate of it")
         now = dt.datetime.now(dt.UTC)
         if not found.not_valid_before_utc <= now <= found.not_valid_after_utc:
             raise AuthenticationError(f"the certificate of the KME {name} is not valid now")
         if found.serial_number in self._revoked:
             raise AuthenticationError(f"the certificate of the KME {name} is revoked")
-        public: Any = found.public_key()
-        kind = algorithm_of(public)
+        kind = algorithm_of(found.public_key())
         if kind is None or (alike and kind != self.algorithm):
             raise AuthenticationError(f"the KME {name} signed with a key of a kind that does not count here")
-        try:
-            raw = base64.b64decode(signature, validate=True)
-            if kind == ECDSA_P256:
-                public.verify(raw, domain + statement, ec.ECDSA(hashes.SHA256()))
-            else:
-                public.verify(raw, domain + statement)
-        except (InvalidSignature, ValueError):
-            raise AuthenticationError(f"the KME {name} did not sign what is said in its name") from None
+        if not _signed(found, domain + statement, signature):
+            raise AuthenticationError(f"the KME {name} did not sign what is said in its name")
 
     def add_hop(
         self, header: Header, share: int, hops: Sequence[RelayHop], receiver: str, blocks: Sequence[BlockProvenance]
@@ -189,6 +182,27 @@ def _certificate(text: str, authority: x509.Certificate) -> x509.Certificate | N
     except (ValueError, TypeError, InvalidSignature):
         return None
     return found
+
+
+@lru_cache(maxsize=1024)
+def _identity(text: str, authority: x509.Certificate) -> str | None:
+    found = _certificate(text, authority)
+    return None if found is None else tls.identity(found, "kme")
+
+
+@lru_cache(maxsize=4096)  # where many nodes share a process, each checks what all others have checked
+def _signed(certificate: x509.Certificate, data: bytes, signature: str) -> bool:
+    """Say whether data was signed with the key of a certificate, of a kind that signs statements."""
+    public: Any = certificate.public_key()
+    try:
+        raw = base64.b64decode(signature, validate=True)
+        if algorithm_of(public) == ECDSA_P256:
+            public.verify(raw, data, ec.ECDSA(hashes.SHA256()))
+        else:
+            public.verify(raw, data)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def _text(data: bytes) -> str:

@@ -32,7 +32,9 @@ from noclone.kms.pieces import seal_pieces
 from noclone.kms.sealing import KEK_BYTES, BlockSealer, encode
 from noclone.kms.tables import meta
 from noclone.kms.workers import Session
-from noclone.records import LINK_PROFILE, SecretKey
+from noclone.records import LINK_PROFILE, Provenance, SecretKey
+
+NEXT_UP = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,16 @@ class Store:
         part = self._desk.pool(peer, None if profiles is None else tuple(profiles))
         now_s = self.clock.now_s()
         return self.commits.submit(lambda c: PoolState(*pools.totals(c, part, now_s)))
+
+    def next_up(self, peer: str, profiles: Sequence[str] | None = None) -> Answer[list[Provenance]]:
+        """Return the records of the blocks that the next claims will take from."""
+        part = self._desk.pool(peer, None if profiles is None else tuple(profiles))
+        now_s = self.clock.now_s()
+        return self.commits.submit(lambda c: pools.next_up(c, part, now_s, NEXT_UP))
+
+    def is_void(self, peer: str) -> Answer[bool]:
+        """Say whether a restore from a backup made what was shared with a peer void, and nothing came since."""
+        return self.commits.submit(lambda c: pools.is_void(c, peer))
 
     def wants_key(self, peer: str, profile: str = LINK_PROFILE) -> bool:
         """Say whether the pool has room for another block of a profile."""

@@ -23,7 +23,9 @@ from sqlalchemy import (
     literal_column,
 )
 
-VERSION = 5
+VERSION = 6
+
+RESTORED = "restored_s"  # in meta, where the store was restored from a backup: when
 
 metadata = MetaData()
 
@@ -146,6 +148,37 @@ former_secret = Table(
     Column("fingerprint", String, primary_key=True),
     Column("used_pairs", Integer, nullable=False),
     Column("ahead", String, nullable=False),
+)
+
+vendor_claim = Table(  # ids of a vendor's keys that were used here: none is used twice, whatever the vendor says
+    "vendor_claim",
+    metadata,
+    Column("link", String, primary_key=True),
+    Column("key_id", String, primary_key=True),
+    Column("block", BigInteger, nullable=False),  # for which block
+    sqlite_with_rowid=False,
+)
+
+border_key = Table(  # keys that cross into another operator's domain, or came from there
+    "border_key",
+    metadata,
+    Column("direction", String, primary_key=True),  # out or in, seen from here
+    Column("key_id", String, primary_key=True),
+    Column("domain", String, nullable=False),  # the other operator's
+    Column("site", String, nullable=False),  # our KME that serves the applications on this side
+    Column("request", String, nullable=False),  # out: the one that it was drawn for; in: a fingerprint of the value
+    Column("initiator", String, nullable=False),
+    Column("targets", String, nullable=False),  # JSON
+    Column("size_bits", Integer, nullable=False),
+    Column("state", String, nullable=False),  # out: drawn, sent; in: accepted; both: voiding, relayed, failed, void
+    Column("ack", String),  # in: what the other domain is still to be told
+    Column("callback", String, nullable=False),  # in: where
+    Column("sealed", LargeBinary),  # in: until it is relayed
+    Column("data_key", Integer),
+    Column("created_s", Float, nullable=False),
+    Column("ended_s", Float),
+    Index("border_by_state", "direction", "state"),
+    sqlite_with_rowid=False,
 )
 
 kek = Table(  # which key-encryption keys this store has had; the last one is in use

@@ -32,7 +32,7 @@ def give_up(
     connection.execute(
         update(key)
         .where(Among(key.c.key_id), key.c.role == "master", key.c.state == "reserved")
-        .values(state="void", ended_s=now_s),
+        .values(state="void", sealed=None, ended_s=now_s),
         {"ids": list(key_ids)},
     )
     for promise, refusal in refused:

@@ -21,7 +21,7 @@ import contextlib
 import json
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ LIGHT_GRACE_S = 60.0  # for what is still on its way when Alice says that all ha
 PAUSE_FIRST_S = 0.2
 PAUSE_MOST_S = 10.0
 PAUSE_STEPS_MAX = 20  # by then a pause is as long as any: 1.5^20 is above 3000, and 1.5^2000 is no float
+BLOCKS_PER_CPU = 8  # most of them wait for their light
 AHEAD_MAX = 1_000_000  # honest ends are a few blocks apart
 
 # What a node does with a block's key: it returns when the key is durable.
@@ -75,6 +76,7 @@ class EndServices:
     Args:
         context: TLS settings with the node's certificate, for the light.
         wants_key: Whether the store has room for another block.
+        room: Blocks that are made at a time by the ends that share it; the others wait, for each takes memory.
         seed: Makes Alice's settings repeatable, for seeded runs alone.
         bootstrap: What authenticated the link's first block.
     """
@@ -89,6 +91,12 @@ class EndServices:
     seed: bytes | None = None
     vet: Vet | None = None
     bootstrap: str = PRE_SHARED_KEY
+    room: asyncio.Semaphore = field(default_factory=lambda: block_room())
+
+
+def block_room() -> asyncio.Semaphore:
+    """Return room for as many blocks as this machine makes at a time without one waiting for the others."""
+    return asyncio.Semaphore(BLOCKS_PER_CPU * (os.cpu_count() or 1))
 
 
 class _End:
@@ -203,7 +211,16 @@ class AliceEnd(_End):
         while self.paused or not await self._services.wants_key():
             await channel.send(b'{"wait":true}')
             await asyncio.sleep(KEEPALIVE_S)
-        block = max(theirs, self._next_block())
+        await self._enter(channel)
+        try:
+            await self._make(channel, reader, writer, max(theirs, self._next_block()))
+        finally:
+            self._services.room.release()
+
+    async def _make(
+        self, channel: PublicChannel, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, block: int
+    ) -> None:
+        """Make one block, from light to key."""
         self._services.pool.begin(block)  # before anybody hears of it, so Bob is never ahead of what this end knows
         seed = self._alice_seed(block)
         await channel.send(json.dumps({"block": block}).encode())
@@ -226,6 +243,18 @@ class AliceEnd(_End):
             begun=True,
         )
         await self._distil(party, channel, block)
+
+    async def _enter(self, channel: PublicChannel) -> None:
+        """Wait until there is room for a block, and say now and then that we are there."""
+        room = asyncio.create_task(self._services.room.acquire())
+        try:
+            while not (await asyncio.wait({room}, timeout=KEEPALIVE_S))[0]:
+                await channel.send(b'{"wait":true}')
+        except BaseException:
+            if room.done() and not room.cancelled():
+                self._services.room.release()
+            await _drop(room)
+            raise
 
     def _keep_near(self, theirs: int) -> None:
         """Refuse a number far ahead of ours. Should Bob truly be there, some refusals later we are, too.

@@ -104,6 +104,16 @@ class KmeIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class BorderIdentity:
+    """Where the certificate and key lie that a KME shows at borders, and nowhere else."""
+
+    name: str
+    certificate: Path
+    key: Path
+    ca: Path
+
+
+@dataclass(frozen=True, slots=True)
 class SaeIdentity:
     """Where one application's certificate and key lie."""
 
@@ -145,6 +155,18 @@ def load_kme(folder: Path, name: str, *, now: dt.datetime | None = None) -> KmeI
     _check_identity(identity.certificate, identity.key, identity.kme_ca, kme_uri(name), now)
     load_certificate(identity.sae_ca)
     read_private(identity.kek, f"the key-encryption key of {name}")
+    return identity
+
+
+def load_border(folder: Path, name: str, *, now: dt.datetime | None = None) -> BorderIdentity:
+    """Find the certificate and key that a KME shows at borders.
+
+    Raises:
+        PkiError: Something is missing, expired, somebody else's, or readable by others.
+    """
+    place = _place(folder, "kmes", name, "kme.crt")
+    identity = BorderIdentity(name, place / "border.crt", place / "border.key", place / "border-ca.crt")
+    _check_identity(identity.certificate, identity.key, identity.ca, kme_uri(name), now)
     return identity
 
 

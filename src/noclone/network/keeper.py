@@ -8,9 +8,10 @@ directions of the links' key are used. Where a hop fails, the next relay of a fr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from noclone.clock import Clock
 from noclone.crypto.one_time_pad import pad_bytes
@@ -22,10 +23,12 @@ from noclone.kms.relay_messages import CONFIRMATION_BYTES
 from noclone.kms.store import Store
 from noclone.network.link_state import LinkStates
 from noclone.network.relay_sections import RelaySection, shape_of
-from noclone.network.routing import Demand, costs, fit_routes
+from noclone.network.routing import Demand, NoRoute, costs, fit_routes
+from noclone.relayed import RelayProvenance
 
 IDLE_S = 0.25
 BACKOFF_S = (0.25, 0.5, 1.0, 2.0, 4.0)
+DEAD_COST = 1_000_000  # of a hop that is down: more than any way around it
 FAILED_S = 30.0  # a hop where a relay failed is avoided for so long
 AT_ONCE = 4  # relays that one node begins at the same time
 
@@ -55,6 +58,7 @@ class Keeper:
         goals: The pools.
         section: Watermarks and sizes.
         reach: Begins to call a KME, so that promises can be made with it.
+        edges: Which KMEs a link joins, whether it is up or not.
     """
 
     def __init__(
@@ -66,7 +70,9 @@ class Keeper:
         section: RelaySection,
         reach: Callable[[str], Awaitable[object]],
         events: EventLog,
+        edges: Iterable[tuple[str, str]] = (),
     ) -> None:
+        self._edges = tuple(edges)
         self._relay = relay
         self._store = store
         self._states = states
@@ -129,9 +135,11 @@ class Keeper:
         hops_max = goal.nodes_max + 1 if goal.nodes_max is not None and needed == 1 else None
         demand = Demand(need_bits, self._section.reserve_bits, hops_max)
         prices = costs(self._states.links(now_s), demand, self._failed)
-        routes = await asyncio.to_thread(fit_routes, prices, self._store.name, goal.peer, total, demand)
+        routes, unsent = await asyncio.to_thread(self._routes, prices, goal.peer, needed, total, demand)
         try:
-            await self._relay.relay(routes, needed, self._section.block_bytes)
+            made = await self._relay.relay(routes, needed, self._section.block_bytes, unsent)
+            for hop in _lost_hops(made, routes, unsent):
+                self._failed[hop] = self._clock.now_s() + FAILED_S
         except RelayFailed as failed:
             if failed.hop is not None:
                 self._failed[failed.hop] = self._clock.now_s() + FAILED_S
@@ -140,6 +148,33 @@ class Keeper:
                     for hop in pairwise(route):
                         self._failed[hop] = self._clock.now_s() + FAILED_S
             raise
+
+    def _routes(
+        self, prices: dict[tuple[str, str], int], peer: str, needed: int, total: int, demand: Demand
+    ) -> tuple[list[Any], list[int]]:
+        """Return a route for each share, and which shares are not worth sending.
+
+        Where fewer shares are needed than there are, some may lead through what is down, or failed a moment ago: a
+        block needs a path for each, but only enough of them that work.
+
+        Raises:
+            NoRoute: Too few work.
+        """
+        name = self._store.name
+        if needed == total:
+            return fit_routes(prices, name, peer, total, demand), []
+        alive = {hop: price for hop, price in prices.items() if hop not in self._failed}
+        try:
+            return fit_routes(alive, name, peer, total, demand), []
+        except NoRoute as none:
+            if none.found < needed:
+                return fit_routes(prices, name, peer, total, demand), []
+            hops = {hop: DEAD_COST for a, b in self._edges for hop in ((a, b), (b, a))}
+            routes = fit_routes({**hops, **alive}, name, peer, total, demand)
+            unsent = [i for i, route in enumerate(routes) if not set(pairwise(route)) <= set(alive)]
+            if total - len(unsent) < needed:
+                raise
+            return routes, unsent
 
     @property
     def _clock(self) -> Clock:
@@ -166,3 +201,13 @@ class Keeper:
                 profile=goal.profile,
                 **({"reason": problem} if problem else {}),
             )
+
+
+def _lost_hops(made: RelayProvenance, routes: Sequence[Sequence[str]], unsent: Sequence[int]) -> list[tuple[str, str]]:
+    """Return between whom shares of a block were lost that was made without them."""
+    out = []
+    for share, (hops, route) in enumerate(zip(made.shares, routes, strict=True)):
+        if share not in unsent and (not hops or hops[-1].receiver != made.target):
+            at = max(0, len(hops) - 1)  # the last hop was signed by its sender; its receiver may never have had it
+            out.append((route[at], route[at + 1]))
+    return out

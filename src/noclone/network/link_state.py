@@ -21,6 +21,7 @@ LINKS_MAX = 256
 AHEAD_S = 600.0  # how far another KME's clock may be ahead of ours
 SPACING_MS = 100  # nobody's state is believed to change more often than this
 BITS_MAX = 1 << 53
+NOISE_BITS = 4096  # a change that is less than this is none, however large it is in proportion
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,16 @@ class NodeReport:
     certificate: str = field(default="", repr=False)
     signature: str = field(default="", repr=False)
 
+    def is_news(self, before: NodeReport | None) -> bool:
+        """Say whether routes may be others than with the report before: a link came, went, or has much more or less."""
+        if before is None or [link.peer for link in before.links] != [link.peer for link in self.links]:
+            return True
+        for old, new in zip(before.links, self.links, strict=True):
+            more, less = max(old.ready_bits, new.ready_bits), min(old.ready_bits, new.ready_bits)
+            if old.up != new.up or more > 2 * less + NOISE_BITS:
+                return True
+        return False
+
     def statement(self) -> bytes:
         """Return what the origin signs."""
         return canonical(["noclone-link-state-1", self.origin, self.number, [link.to_json() for link in self.links]])
@@ -121,6 +132,21 @@ class LinkStates:
         self._neighbours = {name: frozenset(others) for name, others in neighbours.items()}
         self._lifetime_s = lifetime_s
         self._reports: dict[str, tuple[NodeReport, float]] = {}
+
+    @property
+    def name(self) -> str:
+        """Whose view this is."""
+        return self._notary.name
+
+    def report(self, origin: str) -> NodeReport | None:
+        """Return the newest report of a KME."""
+        known = self._reports.get(origin)
+        return None if known is None else known[0]
+
+    def has(self, origin: Any, number: Any) -> bool:
+        """Say whether a report, as somebody describes it, is no newer than what we have."""
+        known = self._reports.get(origin) if isinstance(origin, str) else None
+        return known is not None and isinstance(number, int) and number < known[0].number + SPACING_MS
 
     def describe(self, links: Iterable[LinkReport], now_s: float) -> NodeReport:
         """Make and keep a new report of our own links."""

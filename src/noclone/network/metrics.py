@@ -60,6 +60,9 @@ class Metrics:
         self._relays = counter("relay_blocks", "Blocks relayed, by what became of them here.", "kme", "outcome")
         self._relayed = counter("relayed_key_bits", "Bits of key relayed, counted where they begin.", "kme", "profile")
         self._stalls = counter("relay_stalls", "Times that a pool began to get no key.", "kme", "peer", "profile")
+        self._drawn = counter("vendor_key_bits", "Bits drawn from a vendor's QKD system.", "link", "end", "origin")
+        self._lost = counter("vendor_keys_lost", "Keys of a vendor's that came to nothing.", "link", "end", "reason")
+        self._border = counter("border_keys", "Keys to and from other domains, by outcome.", "domain", "outcome")
         self._combined = counter("combined_key_bits", "Bits of key combined, at each end.", "kme", "profile")
         self._starved = counter("exchange_stalls", "Times that a pool began to get no combined key.", "kme", "peer")
         self._identity = counter("identity_changes", "Certificates or suites that changed, by outcome.", "kme", "what")
@@ -113,6 +116,13 @@ class Metrics:
                 self._blocks.labels(name, end, data["reason"]).inc()
                 if data.get("qber") is not None:
                     self._qber.labels(name, end).set(data["qber"])
+            case "vendor.drawn":
+                self._drawn.labels(name, data["end"], data["origin"]).inc(data["bits"])
+                self._last.labels(name, data["end"]).set(event.time_s)
+            case "vendor.lost":
+                self._lost.labels(name, data["end"], data["reason"]).inc(data["keys"])
+            case "border.out" | "border.in" | "border.failed" | "border.lost":
+                self._border.labels(name, event.kind.partition(".")[2]).inc(data["keys"])
             case "key.delivered":
                 kme = self._sites.get(name, "unknown")
                 self._delivered.labels(kme).inc(data.get("keys", 1))

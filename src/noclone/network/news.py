@@ -6,6 +6,8 @@ from typing import Any
 
 from noclone.events import Event
 
+ONE_END_WILL_DO = ("block.distilled", "block.aborted", "vendor.drawn")
+
 
 def tell(event: Event, *, both_ends: bool = False) -> str:
     """Say what an event is about, without its subject; nothing where it is no news for people.
@@ -14,7 +16,7 @@ def tell(event: Event, *, both_ends: bool = False) -> str:
         both_ends: Say also what Bob's end reports; where both run here, Alice's is enough.
     """
     data: dict[str, Any] = event.data
-    if data.get("end") == "bob" and event.kind.startswith("block.") and not both_ends:
+    if data.get("end") == "bob" and event.kind in ONE_END_WILL_DO and not both_ends:
         return ""
     match event.kind:
         case "block.distilled":
@@ -41,6 +43,14 @@ def tell(event: Event, *, both_ends: bool = False) -> str:
             return f"calls {data['whom'] or 'somebody'}: {data['monitor']}"
         case "link.down":
             return f"{data['end']}: {data['message']}; trying again"
+        case "vendor.drawn":
+            return f"block {data['block']}: {_grouped(data['bits'])} bits drawn from the vendor ({data['origin']})"
+        case "vendor.lost":
+            return f"{data['end']}: {data['keys']} keys of the vendor's were lost: {data['reason']}"
+        case "border.opened":
+            return f"ETSI GS QKD 020 at {data['etsi020']}"
+        case "border.failed" | "border.lost":
+            return f"{data['keys']} keys did not cross: {data['reason']}"
         case "link.up":
             return f"{data['end']}: works again"
         case "key.delivered":

@@ -25,7 +25,8 @@ from noclone.kms.service import KmeService
 from noclone.kms.store import Store, StoreSettings
 from noclone.network.blocks import plan_link
 from noclone.network.bootstrap import Bootstrap, SignedLink
-from noclone.network.ends import Addresses, AliceEnd, BobEnd, Deposit, EndServices, Vet, WantsKey
+from noclone.network.border_ends import BorderEnds
+from noclone.network.ends import Addresses, AliceEnd, BobEnd, Deposit, EndServices, Vet, WantsKey, block_room
 from noclone.network.identities import KmeIdentity, load_kme
 from noclone.network.identity_watch import IdentityWatch
 from noclone.network.metrics import Metrics
@@ -33,6 +34,8 @@ from noclone.network.relaying import Meter, Relaying, policies_of, relay_setting
 from noclone.network.roots import pin
 from noclone.network.scenario import LinkSection, Scenario
 from noclone.network.suites_file import follow, suites_path
+from noclone.network.vendor_ends import VendorEnds, vendor_links_of
+from noclone.network.vendor_sections import VendorLinkSection
 from noclone.records import Origin, SecretKey
 from noclone.trust.provenance import PRE_SHARED_KEY
 
@@ -66,6 +69,7 @@ class Node:
         pki: Folder that `noclone pki` made, or the node's part of it.
         data: Folder of the node's key store.
         metrics: Where its numbers go, if somebody watches them.
+        room: How many blocks are made at a time, for nodes of one process to share.
         vet: Monitors that may refuse a finished block.
         channels: Where Bob's ends call, by link, if not where the scenario says: a lab's wire.
     """
@@ -81,6 +85,7 @@ class Node:
         options: RunOptions,
         clock: Clock | None = None,
         metrics: Metrics | None = None,
+        room: asyncio.Semaphore | None = None,
         vet: Vet | None = None,
         channels: Mapping[str, tuple[str, int]] | None = None,
     ) -> None:
@@ -95,10 +100,19 @@ class Node:
         self._options = options
         self._clock = clock or SystemClock()
         self._metrics = metrics
+        self._room = room or block_room()
         self._state = "it has not started yet"
         self._store = self._open_store(data)
         self._service = self._make_service()
-        self._meters = {_peer(link, name): Meter(self._clock) for link in self._links()}
+        self._meters = {peer: Meter(self._clock) for peer in self._neighbours()}
+        self._borders = BorderEnds(scenario, name, self._service, pki)
+        self._vendors = VendorEnds(
+            scenario,
+            name,
+            self._service.kme,
+            self._identity.certificate.parent,
+            {peer: meter.add for peer, meter in self._meters.items()},
+        )
         self._relaying = Relaying(scenario, name, self._service, self._meters)
         signed = {
             link.name: SignedLink(_peer(link, name), link.alice == name)
@@ -123,27 +137,42 @@ class Node:
 
     async def start(self) -> None:
         """Open the doors, call the neighbours, begin to make key."""
+        await self.open()
+        for link in self._links():
+            self.begin_link(link.name)
+        self.begin()
+
+    async def open(self) -> None:
+        """Open the doors and call the neighbours."""
         scenario, name = self._scenario, self.name
         host, etsi014_port = scenario.etsi014_address(name)
         _, kme_port = scenario.kme_address(name)
         await self._service.start(host=host, etsi014_port=etsi014_port, kme_port=kme_port)
         self._log.add("node.started", f"node:{name}", etsi014=self._service.url)
-        for link in self._links():
-            peer = _peer(link, name)
+        for peer in self._neighbours():
             self._service.connect(peer, scenario.kme_address(peer))
+        for link in self._links():
             if self._identity.has_link_secret(link.name) or link.bootstrap == PRE_SHARED_KEY:
-                self.ends[link.name] = self._end(link, peer)
+                self.ends[link.name] = self._end(link, _peer(link, name))
+        await self._borders.start()
+
+    def begin_link(self, link: str) -> None:
+        """Begin to make key at one of our ends, once the doors at the other end are open as well."""
+        end = self.ends.get(link)
+        run = self._run_once_bootstrapped(self._scenario.link(link)) if end is None else end.run()
+        self._tasks.append(asyncio.create_task(run))
+
+    def begin(self) -> None:
+        """Begin what is no link's: relays, vendors, what changes meanwhile, numbers for who watches."""
         self._relaying.start()
-        self._tasks = [asyncio.create_task(end.run()) for end in self.ends.values()]
-        later = [link for link in self._links() if link.name not in self.ends]
-        self._tasks += [asyncio.create_task(self._run_once_bootstrapped(link)) for link in later]
+        self._tasks += self._vendors.start()
         suites = self._service.kme.policies.suites
         self._tasks += [
             asyncio.create_task(self._watch.run()),
-            asyncio.create_task(follow(suites_path(self._data, name), suites, name, self._log)),
+            asyncio.create_task(follow(suites_path(self._data, self.name), suites, self.name, self._log)),
         ]
         if self._metrics is not None:
-            self._metrics.watch(name, self._service)
+            self._metrics.watch(self.name, self._service)
         self._state = ""
 
     async def problem(self) -> str:
@@ -161,7 +190,7 @@ class Node:
 
     async def wait(self) -> None:
         """Wait until an end of a link fails for good; ends do not fail for what can pass."""
-        await asyncio.gather(asyncio.Event().wait(), *self._tasks)
+        await asyncio.gather(asyncio.Event().wait(), *self._tasks)  # a node may have no end that makes key by itself
 
     async def stop(self) -> None:
         """Stop making key, finish what is under way, close the store."""
@@ -173,6 +202,8 @@ class Node:
         for task in self._tasks:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
+        await self._borders.stop()
+        await self._vendors.stop()
         await self._relaying.stop()
         try:
             await self._service.stop()
@@ -196,6 +227,10 @@ class Node:
 
     def _links(self) -> list[LinkSection]:
         return [link for link in self._scenario.links if self.name in (link.alice, link.bob)]
+
+    def _neighbours(self) -> list[str]:
+        vendors = vendor_links_of(self._scenario, self.name)
+        return [*(_peer(link, self.name) for link in self._links()), *(_peer(link, self.name) for link in vendors)]
 
     def _open_store(self, data: Path) -> Store:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -247,6 +282,7 @@ class Node:
             seed=self._options.seed,
             vet=self._vet,
             bootstrap=self._bootstrap.label(link.name),
+            room=self._room,
         )
         return (AliceEnd if role == "alice" else BobEnd)(plan_link(link), addresses, services)
 
@@ -281,5 +317,5 @@ def light_context(identity: KmeIdentity) -> SSL.Context:
     return tls.client_context(identity.certificate, identity.key, identity.kme_ca)
 
 
-def _peer(link: LinkSection, name: str) -> str:
+def _peer(link: LinkSection | VendorLinkSection, name: str) -> str:
     return link.bob if link.alice == name else link.alice

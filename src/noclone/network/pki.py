@@ -5,7 +5,9 @@ In: names of KMEs with their hosts, ids of SAEs, links.  Out: a folder, private 
     authority/kme-ca.crt .key       signs KMEs: what SAEs and other KMEs trust
     authority/sae-ca.crt .key       signs SAEs: what KMEs trust at the ETSI 014 door, and nowhere else
     authority/root.pub .key         signs the authorities, by SLH-DSA, whose security is that of a hash: `roots`
+    authority/border-ca.crt .key    signs KMEs where our domain meets another operator's: what that one must trust there
     kmes/NAME/kme.crt .key          that KME's identity, for SAEs and for other KMEs
+    kmes/NAME/border.crt .key       what that KME shows at borders, if it stands at one
     kmes/NAME/kek                   its key-encryption key, outside run folders and databases
     kmes/NAME/links/LINK.secret     what authenticates the first block of each of its links; the other end has a copy
     saes/ID/sae.crt .key            that application's identity
@@ -71,6 +73,7 @@ def create_pki(
     saes: Sequence[str] = (),
     links: Mapping[str, tuple[str, str]] | None = None,
     lights: Mapping[str, Sequence[str]] | None = None,
+    borders: Sequence[str] = (),
     operator: bool = False,
     overwrite: bool = False,
     now: dt.datetime | None = None,
@@ -84,6 +87,7 @@ def create_pki(
         saes: Ids of applications.
         links: Names of links, each with the two KMEs at its ends.
         lights: Names of simulated links, each with the host names and addresses that its light is reached by.
+        borders: KMEs that stand where our domain meets another operator's.
         operator: Whether to make a token for the operator's door.
         overwrite: Make everything anew. Certificates and secrets that are in use then no longer fit.
         now: The time, for tests.
@@ -121,6 +125,12 @@ def create_pki(
         for flavour in FLAVOURS:
             _certify(writer, f"saes/{sae}/sae", flavour, signed[f"sae{flavour}"], sae, names, usages, now, until)
         _copy_authorities(writer, f"saes/{sae}", ("kme",))
+    for name in dict.fromkeys(borders):
+        border_ca = authority(writer, "border", CLASSICAL, now)  # other operators' systems know no other yet
+        usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        names = [x509.UniformResourceIdentifier(kme_uri(plain_name(name))), *_host_names(kmes[name])]
+        _certify(writer, f"kmes/{name}/border", CLASSICAL, border_ca, name, names, usages, now, until)
+        _copy(writer, "border-ca.crt", f"kmes/{name}")
     for link, ends in links.items():
         _link_secret(writer, link, ends)
     for link, hosts in (lights or {}).items():
@@ -311,11 +321,15 @@ def _link_secret(writer: Writer, link: str, ends: tuple[str, str]) -> None:
 def _copy_authorities(writer: Writer, place: str, kinds: Sequence[str]) -> None:
     names = [f"{kind}{flavour}-ca.crt" for kind in kinds for flavour in FLAVOURS]
     for name in (*names, "root.pub", ROOTS, "roots.sig"):
-        wanted = (writer.folder / "authority" / name).read_bytes()
-        there = writer.folder / place / name
-        stale = name in (ROOTS, "roots.sig") and there.exists() and there.read_bytes() != wanted
-        if writer.missing(f"{place}/{name}") or stale:
-            writer.write(f"{place}/{name}", wanted)
+        _copy(writer, name, place)
+
+
+def _copy(writer: Writer, name: str, place: str) -> None:
+    wanted = (writer.folder / "authority" / name).read_bytes()
+    there = writer.folder / place / name
+    stale = name in (ROOTS, "roots.sig") and there.exists() and there.read_bytes() != wanted
+    if writer.missing(f"{place}/{name}") or stale:
+        writer.write(f"{place}/{name}", wanted)
 
 
 def _host_names(hosts: Sequence[str]) -> list[x509.GeneralName]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -23,6 +24,26 @@ ON_EXHAUSTION = re.compile(
     r"refuse|wait:[0-9]{1,3}(\.[0-9]+)?|fallback:(kem|link|paths-[1-9][0-9]?|shares-[1-9]-[1-9])"
 )
 SHARES_MAX = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """Which pairs of nodes a link joins.
+
+    Args:
+        simulated: By simulated light.
+        vendor: By a vendor's QKD system.
+        unstated: Names of vendors' links for which nobody states an epsilon.
+    """
+
+    simulated: tuple[tuple[str, str], ...]
+    vendor: tuple[tuple[str, str], ...] = ()
+    unstated: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> tuple[tuple[str, str], ...]:
+        """All of them."""
+        return self.simulated + self.vendor
 
 
 class RelaySection(Section):
@@ -139,7 +160,7 @@ def shape_of(profile: str) -> tuple[int, int] | None:
 def check_policies(
     policies: Sequence[PolicySection],
     nodes: Mapping[str, str],
-    edges: Sequence[tuple[str, str]],
+    edges: Edges,
     relay: RelaySection,
 ) -> None:
     """Refuse what no path of the network can satisfy, with the reason.
@@ -149,6 +170,11 @@ def check_policies(
     """
     if relay.high_bits < relay.low_bits:
         raise ValueError("[relay]: high_bits is below low_bits")
+    if edges.unstated and any(section.mode != POST_QUANTUM_ONLY for section in policies):
+        raise ValueError(
+            f"vendor_link '{edges.unstated[0]}' states no epsilon, so no key that crosses it can be what policies "
+            "require: state the vendor's, or remove the policies"
+        )
     seen = set()
     for section in policies:
         where = f"policy between {' and '.join(section.between)}"
@@ -163,23 +189,27 @@ def check_policies(
             raise ValueError(f"{where}: {problem}")
 
 
-def _problem(section: PolicySection, a: str, b: str, edges: Sequence[tuple[str, str]]) -> str | None:
+def _problem(section: PolicySection, a: str, b: str, edges: Edges) -> str | None:
     """Say why a policy between applications at two nodes cannot be met, or None."""
     if a == b:
         return f"both applications are at {a}; no key is made for them"
     problem = _combiner_problem(section)
     if problem:
         return problem
-    if not section.simulated and section.mode != POST_QUANTUM_ONLY:
-        return "simulated = false cannot be met: the light of every link of a scenario is simulated"
+    if not section.simulated and section.mode != POST_QUANTUM_ONLY and edges.simulated:
+        direct = section.shape is None and {a, b} in [set(edge) for edge in edges.vendor]
+        if not edges.vendor:
+            return "simulated = false cannot be met: the light of every link of a scenario is simulated"
+        if not direct:
+            return "simulated = false: no vendor_link joins the two nodes, and a relay may cross simulated light"
     if section.shares is not None and section.disjoint_paths is not None:
         return "give either shares or disjoint_paths"
     if section.shape is not None and not section.shape[0] <= section.shape[1] <= SHARES_MAX:
         return f"shares = '{section.shares}': at most {SHARES_MAX} shares, and no more needed than there are"
-    policy = section.policy({section.between[0]: a, section.between[1]: b}, edges)
+    policy = section.policy({section.between[0]: a, section.between[1]: b}, edges.all)
     fallback = policy.on_exhaustion.profile
     for profile in (policy.profile, *([fallback] if fallback else [])):
-        problem = _profile_problem(profile, section, a, b, edges, strict=profile == policy.profile)
+        problem = _profile_problem(profile, section, a, b, edges.all, strict=profile == policy.profile)
         if problem:
             return problem
     return None

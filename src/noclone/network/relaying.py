@@ -26,7 +26,7 @@ from noclone.records import LINK_PROFILE
 from noclone.relayed import relay_profile
 
 MINUTE_S = 60.0
-NODES_PER_SECOND = 10  # reports that one machine can check, when it runs all nodes
+NODES_PER_SECOND = 5  # reports that one machine can check, when it runs all nodes
 
 
 class Meter:
@@ -54,7 +54,7 @@ def _is_signed(link: LinkSection, name: str) -> bool:
 
 def edges_of(scenario: Scenario) -> list[tuple[str, str]]:
     """Return which nodes a link joins."""
-    return [(link.alice, link.bob) for link in scenario.links]
+    return list(scenario.edges().all)
 
 
 def neighbours_of(scenario: Scenario) -> dict[str, set[str]]:
@@ -86,7 +86,7 @@ def combined_goals_of(scenario: Scenario, name: str) -> list[CombinedGoal]:
         for profile in (policy.profile, policy.on_exhaustion.profile):
             if name in ends and is_combined(profile):
                 goals.append(CombinedGoal(min(ends - {name}), profile))
-    if not scenario.links and name in nodes.values():
+    if not edges_of(scenario) and name in nodes.values():
         named = {frozenset(section.between) for section in scenario.policies}
         ours = [sae for sae, node in nodes.items() if node == name]
         far = {node for sae, node in nodes.items() if node != name and {frozenset((sae, own)) for own in ours} - named}
@@ -117,12 +117,23 @@ def goals_of(scenario: Scenario, name: str) -> list[Goal]:
     named = {frozenset(section.between) for section in scenario.policies}
     ours = [sae for sae, node in nodes.items() if node == name]
     far = {sae: node for sae, node in nodes.items() if node not in {name, *neighbours_of(scenario)[name]}}
-    if not scenario.links:
+    if not scenario.edges().all:
         return []
-    for peer in sorted({node for sae, node in far.items() for own in ours if {own, sae} not in named}):
+    partners = {node for sae, node in far.items() for own in ours if {own, sae} not in named}
+    for peer in sorted(partners | _border_partners(scenario, name)):
         strictest.setdefault((peer, relay_profile(1, 1)), None)
     goals = [Goal(peer, profile, limit) for (peer, profile), limit in strictest.items() if shape_of(profile)]
     return goals[: scenario.relay.pools_max]
+
+
+def _border_partners(scenario: Scenario, name: str) -> set[str]:
+    """Return the nodes with which a node needs a pool for what crosses borders: gates, and those that they serve."""
+    gates = {border.node for border in scenario.borders}
+    serving = {sae.node for sae in scenario.saes}
+    found = gates if name in serving else set()
+    if name in gates:
+        found = found | serving
+    return found - {name, *neighbours_of(scenario)[name]}
 
 
 def relay_settings(scenario: Scenario) -> RelaySettings:
@@ -146,10 +157,13 @@ class Relaying:
         self._spreader = Spreader(self.states, self._neighbours, calls, self._describe, kme.store.clock, interval_s)
         kme.handlers[OPERATION] = self._spreader.on_state
         goals = goals_of(scenario, name)
-        self.keeper = Keeper(service.relay, kme.store, self.states, goals, scenario.relay, service.reach, kme.events)
+        edges = scenario.edges().all
+        self.keeper = Keeper(
+            service.relay, kme.store, self.states, goals, scenario.relay, service.reach, kme.events, edges
+        )
         signed = {link.bob if link.alice == name else link.alice for link in scenario.links if _is_signed(link, name)}
         self.combined = CombinedKeeper(service, combined_goals_of(scenario, name), scenario.pqc, signed)
-        self._relays = bool(scenario.links)  # without, there is nothing to relay, and no hash to compile for it
+        self._relays = bool(edges)  # without, there is nothing to relay, and no hash to compile for it
         self._start: asyncio.Task[None] | None = None
 
     def start(self) -> None:

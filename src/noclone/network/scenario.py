@@ -17,11 +17,13 @@ from noclone.errors import ScenarioError
 from noclone.io.toml import load_toml, parse_toml
 from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
 from noclone.network.audit_section import AuditSection
+from noclone.network.border_sections import BorderSection, check_borders
 from noclone.network.fields import Name, NonNegative, Positive, Probability, SaeId, Section
 from noclone.network.flaws_sections import FlawsSection, GuardsSection
 from noclone.network.pqc_section import PqcSection
-from noclone.network.relay_sections import PolicySection, RelaySection, check_policies
+from noclone.network.relay_sections import Edges, PolicySection, RelaySection, check_policies
 from noclone.network.responses import ResponseSection
+from noclone.network.vendor_sections import VendorLinkSection
 from noclone.proofs.epsilon import Epsilons
 from noclone.records import DecoyBB84
 
@@ -232,6 +234,8 @@ class Scenario(Section):
     nodes: list[NodeSection] = Field(alias="node", min_length=2, max_length=NODES_MAX)
     saes: list[SaeSection] = Field(alias="sae", default=[])
     links: list[LinkSection] = Field(alias="link", default=[], max_length=LINKS_MAX)
+    vendor_links: list[VendorLinkSection] = Field(alias="vendor_link", default=[], max_length=LINKS_MAX)
+    borders: list[BorderSection] = Field(alias="border", default=[], max_length=16)
     attacks: list[AttackSection] = Field(alias="attack", default=[])
     relay: RelaySection = Field(default_factory=RelaySection)
     pqc: PqcSection = Field(default_factory=PqcSection)
@@ -251,13 +255,18 @@ class Scenario(Section):
     @model_validator(mode="after")
     def _refers_to_what_exists(self) -> Self:
         nodes = _unique("node", [n.name for n in self.nodes])
-        links = _unique("link", [link.name for link in self.links])
+        links = {link.name for link in self.links}
+        _unique("link", [*(link.name for link in self.links), *(link.name for link in self.vendor_links)])
         _unique("sae", [s.id for s in self.saes])
         for sae in self.saes:
             _known(f"sae '{sae.id}'", "node", sae.node, nodes)
         for link in self.links:
             _known(f"link '{link.name}'", "alice", link.alice, nodes)
             _known(f"link '{link.name}'", "bob", link.bob, nodes)
+        for vendor in self.vendor_links:
+            _known(f"vendor_link '{vendor.name}'", "alice", vendor.alice, nodes)
+            _known(f"vendor_link '{vendor.name}'", "bob", vendor.bob, nodes)
+        check_borders(self.borders, nodes, {sae.id: sae.node for sae in self.saes})
         for attack in self.attacks:
             _known(f"attack '{attack.name}'", "on", attack.on, links)
         for response in self.responses:
@@ -268,36 +277,44 @@ class Scenario(Section):
         check_policies(
             self.policies,
             {sae.id: sae.node for sae in self.saes},
-            [(link.alice, link.bob) for link in self.links],
+            self.edges(),
             self.relay,
         )
-        _unique("pair of nodes", [" and ".join(sorted((link.alice, link.bob))) for link in self.links])
+        _unique("pair of nodes", [" and ".join(sorted(pair)) for pair in self.edges().all])
         last = self.base_port + self.first_link_port + 2 * len(self.links)
         if last > 65_536:
             raise ValueError(f"base_port {self.base_port} leaves too few ports: the last one would be {last - 1}")
         return self
+
+    def edges(self) -> Edges:
+        """Return which pairs of nodes a link joins, and by what."""
+        return Edges(
+            tuple((link.alice, link.bob) for link in self.links),
+            tuple((link.alice, link.bob) for link in self.vendor_links),
+            tuple(link.name for link in self.vendor_links if link.epsilon is None),
+        )
 
     @property
     def first_link_port(self) -> int:
         """Where the links' ports begin after base_port: nodes take two each from 0, the operator the one before."""
         return max(100, 2 * len(self.nodes) + 2)
 
-    def first_link(self) -> LinkSection:
-        """Return the first link.
+    def link(self, name: str) -> LinkSection:
+        """Return the link of that name."""
+        return _find("link", name, {link.name: link for link in self.links})
+
+    def light(self) -> list[LinkSection]:
+        """Return the links whose light is simulated.
 
         Raises:
             ScenarioError: There is none.
         """
         if not self.links:
             raise ScenarioError(
-                f"the scenario '{self.name}' has no link, so there is no light to run",
+                f"the scenario '{self.name}' has no simulated light to run",
                 hint=f"its keys are made without: noclone serve {self.name}",
             )
-        return self.links[0]
-
-    def link(self, name: str) -> LinkSection:
-        """Return the link of that name."""
-        return _find("link", name, {link.name: link for link in self.links})
+        return self.links
 
     def node(self, name: str) -> NodeSection:
         """Return the node of that name."""

@@ -20,6 +20,7 @@ def create_pki_for(scenario: Scenario, folder: Path, *, overwrite: bool = False)
         saes=[sae.id for sae in scenario.saes],
         links={link.name: (link.alice, link.bob) for link in scenario.links if link.bootstrap == "pre-shared-key"},
         lights={link.name: (scenario.node(link.bob).host,) for link in scenario.links},
+        borders=[border.node for border in scenario.borders],
         operator=True,
         overwrite=overwrite,
     )

@@ -1,7 +1,8 @@
 """Telling the network: each KME describes its links to its neighbours now and then, and hands on what is news.
 
 In: our own links.  Out: `LinkStates` that everybody has. A neighbour answers with the numbers of what it has, so that
-nothing is sent twice, and a neighbour that was away is told everything.
+nothing is sent twice, and a neighbour that was away is told everything. What changes a route is handed on at once; what
+only says that all is as it was goes one hop at each interval.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from noclone.network.link_state import RECORDS_PER_CALL_MAX, LinkReport, LinkSta
 
 OPERATION = "network-state"
 WAKE_S = 0.05  # news gathers for so long before it is handed on
+FEW = 8  # more than so many reports are offered only after asking which are lacked
 NUMBERS_MAX = 4096
 
 Describe = Callable[[], Awaitable[list[LinkReport]]]
@@ -74,7 +76,11 @@ class Spreader:
         if not isinstance(reports, list) or len(reports) > RECORDS_PER_CALL_MAX:
             raise ValueError("reports are a list, and not a long one")
         for entry in reports:
-            if self._states.hear(NodeReport.from_json(entry), self._clock.now_s()):
+            if isinstance(entry, dict) and self._states.has(entry.get("origin"), entry.get("number")):
+                continue  # before more is done with it: most come from several neighbours
+            report = NodeReport.from_json(entry)
+            known = self._states.report(report.origin)
+            if self._states.hear(report, self._clock.now_s()) and report.is_news(known):
                 self._wake()
         return {"numbers": self._states.numbers()}
 
@@ -85,8 +91,9 @@ class Spreader:
     async def _describe_ours(self) -> None:
         while True:
             with contextlib.suppress(NocloneError):
-                self._states.describe(await self._describe(), self._clock.now_s())
-                self._wake()
+                known = self._states.report(self._states.name)
+                if self._states.describe(await self._describe(), self._clock.now_s()).is_news(known):
+                    self._wake()
             await asyncio.sleep(self._interval_s)
 
     async def _tell(self, name: str) -> None:
@@ -104,6 +111,9 @@ class Spreader:
                     theirs = {}
                     break
                 try:
+                    if len(fresh) > FEW:
+                        theirs = _numbers((await calls.ask(OPERATION, reports=[])).get("numbers"))
+                        fresh = self._states.newer_than(theirs)
                     answer = await calls.ask(OPERATION, reports=[report.to_json() for report in fresh])
                     theirs = _numbers(answer.get("numbers"))
                     # what it would not have again it need not be offered again

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from noclone.combined import EVERLASTING, CombinedProvenance
-from noclone.records import Provenance
-from noclone.relayed import RelayHop, RelayProvenance
+from noclone.records import LOCAL_PROTOCOL, VENDOR_PROTOCOL, BlockProvenance, Provenance
+from noclone.relayed import BorderProvenance, RelayHop, RelayProvenance
 from noclone.trust.contributions import contributions
 from noclone.trust.formula import Atom, cheapest_coalition, minimal_cut_sets
 from noclone.trust.provenance import claim, explain, formula_of_key
@@ -24,8 +24,11 @@ WEIGHTS = {
     "fibre": 2.0,
     "alg": 3.0,
     "node": 5.0,
+    "border": 5.0,
+    "domain": 5.0,
     "bootstrap": 8.0,
     "link": 8.0,
+    "vendor": 8.0,
     "site": 10.0,
 }
 CUT_SETS_READ = 10_000
@@ -124,6 +127,19 @@ def _contributions(told: dict[str, Any]) -> list[str]:
 def _words(block: Provenance) -> str:
     if isinstance(block, CombinedProvenance):
         return _words_of_combined(block)
+    if isinstance(block, BorderProvenance):
+        return (
+            f"It is shared with the domain {block.domain}: both KMEs at the border, {block.gate} and {block.peer}, "
+            "know it, and it crossed between them in the clear but for TLS. What it stands on beyond is not told."
+            + "".join(f" {_words(inner)}" for inner in block.own)
+        )
+    if isinstance(block, BlockProvenance) and block.protocol == LOCAL_PROTOCOL:
+        return f"It was made by the KME {block.alice}, for its own applications, and never left its site."
+    if isinstance(block, BlockProvenance) and block.protocol == VENDOR_PROTOCOL:
+        return (
+            f"Part of it was drawn from the QKD system of link {block.link} ({block.origin.detail}), on its vendor's "
+            "word; the two ends have compared it."
+        )
     if not isinstance(block, RelayProvenance):
         return f"Part of it was made by the fibre {block.link} itself; no node between the two knows that part."
     total, needed = len(block.shares), block.threshold
@@ -157,6 +173,8 @@ def _block(block: Provenance) -> dict[str, Any]:
         "origin": block.origin.kind + (", seeded" if block.origin.seeded else ""),
         "epsilon": block.epsilon,
     }
+    if isinstance(block, BorderProvenance):
+        out["own"] = [_block(inner) for inner in block.own]
     if isinstance(block, CombinedProvenance):
         out["exchange"], out["transcript"] = block.exchange, block.transcript
         out["parts"] = [_block(part) for part in block.parts]

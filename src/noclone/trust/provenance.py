@@ -3,8 +3,10 @@
 In: the provenance of the blocks that a key was cut from.  Out: a `Formula`, sentences, a claim.
 
     a block in transit    link:a-b OR bootstrap:a-b   (where it applies: OR fibre:a-b, seed:a-b, recording:a-b, alg:X)
+    a vendor's block      link:a-b OR vendor:a-b      (the same where they apply; the vendor saw to the bootstrap)
     a relayed share       any block that its pads were cut from OR node:... for each KME between the two ends
     a relayed block       as many of its shares as give it: all of them (XOR), or k of n (Shamir)
+    keys over a border    those of our own part OR border:... OR node:... for both KMEs at the border OR domain:...
     an exchange           all of its KEMs (alg:ML-KEM-768 AND alg:X25519) OR all of its signatures, while it lasts
     catkdf, caskdf        (its QKD blocks AND the exchange) OR alg:HKDF-SHA384
     everlasting           its QKD blocks AND (the exchange OR alg:HKDF-SHA384): XOR keeps what QKD gave
@@ -20,10 +22,10 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from noclone.combined import EVERLASTING, CombinedProvenance, fibre_blocks
+from noclone.combined import EVERLASTING, CombinedProvenance, fibre_blocks, unbordered
 from noclone.errors import InputError
-from noclone.records import BlockProvenance, Provenance
-from noclone.relayed import RelayHop, RelayProvenance
+from noclone.records import LOCAL_PROTOCOL, VENDOR_PROTOCOL, BlockProvenance, Provenance
+from noclone.relayed import DOMAIN, BorderProvenance, RelayHop, RelayProvenance
 from noclone.trust.formula import NEVER, Atom, Formula, all_of, any_of, at_least
 
 PRE_SHARED_KEY = "pre-shared-key"
@@ -57,6 +59,8 @@ SENTENCES = {
     "link": "The devices of link {name} betray it: source or detectors tell more than the proof allows for.",
     "bootstrap": "What authenticated the first block of link {name} was known to an attacker while it was in use, "
     "so that he could sit in the middle.",
+    "vendor": "The vendor of the QKD system of link {name}, whose word is all that is known of its key, was wrong or "
+    "lied: its key management, its software or its protocol give the key away.",
     "fibre": "The process that simulates the light of link {name} knows everything: who controls it has the key.",
     "seed": "The randomness of link {name} came from a number that is written down: who has it computes the key again.",
     "recording": "The detections of link {name} came from a file that holds both parties' secrets: "
@@ -64,6 +68,10 @@ SENTENCES = {
     "site": "Site {name} holds the key by design (KME, key store, key-encryption key, applications and the "
     "ETSI 014 hop between them): who controls it has the key.",
     "node": "Node {name} handled the key in the clear: who controls it has the key.",
+    "domain": "Somebody in the domain {name}, another operator's, has the key: one of its KMEs, links or applications. "
+    "What it stands on there is not told here.",
+    "border": "The way between the two KMEs {name}, inside the site where two operators' domains meet: the key crosses "
+    "it in the clear but for TLS.",
     "alg": "{name} is broken, today or at any time later, by somebody who recorded what it protected.",
 }
 SENTENCE_OF_A_SESSION = (
@@ -74,6 +82,10 @@ SENTENCE_OF_A_SESSION = (
 
 def formula_of_block(block: Provenance) -> Formula:
     """Return when a block leaks in transit, between its two ends."""
+    if isinstance(block, BorderProvenance):
+        theirs = f"{block.domain}/{block.peer}"
+        meeting = Atom("border", f"{block.gate}+{theirs}"), Atom("node", theirs), Atom("domain", block.domain)
+        return any_of(*map(formula_of_block, block.own), *meeting)
     if isinstance(block, CombinedProvenance):
         return _formula_of_combined(block)
     if isinstance(block, RelayProvenance):
@@ -106,7 +118,9 @@ def _formula_of_combined(block: CombinedProvenance) -> Formula:
 
 @lru_cache(maxsize=2048)  # a block is in many keys, and a link in many routes
 def _formula_of_fibre(block: BlockProvenance) -> Formula:
-    kinds = ["link", "bootstrap"]
+    if block.protocol == LOCAL_PROTOCOL:
+        return any_of()  # it never leaves its site
+    kinds = ["link", "vendor" if block.protocol == VENDOR_PROTOCOL else "bootstrap"]
     if block.origin.kind == "simulated":
         kinds.append("fibre")
     if block.origin.kind == "recorded":
@@ -114,7 +128,8 @@ def _formula_of_fibre(block: BlockProvenance) -> Formula:
     if block.origin.seeded:
         kinds.append("seed")
     atoms = [Atom(kind, block.link) for kind in kinds]
-    return any_of(*atoms, bootstrap_formula(block.bootstrap))
+    bootstrap = NEVER if block.protocol == VENDOR_PROTOCOL else bootstrap_formula(block.bootstrap)
+    return any_of(*atoms, bootstrap)
 
 
 def formula_of_key(blocks: Sequence[Provenance], *, master_site: str, slave_site: str) -> Formula:
@@ -130,13 +145,17 @@ def formula_of_key(blocks: Sequence[Provenance], *, master_site: str, slave_site
     nodes = {node for block in blocks for node in _ends(block)} - sites
     return any_of(
         *(formula_of_block(block) for block in blocks),
-        *(Atom("site", site) for site in sites),
+        *(_site(site) for site in sites),
         *(Atom("node", node) for node in nodes),
     )
 
 
+def _site(name: str) -> Atom:
+    return Atom("domain", name.removeprefix(DOMAIN)) if name.startswith(DOMAIN) else Atom("site", name)
+
+
 def _ends(block: Provenance) -> tuple[str, str]:
-    assert isinstance(block, BlockProvenance | RelayProvenance | CombinedProvenance)
+    assert isinstance(block, BlockProvenance | RelayProvenance | CombinedProvenance | BorderProvenance)
     return block.alice, block.bob
 
 
@@ -150,14 +169,18 @@ def explain(atom: Atom) -> str:
 def claim(keys_blocks: Sequence[Provenance]) -> str:
     """Say which kind of secrecy a key may claim, part by part where they differ; what lessens it comes first.
 
-    "information-theoretic" alone needs live hardware, unseeded randomness and pre-shared keys for every block. One-time
-    pads and one-time tags need no assumption, so a relay lessens nothing but the number of those who must be honest,
-    which the formula says.
+    "information-theoretic" alone needs live hardware, unseeded randomness and pre-shared keys for every block, and a
+    proof: of what a vendor's system delivers there is the vendor's word. One-time pads and one-time tags need no
+    assumption, so a relay lessens nothing but the number of those who must be honest, which the formula says.
     """
     _refuse_none(keys_blocks)
-    combined = [block for block in keys_blocks if isinstance(block, CombinedProvenance)]
-    plain = fibre_blocks(block for block in keys_blocks if not isinstance(block, CombinedProvenance))
-    claims = ([_claim_of_fibres(plain)] if plain else []) + [_claim_of_combined(block) for block in combined]
+    domains = sorted({block.domain for block in keys_blocks if isinstance(block, BorderProvenance)})
+    word = f"on the word of another operator's domain ({', '.join(domains)}): " if domains else ""
+    inner = tuple(unbordered(keys_blocks))
+    combined = [block for block in inner if isinstance(block, CombinedProvenance)]
+    plain = fibre_blocks(block for block in inner if not isinstance(block, CombinedProvenance))
+    claims = [_claim_of_fibres(plain, word)] if plain or not combined else []
+    claims += [word + _claim_of_combined(block) for block in combined]
     return "; and in part: ".join(dict.fromkeys(claims))
 
 
@@ -174,11 +197,12 @@ def _claim_of_combined(block: CombinedProvenance) -> str:
     return f"computational ({block.kdf}), and it takes both {kems} and QKD to fall; of its QKD key: {qkd}"
 
 
-def _claim_of_fibres(blocks: Sequence[BlockProvenance]) -> str:
+def _claim_of_fibres(blocks: Sequence[BlockProvenance], word: str = "") -> str:
     if any(block.origin.seeded for block in blocks):
         return "no secret: seeded randomness can be run again from a number that is written down"
     kinds = {block.origin.kind for block in blocks}
-    algorithms = {atom.name for block in blocks for atom in bootstrap_formula(block.bootstrap).atoms()}
+    own = [block for block in blocks if block.protocol != VENDOR_PROTOCOL]
+    algorithms = {atom.name for block in own for atom in bootstrap_formula(block.bootstrap).atoms()}
     lasting = sorted(name for name in algorithms if not name.endswith(SESSION))
     passing = sorted(name.removesuffix(SESSION) for name in algorithms if name.endswith(SESSION))
     secrecy = "information-theoretic"
@@ -186,6 +210,12 @@ def _claim_of_fibres(blocks: Sequence[BlockProvenance]) -> str:
         secrecy = f"computational only until the first session ended ({', '.join(passing)}), everlasting afterwards"
     if lasting:
         secrecy = f"computational ({', '.join(lasting)})"
+    if any(block.protocol == VENDOR_PROTOCOL for block in blocks):
+        silent = any(block.epsilon >= 1 for block in blocks)
+        secrecy = f"on the vendor's word{', who states no epsilon' if silent else ''}: {secrecy}"
+    if any(block.protocol == LOCAL_PROTOCOL for block in blocks):
+        return "no QKD: made by one KME for its own applications, as good as its system's generator"
+    secrecy = word + secrecy
     if "recorded" in kinds:
         return f"no secret: made of past data; with live devices it would be {secrecy}"
     if "simulated" in kinds:

@@ -83,7 +83,7 @@ def layout(scenario: Scenario) -> dict[str, tuple[float, float]]:
         return {node.name: (float(i), 0.5) for i, node in enumerate(scenario.nodes)}
     graph = networkx.Graph()
     graph.add_nodes_from(node.name for node in scenario.nodes)
-    graph.add_edges_from((link.alice, link.bob) for link in scenario.links)
+    graph.add_edges_from(scenario.edges().all)
     start = networkx.circular_layout(graph)
     found = networkx.spring_layout(graph, pos=start, iterations=100 if len(graph) <= 60 else 40, seed=1)
     xs, ys = ([float(place[axis]) for place in found.values()] for axis in (0, 1))
@@ -266,7 +266,7 @@ class Board:
                 "title": scenario.title or scenario.name,
                 "description": scenario.description,
                 "lab": scenario.lab,
-                "simulated": True,
+                "simulated": bool(scenario.links),
             },
             "nodes": [
                 {
