@@ -117,3 +117,4 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     yield Shown(found[0].port, load_operator_token(folder / "pki"), folder / "pki", path, log, loop, found[0])
     loop.call_soon_threadsafe(stopped.set)
     thread.join(30)
+    loop.close()

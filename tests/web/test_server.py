@@ -205,3 +205,21 @@ def test_closing_ends_the_streams_in_silence(small_scenario: Path) -> None:
         return time.monotonic() - started
 
     assert asyncio.run(main()) < 0.9, "uvicorn cuts what is open after a second, with a traceback"
+
+
+def test_the_operator_stops_a_link_and_starts_it_again(shown: Any) -> None:
+    assert shown.ask("POST", "/api/links/ada-ben", {"running": False})[0] == 401
+    cookie = shown.enter()
+    for body in ({}, {"running": "no"}, []):
+        assert shown.ask("POST", "/api/links/ada-ben", body, cookie=cookie)[0] == 400
+    assert shown.ask("POST", "/api/links/nowhere", {"running": False}, cookie=cookie)[0] == 400
+    state = shown.ask("POST", "/api/links/ada-ben", {"running": False}, cookie=cookie)[2]
+    assert state["links"]["ada-ben"]["stopped"] is True
+    shown.wait_for(lambda found: found["links"][0]["state"] == "stopped" or found["links"][0]["state"] == "ok")
+    time.sleep(4)  # the block that was under way has ended
+    quiet = shown.ask("GET", "/api/snapshot")[2]["links"][0]["series"]
+    time.sleep(3)
+    assert shown.ask("GET", "/api/snapshot")[2]["links"][0]["series"] == quiet, "no block is made"
+    state = shown.ask("POST", "/api/links/ada-ben", {"running": True}, cookie=cookie)[2]
+    assert state["links"]["ada-ben"]["stopped"] is False
+    shown.wait_for(lambda found: len(found["links"][0]["series"]) > 0 and found["links"][0]["series"] != quiet)

@@ -95,6 +95,17 @@ def test_attack_verdict_and_recovery(visit: Visit, shown: Any) -> None:
     assert visit.problems == []
 
 
+def test_the_operator_stops_and_starts_a_link(visit: Visit, shown: Any) -> None:
+    page = visit.page
+    visit.become_operator(shown.token)
+    page.get_by_role("button", name="stop the link").click()
+    page.locator(".side").get_by_text("stopped by the operator").first.wait_for(timeout=60_000)
+    visit.shot("stopped")
+    page.get_by_role("button", name="start the link").click()
+    page.locator(".side").get_by_text("gives key").wait_for(timeout=60_000)
+    assert visit.problems == []
+
+
 def test_what_if_answers_at_once(visit: Visit) -> None:
     page = visit.page
     page.get_by_role("button", name="what if").click()

@@ -127,6 +127,7 @@ export async function send(method: string, path: string, body?: unknown): Promis
 /** A link's state in words, and how it is drawn. */
 export function state(link: Link, time: number): { word: string; kind: "good" | "bad" | "quiet"; mark: string } {
   if (link.state === "down") return { word: "down", kind: "bad", mark: "✕" };
+  if (link.state === "stopped") return { word: `stopped ${link.why}`, kind: "bad", mark: "■" };
   if (link.state === "refused") return { word: `no key: ${link.why}`, kind: "bad", mark: "!" };
   if (link.stored_bits === 0 && link.series.length > 0) return { word: "starved: no key left", kind: "bad", mark: "○" };
   if (link.state === "waiting") return { word: "waiting for its first block", kind: "quiet", mark: "…" };

@@ -14,7 +14,7 @@ export interface Funnel {
 
 export interface LinkNow {
   name: string;
-  state: "waiting" | "ok" | "refused" | "down";
+  state: "waiting" | "ok" | "refused" | "down" | "stopped";
   why: string;
   since: number;
   qber: number | null;

@@ -11,8 +11,8 @@ import asyncio
 import contextlib
 import hmac
 import json
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from starlette.applications import Starlette
@@ -34,6 +34,19 @@ FindKey = Callable[[str], Awaitable[dict[str, Any] | None]]
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """How links are stopped and started.
+
+    Args:
+        steer: Stops a link after its block, or lets it go on.
+        stopped: Which links make no blocks now.
+    """
+
+    steer: Callable[[str, bool], None]
+    stopped: Callable[[], Collection[str]]
+
+
 class Control:
     """What the operator can see and do."""
 
@@ -52,6 +65,7 @@ class Control:
         self.log = log
         self._find_key = find_key
         self._wires = wires or {}
+        self.steering: Steering | None = None
 
     async def key(self, key_id: str) -> dict[str, Any]:
         """Return what is known of a key, without the key."""
@@ -65,7 +79,16 @@ class Control:
     def state(self) -> dict[str, Any]:
         """Return what runs, and who attacks it."""
         attacks = {name: asdict(light.attack) if light.attack else None for name, light in self.lights.items()}
-        return {"scenario": self.scenario, "lab": self.lab, "links": {n: {"attack": a} for n, a in attacks.items()}}
+        stopped = self.steering.stopped() if self.steering is not None else ()
+        links = {name: {"attack": attack, "stopped": name in stopped} for name, attack in attacks.items()}
+        return {"scenario": self.scenario, "lab": self.lab, "links": links}
+
+    def steer(self, link: str, *, running: bool) -> None:
+        """Stop a link after the block that is under way, or let it go on; what is stored can be used all the same."""
+        self._light(link)
+        if self.steering is None:
+            raise InputError("links cannot be stopped here", hint="ask a network that `noclone serve` runs")
+        self.steering.steer(link, running)
 
     def attack(self, name: str, link: str, strength: float) -> None:
         """Begin an attack on a link: on its light from the next block on, on its messages at once."""
@@ -118,6 +141,10 @@ def application(control: Control, token: str, port: int) -> ASGIApp:
         control.attack(name, link, float(strength))
         return JSONResponse(control.state())
 
+    async def steer(request: Request) -> Response:
+        control.steer(request.path_params["link"], running=running_of(await read_json(request)))
+        return JSONResponse(control.state())
+
     async def end(request: Request) -> Response:
         control.stop_attack(request.path_params["link"])
         return JSONResponse(control.state())
@@ -133,6 +160,7 @@ def application(control: Control, token: str, port: int) -> ASGIApp:
         Route("/api/keys/{key_id}", key),
         Route("/api/attacks", begin, methods=["POST"]),
         Route("/api/attacks/{link}", end, methods=["DELETE"]),
+        Route("/api/links/{link}", steer, methods=["POST"]),
     ]
     return _Guard(Starlette(routes=routes, exception_handlers={NocloneError: complain}), token, port)
 
@@ -203,6 +231,18 @@ async def read_json(request: Request) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError("the request is no JSON object")
     return value
+
+
+def running_of(body: Mapping[str, Any]) -> bool:
+    """Return whether a link shall run.
+
+    Raises:
+        InputError: The request does not say so.
+    """
+    running = body.get("running")
+    if not isinstance(running, bool):
+        raise InputError("say whether the link shall be 'running': true or false")
+    return running
 
 
 def _number(text: str, name: str) -> int:

@@ -41,6 +41,10 @@ def tell(event: Event, *, both_ends: bool = False) -> str:
             return f"STOPPED after the alarm {data['monitor']}: it makes no more blocks"
         case "person.paged":
             return f"calls {data['whom'] or 'somebody'}: {data['monitor']}"
+        case "link.stopped":
+            return "stopped by the operator" if data.get("by") else f"stopped: {data.get('monitor', 'an alarm')}"
+        case "link.started":
+            return "started again by the operator"
         case "link.down":
             return f"{data['end']}: {data['message']}; trying again"
         case "vendor.drawn":

@@ -78,6 +78,8 @@ class Responder:
 
     def _hear(self, event: Event) -> None:
         kind, _, link = event.subject.partition(":")
+        if event.kind == "link.started":
+            self._stopped.discard(link)  # somebody has looked at it: the next alarm stops it again
         if event.kind != "alarm.raised" or kind != "link":
             return
         monitor = str(event.data.get("monitor", ""))

@@ -17,7 +17,7 @@ from noclone.events import EventLog
 from noclone.io import tls
 from noclone.kms.key_records import find_among
 from noclone.network.blocks import AttackResolver, plan_link
-from noclone.network.control import Control, open_control
+from noclone.network.control import Control, Steering, open_control
 from noclone.network.ends import block_room
 from noclone.network.identities import LightIdentity, load_light, load_operator_token
 from noclone.network.light_server import LightServer
@@ -146,6 +146,7 @@ class ServedNetwork:
             await node.open()
         await self._begin()
         self.control = Control(scenario.name, scenario.lab, self.lights, self.log, self._find_key, self._wires)
+        self.control.steering = Steering(self._steer, self._stopped)
         self._door = await open_control(self.control, load_operator_token(self._pki), *scenario.control_address())
 
     async def _begin(self) -> None:
@@ -161,9 +162,23 @@ class ServedNetwork:
 
     def _stop_link(self, link: str) -> None:
         """Make no more blocks of a link: an alarm asked for that."""
+        self._pause(link, paused=True)
+
+    def _steer(self, link: str, running: bool) -> None:
+        """Stop a link after the block that is under way, or let it go on: the operator asks for it."""
+        self._pause(link, paused=not running)
+        if running:
+            self.log.add("link.started", f"link:{link}", by="operator")
+        else:
+            self.log.add("link.stopped", f"link:{link}", by="operator")
+
+    def _pause(self, link: str, *, paused: bool) -> None:
         for node in self.nodes.values():
             if link in node.ends:
-                node.ends[link].paused = True
+                node.ends[link].paused = paused
+
+    def _stopped(self) -> set[str]:
+        return {name for node in self.nodes.values() for name, end in node.ends.items() if end.paused}
 
     async def _lay_wires(self) -> dict[str, tuple[str, int]]:
         """Let the public channels of a lab pass through Eve's hands; return where Bob's ends call."""

@@ -34,7 +34,7 @@ class LinkState:
     """One link, as it is now.
 
     Args:
-        state: "waiting", "ok", "refused" (its newest block gave no key) or "down".
+        state: "waiting", "ok", "refused" (its newest block gave no key), "stopped" or "down".
         series: For each block: time, block, error rate, secret bits per second of light, gain of each intensity.
         funnel: The newest block's journey from detections to secret bits.
         attack: What only the simulator knows.
@@ -177,14 +177,18 @@ class Board:
                 link.eve = {key: value for key, value in data.items() if not isinstance(value, (list, dict))}
             case "link.down":
                 link.state, link.why, link.since_s = "down", str(data["message"]), event.time_s
-            case "link.up":
+            case "link.stopped":
+                link.state, link.why = "stopped", "by the operator" if data.get("by") else str(data.get("monitor", ""))
+                link.since_s, link.secret_bps = event.time_s, 0.0
+            case "link.started" | "link.up":
                 link.state, link.why, link.since_s = "waiting", "", event.time_s
         self._forget_old(name)
         self._judge(name, event)
 
     def _distilled(self, link: LinkState, event: Event) -> None:
         data = event.data
-        link.state, link.why, link.since_s = "ok", "", event.time_s
+        if link.state != "stopped":  # the block that was under way ends as any other
+            link.state, link.why, link.since_s = "ok", "", event.time_s
         link.qber = data["qber"]
         link.secret_bps = data["secret_bits"] / link.plan.seconds_per_block
         link.funnel = {

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from noclone.combined import provenance_from_json
 from noclone.errors import InputError, NocloneError
-from noclone.network.control import Control, read_json
+from noclone.network.control import Control, read_json, running_of
 from noclone.trust.explanation import explanation
 from noclone.web.board import Board
 from noclone.web.what_if import changed_link, supposed
@@ -102,6 +102,7 @@ class Window:
             Route("/api/keys/{key_id}", act(self._key)),
             Route("/api/attacks", act(self._attack), methods=["POST"]),
             Route("/api/attacks/{link}", act(self._stop), methods=["DELETE"]),
+            Route("/api/links/{link}", act(self._steer), methods=["POST"]),
         ]
         return _Guard(Starlette(routes=routes, exception_handlers={NocloneError: _complain}), self._hosts)
 
@@ -224,6 +225,10 @@ class Window:
         if not isinstance(name, str) or not isinstance(link, str) or type(strength) not in (int, float):
             raise InputError("an attack needs 'name', 'on' and a 'strength' between 0 and 1")
         self._control.attack(name, link, float(strength))
+        return JSONResponse(self._control.state())
+
+    async def _steer(self, request: Request) -> Response:
+        self._control.steer(request.path_params["link"], running=running_of(await read_json(request)))
         return JSONResponse(self._control.state())
 
     async def _stop(self, request: Request) -> Response:
