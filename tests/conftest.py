@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import os
 import random
 import socket
@@ -135,7 +134,7 @@ def served(small_scenario: Path, tmp_path_factory: pytest.TempPathFactory) -> It
             pki=network.pki,
             data=network.data,
             log=log,
-            options=RunOptions(speed=math.inf),
+            options=RunOptions(speed=0.25),  # a block a second: its pools must not be full before the tests end
             resolve=resolve,
             metrics=metrics,
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -94,7 +93,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
             pki=folder / "pki",
             data=folder / "data",
             log=log,
-            options=RunOptions(speed=math.inf),
+            options=RunOptions(speed=0.25),  # a block a second: its pools must not be full before the tests end
             resolve=resolve,
         )
         try:
