@@ -125,3 +125,12 @@ def test_what_eve_learned_stands_apart_from_what_monitors_saw(board: Board) -> N
     assert now["attack"]["name"] == "blinding"
     assert now["eve"]["information_bits"] == 99.0
     assert now["alarms"] == 0
+
+
+def test_a_full_store_is_said(board: Board) -> None:
+    distilled(board, 0)
+    since = board.number
+    board.stored("ada-ben", 100, 1.0, full=True)
+    assert [one["full"] for one in board.changes(since)["links"]] == [True]
+    board.stored("ada-ben", 100, 2.0)
+    assert link(board)["full"] is False

@@ -130,6 +130,7 @@ export function state(link: Link, time: number): { word: string; kind: "good" | 
   if (link.state === "stopped") return { word: `stopped ${link.why}`, kind: "bad", mark: "■" };
   if (link.state === "refused") return { word: `no key: ${link.why}`, kind: "bad", mark: "!" };
   if (link.stored_bits === 0 && link.series.length > 0) return { word: "starved: no key left", kind: "bad", mark: "○" };
+  if (link.state === "ok" && link.full) return { word: "store is full: waits until key is used", kind: "quiet", mark: "●" };
   if (link.state === "waiting") return { word: "waiting for its first block", kind: "quiet", mark: "…" };
   const refused = link.series.findLast((point) => point[3] === 0);
   if (refused && time - refused[0] < RECOVERED_S) return { word: "recovered", kind: "good", mark: "↑" };

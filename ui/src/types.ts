@@ -20,6 +20,7 @@ export interface LinkNow {
   qber: number | null;
   secret_bps: number | null;
   stored_bits: number | null;
+  full: boolean;
   seconds_left: number | null;
   attack: { name: string; strength: number; since: number } | null;
   eve: Record<string, string | number | boolean | null> | null;

@@ -35,6 +35,7 @@ class LinkState:
 
     Args:
         state: "waiting", "ok", "refused" (its newest block gave no key), "stopped" or "down".
+        full: Whether its pools hold all that they may, so that it makes no key until some is used.
         series: For each block: time, block, error rate, secret bits per second of light, gain of each intensity.
         funnel: The newest block's journey from detections to secret bits.
         attack: What only the simulator knows.
@@ -47,6 +48,7 @@ class LinkState:
     qber: float | None = None
     secret_bps: float | None = None
     stored_bits: int | None = None
+    full: bool = False
     used_bps: float = 0.0
     attack: dict[str, Any] | None = None
     eve: dict[str, Any] | None = None
@@ -67,6 +69,7 @@ class LinkState:
             "qber": self.qber,
             "secret_bps": self.secret_bps,
             "stored_bits": self.stored_bits,
+            "full": self.full,
             "seconds_left": left_s,
             "attack": self.attack,
             "eve": self.eve,
@@ -238,7 +241,7 @@ class Board:
             self._levels = [level.to_json() for level in levels]
         self._changed["verdict"] = self.number
 
-    def stored(self, link: str, bits: int, time_s: float) -> None:
+    def stored(self, link: str, bits: int, time_s: float, *, full: bool = False) -> None:
         """Note what a link's pools hold; how fast it is used is the fall of that, less what came."""
         state = self.links[link]
         if state.stored_bits is not None and bits < state.stored_bits:
@@ -247,9 +250,9 @@ class Board:
         while used and used[0][0] < time_s - RATE_WINDOW_S:
             used.popleft()
         state.used_bps = sum(taken for _, taken in used) / RATE_WINDOW_S
-        if bits != state.stored_bits:
+        if bits != state.stored_bits or full != state.full:
             self.number += 1
-            state.stored_bits = bits
+            state.stored_bits, state.full = bits, full
             self._changed[link] = self.number
 
     def verdict(self) -> dict[str, Any]:

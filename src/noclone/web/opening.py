@@ -79,7 +79,9 @@ class OpenWindow:
                 if node is not None:
                     with contextlib.suppress(Exception):  # a store that is closing has nothing to show
                         state = await asyncio.wait_for(node.service.kme.store.pool(link.bob), 2.0)
-                        self._board.stored(link.name, state.ready_out_bits + state.ready_in_bits, time.time())
+                        ready = state.ready_out_bits + state.ready_in_bits
+                        full = ready + state.held_bits >= node.service.kme.store.settings.capacity_bits
+                        self._board.stored(link.name, ready, time.time(), full=full)
                 await asyncio.sleep(max(1.0 / len(links), 1.0 / POOLS_PER_SECOND))
             self._window.wake()
 
