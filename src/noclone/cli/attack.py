@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter, validators
 
-from noclone.cli.setup import default_pki
+from noclone.cli.door import Pki, ask_door
 from noclone.cli.terminal import Json, show
 
 attack = App(name="attack", help="Attack a link of a served network, where the scenario is a lab.")
 
-Pki = Annotated[Path | None, Parameter(help="Folder with the operator's token; `<scenario>.pki` if none is given.")]
 On = Annotated[str, Parameter(name="--on", help="Which link.")]
 
 
@@ -74,14 +73,9 @@ def status(scenario: str, /, *, pki: Pki = None, as_json: Json = False) -> int:
 def _send(
     scenario: str, pki: Path | None, method: str, path: str, body: dict[str, object] | None, as_json: bool
 ) -> int:
-    from noclone.network.operator import ask
-    from noclone.network.scenario import load_scenario
+    return ask_door(scenario, pki, method, path, body, _eve, as_json=as_json)
 
-    network = load_scenario(scenario)
-    state = ask(network, pki or default_pki(scenario), method, path, body)
-    lines = []
-    for link, now in state["links"].items():
-        eve = now["attack"]
-        lines.append(f"{link}: " + (f"{eve['name']}, strength {eve['strength']:g}" if eve else "no attack"))
-    show(state, lines, as_json=as_json)
-    return 0
+
+def _eve(link: dict[str, Any]) -> str:
+    eve = link["attack"]
+    return f"{eve['name']}, strength {eve['strength']:g}" if eve else "no attack"

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
-from noclone.cli.setup import default_pki
-from noclone.cli.terminal import Json, show
+from noclone.cli.door import Pki, ask_door
+from noclone.cli.terminal import Json
 
 link = App(name="link", help="Stop a link of a served network, start it again, or see who does what.")
-
-Pki = Annotated[Path | None, Parameter(help="Folder with the operator's token; `<scenario>.pki` if none is given.")]
 
 
 @link.command
@@ -50,14 +48,9 @@ def status(scenario: str, /, *, pki: Pki = None, as_json: Json = False) -> int:
 def _send(
     scenario: str, pki: Path | None, method: str, path: str, body: dict[str, object] | None, as_json: bool
 ) -> int:
-    from noclone.network.operator import ask
-    from noclone.network.scenario import load_scenario
+    return ask_door(scenario, pki, method, path, body, _running, as_json=as_json)
 
-    network = load_scenario(scenario)
-    state = ask(network, pki or default_pki(scenario), method, path, body)
-    lines = []
-    for name, now in state["links"].items():
-        eve = f", Eve: {now['attack']['name']}" if now["attack"] else ""
-        lines.append(f"{name}: {'stopped' if now['stopped'] else 'running'}{eve}")
-    show(state, lines, as_json=as_json)
-    return 0
+
+def _running(link: dict[str, Any]) -> str:
+    eve = f", Eve: {link['attack']['name']}" if link["attack"] else ""
+    return f"{'stopped' if link['stopped'] else 'running'}{eve}"
