@@ -11,7 +11,8 @@ from noclone.audit.audit import audit
 from noclone.events import EventLog
 from noclone.network.blocks import plan_link
 from noclone.network.scenario import load_scenario
-from noclone.web.board import EVIDENCE_BLOCKS_MAX, NEWS_MAX, SERIES_MAX, Board, layout
+from noclone.web.board import EVIDENCE_BLOCKS_MAX, NEWS_MAX, Board, layout
+from noclone.web.links import SERIES_MAX
 from tests.audit.test_verdict import provenance
 
 
@@ -134,3 +135,110 @@ def test_a_full_store_is_said(board: Board) -> None:
     assert [one["full"] for one in board.changes(since)["links"]] == [True]
     board.stored("ada-ben", 100, 2.0)
     assert link(board)["full"] is False
+
+
+def test_a_change_of_mind_says_what_it_rests_on(board: Board) -> None:
+    distilled(board, 0)
+    board.take(
+        EventLog().add("alarm.raised", "link:ada-ben", block=1, monitor="error-rate", message="25 % where 1 % is usual")
+    )
+    refused(board, 1)
+    lines = board.snapshot()["news"]
+    assert [line["kind"] for line in lines][-3:] == ["alarm.raised", "block.aborted", "verdict.changed"]
+    evidence = lines[-1]["evidence"]
+    assert [one["kind"] for one in evidence] == ["block.aborted", "alarm.raised"]
+    told = {(line["number"], line["kind"]) for line in lines}
+    assert all((one["number"], one["kind"]) in told for one in evidence), "each stands on the timeline"
+
+
+def test_who_holds_a_link_and_until_when(board: Board) -> None:
+    log = EventLog()
+    distilled(board, 0)
+    board.take(log.add("link.stopped", "link:ada-ben", by="operator"))
+    board.take(log.add("node.draining", "node:ben", by="operator"))
+    assert (link(board)["state"], link(board)["why"]) == ("stopped", "by the operator")
+    board.take(log.add("link.started", "link:ada-ben", by="operator"))
+    assert link(board)["why"] == "as ben is drained"
+    assert link(board)["secret_bps"] == 0
+    since = board.number
+    board.take(log.add("node.drained", "node:ben"))
+    assert [one["state"] for one in board.changes(since)["nodes"]] == ["drained"]
+    board.take(log.add("node.resumed", "node:ben", by="operator"))
+    assert link(board)["state"] == "waiting"
+    board.take(log.add("link.stopped", "link:ada-ben", monitor="error-rate", alarm=3))
+    assert link(board)["why"] == "after the alarm error-rate"
+    assert [node["state"] for node in board.snapshot()["nodes"]] == ["serving", "serving"]
+
+
+def test_the_level_of_the_store_is_a_series(board: Board) -> None:
+    for second in range(5):
+        board.stored("ada-ben", 1000 + second, float(second))
+        board.stored("ada-ben", 2000 + second, second + 0.1)
+    assert [point[0] for point in link(board)["levels"]] == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+BEYOND = """
+name = "beyond"
+[[node]]
+name = "north"
+[[node]]
+name = "south"
+[[sae]]
+id = "app-n"
+node = "north"
+[[sae]]
+id = "app-s"
+node = "south"
+[[vendor_link]]
+name = "north-south"
+alice = "north"
+bob = "south"
+vendor = "Acme QKD"
+[vendor_link.at_alice]
+url = "https://127.0.0.1:1"
+sae = "kms-n"
+certificate = "c"
+key = "k"
+ca = "a"
+[vendor_link.at_bob]
+url = "https://127.0.0.1:2"
+sae = "kms-s"
+certificate = "c"
+key = "k"
+ca = "a"
+[[border]]
+domain = "elsewhere"
+node = "south"
+port = 19999
+peer = "gate"
+url = "https://127.0.0.1:3"
+peer_ca = "x"
+saes = ["their-app"]
+"""
+
+
+def test_a_vendors_link_and_a_border_are_shown_for_what_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "beyond.toml"
+    path.write_text(BEYOND)
+    board, log = Board(load_scenario(path), {}, []), EventLog()
+    shown = link(board)
+    assert (shown["kind"], shown["vendor"], shown["state"]) == ("vendor", "Acme QKD", "waiting")
+    assert shown["qber"] is None, "nobody here sees its light"
+    assert board.verdict()["code"] == "insufficient-evidence"
+    draw = {"block": 0, "bits": 6000, "keys": 4, "origin": "hardware", "seeded": False, "epsilon": 1.0}
+    for end in ("alice", "bob"):
+        board.take(log.add("vendor.drawn", "link:north-south", end=end, **draw, provenance={}))
+    assert link(board)["secret_bps"] == pytest.approx(100), "both ends report a draw; it is one"
+    assert board.verdict()["code"] == "on-a-vendors-word"
+    assert "Acme QKD" in board.verdict()["sentence"]
+    board.take(log.add("vendor.lost", "link:north-south", end="alice", reason="vendor-empty", keys=2))
+    board.take(log.add("link.down", "link:north-south", end="alice", message="the vendor has no key"))
+    assert (link(board)["state"], link(board)["keys_lost"]) == ("down", 2)
+    since = board.number
+    board.stored_by_vendor("north-south", 512)
+    board.take(log.add("border.out", "border:elsewhere", at="south", keys=3))
+    board.take(log.add("border.failed", "border:elsewhere", at="south", keys=1, reason="border-timeout"))
+    changes = board.changes(since)
+    assert [one["stored_bits"] for one in changes["links"]] == [512]
+    (border,) = changes["borders"]
+    assert (border["state"], border["out"], border["failed"], border["why"]) == ("failing", 3, 1, "border-timeout")

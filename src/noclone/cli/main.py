@@ -33,6 +33,7 @@ COMMANDS = (
     (JOURNEY, "serve", "node", "Run one node of a scenario: its KME and its ends of links."),
     (JOURNEY, "serve", "fibre", "Run the light of one simulated link, for nodes in other processes."),
     (JOURNEY, "link", "link", "Stop a link of a served network, start it again, or see who does what."),
+    (JOURNEY, "site", "site", "Drain a node of a served network, give it another KEK or certificates."),
     (DETECTIONS, "detections", "record", "Write simulated detections to an HDF5 recording."),
     (DETECTIONS, "detections", "distill", "Turn a recording of detections into secret key."),
     (DETECTIONS, "detections", "keylength", "Say how long a key a table of counts allows, by each proof."),

@@ -134,7 +134,7 @@ def node(
 
     async def run() -> None:
         place, metrics = data or _default_data(scenario), _metrics(network, log)
-        watching = Watching(log, own, network.responses, lambda link: setattr(running.ends[link], "paused", True))
+        watching = Watching(log, own, network.responses, lambda link: running.hold(running.held | {link}))
         running = Node(
             network,
             name,

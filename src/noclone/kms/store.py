@@ -284,6 +284,10 @@ class Store:
         """
         return self.commits.run(lambda c: rotation.rotate(c, self._desk, value))
 
+    def note(self, what: str, **fields: Any) -> None:
+        """Write an entry of its own into the audit log: what an operator did to the node, never a byte of key."""
+        self.commits.run(lambda _: self.session.journal.note(what, **fields))
+
     def back_up(self, path: Path) -> int:
         """Write who had which key, without a byte of key, to a new file; return how many rows. See `backup`."""
         return self.commits.run(lambda c: backup.write_backup(c, self._desk, path))

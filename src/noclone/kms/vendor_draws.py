@@ -100,14 +100,16 @@ class AliceDraws:
         self._deposited = deposited
         self._backoff_s = tuple(backoff_s)
         self._problem = ""
+        self.paused = False
+        self.drawing = False
 
     async def run(self) -> None:
         """Keep the pool full, until cancelled. When the vendor has no key, ask ever less often."""
         failures = 0
         while True:
             try:
-                if self._bob() is not None and await self._wanted():
-                    await self.draw()
+                if not self.paused and self._bob() is not None and await self._wanted():
+                    await self._draw_next()
                     failures = 0
                     self._say("")
                 else:
@@ -122,6 +124,13 @@ class AliceDraws:
                 self._say(f"drawing failed in a way that was not foreseen ({type(error).__name__})")
             await asyncio.sleep(self._backoff_s[min(failures, len(self._backoff_s) - 1)])
             failures += 1
+
+    async def _draw_next(self) -> None:
+        self.drawing = True
+        try:
+            await self.draw()
+        finally:
+            self.drawing = False
 
     async def draw(self) -> BlockProvenance:
         """Draw one block; return its record once both ends hold it.

@@ -86,11 +86,14 @@ class CombinedKeeper:
         self._section = section
         self._problems: dict[CombinedGoal, str] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self.paused = False
         self._room = asyncio.Semaphore(2)
         service.kme.policies.suites.listen(self._suites_changed)
 
     def wants(self, peer: str, profile: str) -> bool:
         """Say whether key of a profile is wanted with another KME."""
+        if self.paused:
+            return False
         generic = generic_profile(profile)
         return CombinedGoal(peer, generic) in self.goals or (generic == WITHOUT_QKD and peer in self._signed)
 
@@ -118,7 +121,7 @@ class CombinedKeeper:
             try:
                 level = await self._level(goal)
                 filling = level < (self._section.high_bits if filling else self._section.low_bits)
-                if not filling:
+                if not filling or self.paused:
                     await asyncio.sleep(IDLE_S)
                     continue
                 async with self._room:

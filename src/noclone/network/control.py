@@ -1,4 +1,4 @@
-"""The operator's door to a served network: look at it, attack it where it is a lab.
+"""The operator's door to a served network: look at it, steer links and nodes, attack it where it is a lab.
 
 In: HTTP on this machine alone, with the operator's token.  Out: JSON: the state, the events, what an attack began.
 A web page that the operator happens to visit must not reach it, so Host and Origin are checked, and every request needs
@@ -11,8 +11,8 @@ import asyncio
 import contextlib
 import hmac
 import json
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from starlette.applications import Starlette
@@ -25,6 +25,7 @@ from noclone.errors import InputError, NocloneError
 from noclone.events import Event, EventLog
 from noclone.network.light_server import LightServer
 from noclone.network.plain_http import PlainServer
+from noclone.network.steering import DEEDS, Steering
 from noclone.network.wire import Wire
 
 BODY_BYTES_MAX = 4096
@@ -32,19 +33,6 @@ EVENTS_MAX = 1000
 WAIT_MOST_S = 25.0
 FindKey = Callable[[str], Awaitable[dict[str, Any] | None]]
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-
-
-@dataclass(frozen=True, slots=True)
-class Steering:
-    """How links are stopped and started.
-
-    Args:
-        steer: Stops a link after its block, or lets it go on.
-        stopped: Which links make no blocks now.
-    """
-
-    steer: Callable[[str, bool], None]
-    stopped: Callable[[], Collection[str]]
 
 
 class Control:
@@ -78,17 +66,29 @@ class Control:
 
     def state(self) -> dict[str, Any]:
         """Return what runs, and who attacks it."""
+        steering = self.steering
         attacks = {name: asdict(light.attack) if light.attack else None for name, light in self.lights.items()}
-        stopped = self.steering.stopped() if self.steering is not None else ()
-        links = {name: {"attack": attack, "stopped": name in stopped} for name, attack in attacks.items()}
-        return {"scenario": self.scenario, "lab": self.lab, "links": links}
+        held = steering.held if steering is not None else frozenset()
+        names = [*attacks, *(steering.vendors if steering is not None else ())]
+        links = {name: {"attack": attacks.get(name), "stopped": name in held} for name in names}
+        drained = sorted(steering.drained) if steering is not None else []
+        return {"scenario": self.scenario, "lab": self.lab, "links": links, "drained": drained}
 
-    def steer(self, link: str, *, running: bool) -> None:
+    async def steer(self, link: str, *, running: bool) -> None:
         """Stop a link after the block that is under way, or let it go on; what is stored can be used all the same."""
-        self._light(link)
+        await self._steering().steer(link, running=running)
+
+    async def operate(self, node: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Drain a node, let it go on, or give it another KEK or certificates; return what came of it, and the state."""
+        deed = body.get("do")
+        if not isinstance(deed, str):
+            raise InputError("say what to 'do' to the node", hint=f"it can be: {', '.join(DEEDS)}")
+        return {"result": await self._steering().operate(node, deed), **self.state()}
+
+    def _steering(self) -> Steering:
         if self.steering is None:
-            raise InputError("links cannot be stopped here", hint="ask a network that `noclone serve` runs")
-        self.steering.steer(link, running)
+            raise InputError("links and nodes cannot be steered here", hint="ask a network that `noclone serve` runs")
+        return self.steering
 
     def attack(self, name: str, link: str, strength: float) -> None:
         """Begin an attack on a link: on its light from the next block on, on its messages at once."""
@@ -142,8 +142,11 @@ def application(control: Control, token: str, port: int) -> ASGIApp:
         return JSONResponse(control.state())
 
     async def steer(request: Request) -> Response:
-        control.steer(request.path_params["link"], running=running_of(await read_json(request)))
+        await control.steer(request.path_params["link"], running=running_of(await read_json(request)))
         return JSONResponse(control.state())
+
+    async def operate(request: Request) -> Response:
+        return JSONResponse(await control.operate(request.path_params["node"], await read_json(request)))
 
     async def end(request: Request) -> Response:
         control.stop_attack(request.path_params["link"])
@@ -161,6 +164,7 @@ def application(control: Control, token: str, port: int) -> ASGIApp:
         Route("/api/attacks", begin, methods=["POST"]),
         Route("/api/attacks/{link}", end, methods=["DELETE"]),
         Route("/api/links/{link}", steer, methods=["POST"]),
+        Route("/api/nodes/{node}", operate, methods=["POST"]),
     ]
     return _Guard(Starlette(routes=routes, exception_handlers={NocloneError: complain}), token, port)
 

@@ -107,6 +107,7 @@ class _End:
     def __init__(self, plan: LinkPlan, addresses: Addresses, services: EndServices) -> None:
         self.plan = plan
         self.paused = False
+        self.making = False
         self._addresses = addresses
         self._services = services
         self._qber: float | None = None
@@ -212,9 +213,11 @@ class AliceEnd(_End):
             await channel.send(b'{"wait":true}')
             await asyncio.sleep(KEEPALIVE_S)
         await self._enter(channel)
+        self.making = True
         try:
             await self._make(channel, reader, writer, max(theirs, self._next_block()))
         finally:
+            self.making = False
             self._services.room.release()
 
     async def _make(

@@ -84,6 +84,7 @@ class Keeper:
         self._room = asyncio.Semaphore(AT_ONCE)
         self._problems: dict[Goal, str] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self.paused = False
 
     @property
     def problems(self) -> dict[Goal, str]:
@@ -108,7 +109,7 @@ class Keeper:
             try:
                 level = await self._level(goal)
                 filling = level < (self._section.high_bits if filling else self._section.low_bits)
-                if not filling:
+                if not filling or self.paused:
                     await asyncio.sleep(IDLE_S)
                     continue
                 async with self._room:

@@ -37,14 +37,24 @@ def tell(event: Event, *, both_ends: bool = False) -> str:
             return f"Eve has left ({data['name']})"
         case "eve.learned":
             return f"Eve's record of block {data['block']} is worth {data['per_sifted_bit']:.3f} bit of each sifted bit"
-        case "link.stopped":
-            return f"STOPPED after the alarm {data['monitor']}: it makes no more blocks"
         case "person.paged":
             return f"calls {data['whom'] or 'somebody'}: {data['monitor']}"
         case "link.stopped":
-            return "stopped by the operator" if data.get("by") else f"stopped: {data.get('monitor', 'an alarm')}"
+            if data.get("by"):
+                return "stopped by the operator"
+            return f"STOPPED after the alarm {data.get('monitor', '')}: it makes no more blocks"
         case "link.started":
             return "started again by the operator"
+        case "node.draining":
+            return "is being drained by the operator: it makes no key and carries none; what is stored is served"
+        case "node.drained":
+            return "is drained: nothing is under way, and it can be taken down"
+        case "node.resumed":
+            return "goes on, says the operator"
+        case "kek.rotated":
+            return f"its key store is sealed under key-encryption key {data['generation']}, by the operator"
+        case "identity.issued":
+            return "gets new keys and certificates from the operator, and takes them up in seconds"
         case "link.down":
             return f"{data['end']}: {data['message']}; trying again"
         case "vendor.drawn":

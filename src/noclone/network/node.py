@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from OpenSSL import SSL
 
@@ -93,6 +94,7 @@ class Node:
         self._vet = vet
         self._channels = dict(channels or {})
         self.ends: dict[str, AliceEnd | BobEnd] = {}
+        self._held: frozenset[str] = frozenset()
         self._scenario = scenario
         self._log = log
         self._data = data
@@ -174,6 +176,44 @@ class Node:
         if self._metrics is not None:
             self._metrics.watch(self.name, self._service)
         self._state = ""
+
+    def hold(self, links: frozenset[str], *, drained: bool = False) -> None:
+        """Make no blocks of some links, after those under way; drained, also carry nothing for others."""
+        self._held = links
+        for name, end in self.ends.items():
+            end.paused = name in links
+        self._vendors.hold(links)
+        self._relaying.hold(drained)
+
+    @property
+    def held(self) -> frozenset[str]:
+        """Links that make no blocks now."""
+        return self._held
+
+    @property
+    def making(self) -> set[str]:
+        """Links of which a block is under way, as far as this node leads them."""
+        return {name for name, end in self.ends.items() if end.making} | self._vendors.making
+
+    async def rotate_kek(self) -> int:
+        """Seal the key store under a new key-encryption key, while it serves; return its generation.
+
+        Raises:
+            StoreError: It cannot be written. The old one, or the one beside it, opens the store.
+        """
+        file = KekFile(self._identity.kek)
+
+        def rotate() -> int:
+            value = file.prepare()
+            generation = self._store.rotate_kek(value)
+            file.settle(value)
+            return generation
+
+        return await asyncio.to_thread(rotate)
+
+    async def note(self, what: str, **fields: Any) -> None:
+        """Write a line into the audit log of the key store, durably."""
+        await asyncio.to_thread(self._store.note, what, **fields)
 
     async def problem(self) -> str:
         """Say what keeps this node from serving keys; nothing if all is well."""
@@ -284,7 +324,9 @@ class Node:
             bootstrap=self._bootstrap.label(link.name),
             room=self._room,
         )
-        return (AliceEnd if role == "alice" else BobEnd)(plan_link(link), addresses, services)
+        end = (AliceEnd if role == "alice" else BobEnd)(plan_link(link), addresses, services)
+        end.paused = link.name in self._held
+        return end
 
     def _pool(self, role: Role, link: str) -> AuthenticationPool:
         """Return this end's authentication pool, as it was left."""

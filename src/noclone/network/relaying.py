@@ -165,6 +165,8 @@ class Relaying:
         self.combined = CombinedKeeper(service, combined_goals_of(scenario, name), scenario.pqc, signed)
         self._relays = bool(edges)  # without, there is nothing to relay, and no hash to compile for it
         self._start: asyncio.Task[None] | None = None
+        self._drained = False
+        self.settles_s = scenario.relay.timeout_s + 2 * interval_s  # until all have heard, and what they began is over
 
     def start(self) -> None:
         """Begin to tell of our links, and to fill our pools."""
@@ -182,6 +184,10 @@ class Relaying:
         await self.keeper.stop()
         await self._spreader.stop()
 
+    def hold(self, drained: bool) -> None:
+        """Begin no relays and exchanges, and tell all others to lead none through here; or go on with both."""
+        self._drained = self.keeper.paused = self.combined.paused = drained
+
     async def _warm_up(self) -> None:
         await asyncio.to_thread(warm_up)
         self.keeper.start()
@@ -192,5 +198,9 @@ class Relaying:
             calls = self._service.kme.peers.get(peer)
             pool = await self._service.kme.store.pool(peer, (LINK_PROFILE,))
             rate_bps = self._meters[peer].rate_bps() if peer in self._meters else 0.0
-            out.append(LinkReport(peer, calls is not None and calls.connected, pool.ready_out_bits, rate_bps))
+            out.append(
+                LinkReport(
+                    peer, calls is not None and calls.connected and not self._drained, pool.ready_out_bits, rate_bps
+                )
+            )
         return out

@@ -17,7 +17,7 @@ from noclone.events import EventLog
 from noclone.io import tls
 from noclone.kms.key_records import find_among
 from noclone.network.blocks import AttackResolver, plan_link
-from noclone.network.control import Control, Steering, open_control
+from noclone.network.control import Control, open_control
 from noclone.network.ends import block_room
 from noclone.network.identities import LightIdentity, load_light, load_operator_token
 from noclone.network.light_server import LightServer
@@ -25,6 +25,7 @@ from noclone.network.metrics import Metrics
 from noclone.network.node import Node, RunOptions
 from noclone.network.plain_http import PlainServer
 from noclone.network.scenario import Scenario
+from noclone.network.steering import Steering
 from noclone.network.watching import Watching
 from noclone.network.wire import Wire
 
@@ -107,6 +108,7 @@ class ServedNetwork:
         self._door: PlainServer | None = None
         self._room = block_room()
         self._wires: dict[str, Wire] = {}
+        self.steering = Steering(scenario, self.nodes, log, pki)
 
     async def __aenter__(self) -> ServedNetwork:
         try:
@@ -127,7 +129,7 @@ class ServedNetwork:
                 scenario, link.name, self._pki, self.log, self._options, self._resolve
             )
         plans = [light.plan for light in self.lights.values()]
-        self.watching = Watching(self.log, plans, scenario.responses, self._stop_link)
+        self.watching = Watching(self.log, plans, scenario.responses, self.steering.hold)
         channels = await self._lay_wires() if scenario.lab else {}
         for section in scenario.nodes:
             node = Node(
@@ -146,7 +148,7 @@ class ServedNetwork:
             await node.open()
         await self._begin()
         self.control = Control(scenario.name, scenario.lab, self.lights, self.log, self._find_key, self._wires)
-        self.control.steering = Steering(self._steer, self._stopped)
+        self.control.steering = self.steering
         self._door = await open_control(self.control, load_operator_token(self._pki), *scenario.control_address())
 
     async def _begin(self) -> None:
@@ -159,26 +161,6 @@ class ServedNetwork:
         for node in self.nodes.values():
             node.begin()
             await asyncio.sleep(pause_s)
-
-    def _stop_link(self, link: str) -> None:
-        """Make no more blocks of a link: an alarm asked for that."""
-        self._pause(link, paused=True)
-
-    def _steer(self, link: str, running: bool) -> None:
-        """Stop a link after the block that is under way, or let it go on: the operator asks for it."""
-        self._pause(link, paused=not running)
-        if running:
-            self.log.add("link.started", f"link:{link}", by="operator")
-        else:
-            self.log.add("link.stopped", f"link:{link}", by="operator")
-
-    def _pause(self, link: str, *, paused: bool) -> None:
-        for node in self.nodes.values():
-            if link in node.ends:
-                node.ends[link].paused = paused
-
-    def _stopped(self) -> set[str]:
-        return {name for node in self.nodes.values() for name, end in node.ends.items() if end.paused}
 
     async def _lay_wires(self) -> dict[str, tuple[str, int]]:
         """Let the public channels of a lab pass through Eve's hands; return where Bob's ends call."""
@@ -202,6 +184,7 @@ class ServedNetwork:
 
     async def stop(self) -> None:
         """Stop everything, in order."""
+        self.steering.close()
         if self._door is not None:
             await self._door.stop()
         for node in self.nodes.values():

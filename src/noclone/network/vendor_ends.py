@@ -50,6 +50,16 @@ class VendorEnds:
         """Begin to draw; return what runs until it is cancelled."""
         return [asyncio.create_task(alice.run()) for alice in self._alices]
 
+    def hold(self, links: frozenset[str]) -> None:
+        """Draw nothing for some links, after the block under way."""
+        for alice in self._alices:
+            alice.paused = alice.link.name in links
+
+    @property
+    def making(self) -> set[str]:
+        """Links for which a block is being drawn."""
+        return {alice.link.name for alice in self._alices if alice.drawing}
+
     async def stop(self) -> None:
         """Drop what is under way."""
         for bob in self._bobs:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from noclone import __version__
@@ -22,60 +21,14 @@ from noclone.events import Event
 from noclone.network.blocks import LinkPlan
 from noclone.network.news import tell
 from noclone.network.scenario import Scenario
+from noclone.web.beyond import ON_A_WORD, Beyond, VendorState
+from noclone.web.links import LinkState
 
-SERIES_MAX = 240  # blocks of a link that the charts show
 NEWS_MAX = 300  # lines of the timeline
 EVIDENCE_BLOCKS_MAX = 500  # blocks of a link that the verdict is spoken over
-RATE_WINDOW_S = 60.0
-
-
-@dataclass(slots=True)
-class LinkState:
-    """One link, as it is now.
-
-    Args:
-        state: "waiting", "ok", "refused" (its newest block gave no key), "stopped" or "down".
-        full: Whether its pools hold all that they may, so that it makes no key until some is used.
-        series: For each block: time, block, error rate, secret bits per second of light, gain of each intensity.
-        funnel: The newest block's journey from detections to secret bits.
-        attack: What only the simulator knows.
-    """
-
-    plan: LinkPlan
-    state: str = "waiting"
-    why: str = ""
-    since_s: float = 0.0
-    qber: float | None = None
-    secret_bps: float | None = None
-    stored_bits: int | None = None
-    full: bool = False
-    used_bps: float = 0.0
-    attack: dict[str, Any] | None = None
-    eve: dict[str, Any] | None = None
-    funnel: dict[str, Any] | None = None
-    alarms: int = 0
-    series: deque[list[Any]] = field(default_factory=lambda: deque(maxlen=SERIES_MAX))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        left_s = None
-        if self.stored_bits is not None and self.used_bps > 0:
-            left_s = self.stored_bits / self.used_bps
-        return {
-            "name": self.plan.link.name,
-            "state": self.state,
-            "why": self.why,
-            "since": self.since_s,
-            "qber": self.qber,
-            "secret_bps": self.secret_bps,
-            "stored_bits": self.stored_bits,
-            "full": self.full,
-            "seconds_left": left_s,
-            "attack": self.attack,
-            "eve": self.eve,
-            "funnel": self.funnel,
-            "alarms": self.alarms,
-        }
+EVIDENCE = ("alarm.raised", "block.aborted", "block.distilled")
+EVIDENCE_SHOWN = 5
+FRESH = 8  # newest points of a series, of which the window may lack some
 
 
 def layout(scenario: Scenario) -> dict[str, tuple[float, float]]:
@@ -119,13 +72,13 @@ class Board:
         self._clock = clock or SystemClock()
         self._places = layout(scenario)
         self.links = {name: LinkState(plan) for name, plan in plans.items()}
+        self.beyond = Beyond(scenario)
         self.number = 0
         self.audit: Audit | None = None
         self._attacks = attacks
         self._evidence = {name: LinkEvidence(name) for name in plans}
         self._news: deque[dict[str, Any]] = deque(maxlen=NEWS_MAX)
-        self._changed: dict[str, int] = {}  # by link, and "verdict": the number of the newest change
-        self._used: dict[str, deque[tuple[float, int]]] = {name: deque() for name in plans}
+        self._changed: dict[str, int] = {}  # by subject, and "verdict": the number of the newest change
         self._codes: dict[str, str] = {}
         self.delivered = 0
         self._verdict = judge_links(self._evidence)
@@ -141,76 +94,40 @@ class Board:
         """Learn from an event."""
         self.number += 1
         kind, _, name = event.subject.partition(":")
-        if kind == "link" and name in self.links:
-            self._of_link(self.links[name], event)
-            self._changed[name] = self.number
         if event.kind == "key.delivered":
             self.delivered += int(event.data.get("keys", 1))
         told = tell(event)
         if told and event.kind != "key.delivered":
             self._say(event.time_s, event.kind, event.subject, told)
+        if kind == "link" and name in self.links:
+            self._of_link(name, event)
+            self._changed[event.subject] = self.number
+        changed = self.beyond.take(event)
+        if changed:
+            self._changed[changed] = self.number
+        if event.kind == "vendor.drawn":
+            self._changed["verdict"] = self.number
+        if changed.startswith("node:"):
+            self._of_node(name, event)
 
-    def _say(self, time_s: float, kind: str, subject: str, text: str) -> None:
-        self._news.append({"number": self.number, "time": time_s, "kind": kind, "subject": subject, "text": text})
+    def _say(self, time_s: float, kind: str, subject: str, text: str, **more: Any) -> None:
+        self._news.append(
+            {"number": self.number, "time": time_s, "kind": kind, "subject": subject, "text": text, **more}
+        )
 
-    def _of_link(self, link: LinkState, event: Event) -> None:
-        data, name = event.data, link.plan.link.name
-        match event.kind:
-            case "block.distilled":
-                take(self._evidence[name], event)
-                if data.get("end") != "bob":
-                    self._distilled(link, event)
-            case "block.aborted":
-                take(self._evidence[name], event)
-                if data.get("end") != "bob":
-                    link.state, link.why, link.since_s = "refused", str(data["reason"]), event.time_s
-                    link.secret_bps = 0.0
-                    link.qber = data.get("qber") if data.get("qber") is not None else link.qber
-                    self._point(link, event, 0.0)
-            case "alarm.raised":
-                take(self._evidence[name], event)
-                link.alarms += 1
-            case "light.sent":
-                take(self._evidence[name], event)
-            case "attack.started":
-                link.attack = {"name": data["name"], "strength": data["strength"], "since": event.time_s}
-            case "attack.stopped":
-                link.attack = None
-            case "eve.learned":
-                link.eve = {key: value for key, value in data.items() if not isinstance(value, (list, dict))}
-            case "link.down":
-                link.state, link.why, link.since_s = "down", str(data["message"]), event.time_s
-            case "link.stopped":
-                link.state, link.why = "stopped", "by the operator" if data.get("by") else str(data.get("monitor", ""))
-                link.since_s, link.secret_bps = event.time_s, 0.0
-            case "link.started" | "link.up":
-                link.state, link.why, link.since_s = "waiting", "", event.time_s
+    def _of_link(self, name: str, event: Event) -> None:
+        take(self._evidence[name], event)
+        self.links[name].take(event)
         self._forget_old(name)
         self._judge(name, event)
 
-    def _distilled(self, link: LinkState, event: Event) -> None:
-        data = event.data
-        if link.state != "stopped":  # the block that was under way ends as any other
-            link.state, link.why, link.since_s = "ok", "", event.time_s
-        link.qber = data["qber"]
-        link.secret_bps = data["secret_bits"] / link.plan.seconds_per_block
-        link.funnel = {
-            "block": data["block"],
-            "detections": data["detections"],
-            "secret_bits": data["secret_bits"],
-            "epsilon": data["epsilon"],
-            "proof": data["proof"],
-            "steps": data["length_terms"],
-        }
-        self._point(link, event, link.secret_bps)
-
-    def _point(self, link: LinkState, event: Event, secret_bps: float) -> None:
-        data = event.data
-        counts = data.get("counts") or {}
-        slots = counts.get("n_slots") or 0
-        pairs = zip(counts.get("n_key", ()), counts.get("n_test", ()), strict=True) if slots else ()
-        gains = [(key + test) / slots for key, test in pairs]
-        link.series.append([event.time_s, data["block"], data.get("qber"), secret_bps, *gains])
+    def _of_node(self, node: str, event: Event) -> None:
+        """Hold or free the links of a node that is drained, or goes on."""
+        links: list[LinkState | VendorState] = [*self.links.values(), *self.beyond.vendors.values()]
+        for link in links:
+            if node in link.sites:
+                link.holds.turn(f"as {node} is drained", on=event.kind != "node.resumed")
+                self._changed[f"link:{link.name}"] = self.number
 
     def _forget_old(self, name: str) -> None:
         """Keep what the verdict is spoken over bounded; totals stay."""
@@ -232,7 +149,25 @@ class Board:
         self._level()
         if before.code != self._verdict.code:
             text = f"The verdict on the network changes from {before.code} to {self._verdict.code}: "
-            self._say(event.time_s, "verdict.changed", f"link:{name}", text + self._verdict.sentence)
+            self._say(
+                event.time_s,
+                "verdict.changed",
+                f"link:{name}",
+                text + self._verdict.sentence,
+                evidence=self._shown_by(f"link:{name}"),
+            )
+
+    def _shown_by(self, subject: str) -> list[dict[str, Any]]:
+        """Return the lines of the timeline that a change of mind rests on: what monitors and ends saw, newest first."""
+        found: list[dict[str, Any]] = []
+        for line in reversed(self._news):
+            if line["subject"] == subject and line["kind"] == "verdict.changed":
+                break
+            if line["subject"] == subject and line["kind"] in EVIDENCE:
+                found.append({"number": line["number"], "kind": line["kind"], "text": line["text"]})
+            if len(found) == EVIDENCE_SHOWN:
+                break
+        return found
 
     def _level(self) -> None:
         """Judge the three levels anew, with what the links have shown."""
@@ -242,23 +177,25 @@ class Board:
         self._changed["verdict"] = self.number
 
     def stored(self, link: str, bits: int, time_s: float, *, full: bool = False) -> None:
-        """Note what a link's pools hold; how fast it is used is the fall of that, less what came."""
-        state = self.links[link]
-        if state.stored_bits is not None and bits < state.stored_bits:
-            self._used[link].append((time_s, state.stored_bits - bits))
-        used = self._used[link]
-        while used and used[0][0] < time_s - RATE_WINDOW_S:
-            used.popleft()
-        state.used_bps = sum(taken for _, taken in used) / RATE_WINDOW_S
-        if bits != state.stored_bits or full != state.full:
+        """Note what a link's pools hold."""
+        if self.links[link].stored(bits, time_s, full=full):
             self.number += 1
-            state.stored_bits, state.full = bits, full
-            self._changed[link] = self.number
+            self._changed[f"link:{link}"] = self.number
+
+    def stored_by_vendor(self, link: str, bits: int) -> None:
+        """Note what the pools of a vendor's link hold."""
+        vendor = self.beyond.vendors[link]
+        if bits != vendor.stored_bits:
+            self.number += 1
+            vendor.stored_bits = bits
+            self._changed[f"link:{link}"] = self.number
 
     def verdict(self) -> dict[str, Any]:
         """Return the verdict: in a sentence, and at three levels."""
-        spoken = self._verdict
-        return {"code": spoken.code, "sentence": spoken.sentence, "levels": self._levels}
+        spoken, word = self._verdict, self.beyond.word
+        if word and not self.links:
+            return {"code": ON_A_WORD, "sentence": word, "levels": self._levels}
+        return {"code": spoken.code, "sentence": f"{spoken.sentence} {word}".strip(), "levels": self._levels}
 
     def snapshot(self) -> dict[str, Any]:
         """Return everything that the window shows."""
@@ -283,54 +220,53 @@ class Board:
                     "lon": node.longitude,
                     "x": self._places[node.name][0],
                     "y": self._places[node.name][1],
+                    **self.beyond.nodes[node.name].to_json(),
                 }
                 for node in scenario.nodes
             ],
             "applications": [{"id": sae.id, "node": sae.node} for sae in scenario.saes],
-            "links": [
-                {**self._fixed(state), **state.to_json(), "series": list(state.series)} for state in self.links.values()
-            ],
+            "links": [self._link(name, whole=True) for name in (*self.links, *self.beyond.vendors)],
+            "borders": [border.to_json() for border in self.beyond.borders.values()],
             "verdict": self.verdict(),
             "news": list(self._news),
             "delivered": self.delivered,
             "attacks": self._attacks,
         }
 
-    @staticmethod
-    def _fixed(state: LinkState) -> dict[str, Any]:
-        """What of a link never changes."""
-        link, plan = state.plan.link, state.plan
-        expected = plan.expected
-        tested = sum(expected.n_test)
-        return {
-            "alice": link.alice,
-            "bob": link.bob,
-            "length_km": link.fibre.length_km,
-            "loss_db": link.fibre.length_km * link.fibre.attenuation_db_per_km + link.fibre.extra_loss_db,
-            "clock_hz": link.source.clock_hz,
-            "qber_max": plan.agreement.qber_max,
-            "qber_expected": sum(expected.m_test) / tested if tested else None,
-            "secret_bps_expected": plan.agreement.length_bits / plan.seconds_per_block,
-            "seconds_per_block": plan.seconds_per_block,
-            "intensities": list(link.source.intensities),
-        }
+    def _link(self, name: str, *, whole: bool = False) -> dict[str, Any]:
+        """Return a link of either kind, with all of its series or their newest points."""
+        points = None if whole else -FRESH
+        if name in self.links:
+            state = self.links[name]
+            fixed, now, levels = state.fixed(), state.to_json(), list(state.levels)[points:]
+            series = list(state.series)[points:]
+        else:
+            vendor = self.beyond.vendors[name]
+            fixed, now, levels = vendor.fixed(), vendor.to_json(self._clock.now_s()), []
+            series = list(vendor.series)[points:]
+        return {**(fixed if whole else {}), **now, "series": series, "levels": levels}
 
     def changes(self, since: int) -> dict[str, Any]:
-        """Return what is new after a number: links whole but for their series' old points, news, the verdict."""
-        links = []
-        for name, number in self._changed.items():
-            if number > since and name in self.links:
-                state = self.links[name]
-                links.append({**state.to_json(), "series": list(state.series)[-8:]})
+        """Return what is new after a number; of links' series only the newest points."""
         out: dict[str, Any] = {
             "number": self.number,
             "now": self._clock.now_s(),
-            "links": links,
+            "links": [],
             "delivered": self.delivered,
         }
+        for subject, number in self._changed.items():
+            if number <= since:
+                continue
+            kind, _, name = subject.partition(":")
+            if kind == "link":
+                out["links"].append(self._link(name))
+            elif kind == "node":
+                out.setdefault("nodes", []).append(self.beyond.nodes[name].to_json())
+            elif kind == "border":
+                out.setdefault("borders", []).append(self.beyond.borders[name].to_json())
+            else:
+                out["verdict"] = self.verdict()
         news = [line for line in self._news if line["number"] > since]
         if news:
             out["news"] = news
-        if self._changed.get("verdict", 0) > since:
-            out["verdict"] = self.verdict()
         return out

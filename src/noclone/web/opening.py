@@ -72,17 +72,22 @@ class OpenWindow:
         self._window.wake()
 
     async def _look_into_stores(self) -> None:
-        links = self._served.scenario.links
-        while links:  # without one there is nothing to look into
-            for link in links:
-                node = self._served.nodes.get(link.alice)
+        scenario = self._served.scenario
+        links = {link.name: (link.alice, link.bob) for link in scenario.links}
+        vendors = {link.name: (link.alice, link.bob) for link in scenario.vendor_links}
+        while links or vendors:  # without one there is nothing to look into
+            for name, (alice, bob) in (*links.items(), *vendors.items()):
+                node = self._served.nodes.get(alice)
                 if node is not None:
                     with contextlib.suppress(Exception):  # a store that is closing has nothing to show
-                        state = await asyncio.wait_for(node.service.kme.store.pool(link.bob), 2.0)
+                        state = await asyncio.wait_for(node.service.kme.store.pool(bob), 2.0)
                         ready = state.ready_out_bits + state.ready_in_bits
                         full = ready + state.held_bits >= node.service.kme.store.settings.capacity_bits
-                        self._board.stored(link.name, ready, time.time(), full=full)
-                await asyncio.sleep(max(1.0 / len(links), 1.0 / POOLS_PER_SECOND))
+                        if name in links:
+                            self._board.stored(name, ready, time.time(), full=full)
+                        else:
+                            self._board.stored_by_vendor(name, ready)
+                await asyncio.sleep(max(1.0 / (len(links) + len(vendors)), 1.0 / POOLS_PER_SECOND))
             self._window.wake()
 
 

@@ -27,7 +27,7 @@ from noclone.errors import InputError, NocloneError
 from noclone.network.control import Control, read_json, running_of
 from noclone.trust.explanation import explanation
 from noclone.web.board import Board
-from noclone.web.what_if import changed_link, supposed
+from noclone.web.what_if import judged_link, supposed
 
 INTERVAL_S = 0.1  # ten updates a second at most
 HEARTBEAT_S = 5.0
@@ -103,6 +103,7 @@ class Window:
             Route("/api/attacks", act(self._attack), methods=["POST"]),
             Route("/api/attacks/{link}", act(self._stop), methods=["DELETE"]),
             Route("/api/links/{link}", act(self._steer), methods=["POST"]),
+            Route("/api/nodes/{node}", act(self._operate), methods=["POST"]),
         ]
         return _Guard(Starlette(routes=routes, exception_handlers={NocloneError: _complain}), self._hosts)
 
@@ -202,7 +203,8 @@ class Window:
         name, changes = body.get("link"), body.get("changes", {})
         if not isinstance(name, str) or not isinstance(changes, dict):
             raise InputError("name a 'link' and its 'changes'")
-        return JSONResponse(changed_link(self.board.scenario, name, changes))
+        board = self.board
+        return JSONResponse(await asyncio.to_thread(judged_link, board.scenario, board.audit, name, changes))
 
     async def _suppose(self, request: Request) -> Response:
         statements = (await read_json(request)).get("statements")
@@ -228,8 +230,11 @@ class Window:
         return JSONResponse(self._control.state())
 
     async def _steer(self, request: Request) -> Response:
-        self._control.steer(request.path_params["link"], running=running_of(await read_json(request)))
+        await self._control.steer(request.path_params["link"], running=running_of(await read_json(request)))
         return JSONResponse(self._control.state())
+
+    async def _operate(self, request: Request) -> Response:
+        return JSONResponse(await self._control.operate(request.path_params["node"], await read_json(request)))
 
     async def _stop(self, request: Request) -> Response:
         self._control.stop_attack(request.path_params["link"])

@@ -17,6 +17,7 @@ CHANGES = {
     "misalignment": ("receiver", 0.0, 0.2),
 }
 STATEMENTS_MAX = 16
+LISTED = 50
 TEXT_MAX = 200
 
 
@@ -39,14 +40,36 @@ def changed_link(scenario: Scenario, name: str, changes: dict[str, Any]) -> dict
     try:
         plan = plan_link(LinkSection.model_validate(data))
     except ScenarioError as error:
-        return {"secret_bps": 0.0, "qber": None, "why": error.message, "seconds_per_block": None}
+        return {"secret_bps": 0.0, "qber": None, "qber_max": None, "why": error.message, "seconds_per_block": None}
     tested = sum(plan.expected.n_test)
     return {
         "secret_bps": plan.agreement.length_bits / plan.seconds_per_block,
         "qber": sum(plan.expected.m_test) / tested if tested else None,
+        "qber_max": plan.agreement.qber_max,
         "why": plan.agreement.reason,
         "seconds_per_block": plan.seconds_per_block,
     }
+
+
+def judged_link(scenario: Scenario, audit: Audit | None, name: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """Return what `changed_link` does, and a verdict: whether the link gives key, and if not, who would be without.
+
+    Args:
+        audit: Of the scenario; None while it is being made.
+
+    Raises:
+        InputError: There is no such link, or a change is none.
+    """
+    found = changed_link(scenario, name, changes)
+    if found["secret_bps"] > 0:
+        return {**found, "verdict": "Keys flow on this link.", "without_key": []}
+    told = f"No key on this link: {found['why']}."
+    if audit is None:
+        return {**found, "verdict": told, "without_key": []}
+    (cut,) = audit.what_if([f"link:{name} cut"])
+    without = [list(demand.saes) for demand in cut.isolated]
+    more = f" Of {_pairs(cut.demands)} of applications, {len(without)} would be without key."
+    return {**found, "verdict": told + (more if cut.demands else ""), "without_key": without[:LISTED]}
 
 
 def supposed(audit: Audit, statements: list[Any]) -> dict[str, Any]:
@@ -62,5 +85,22 @@ def supposed(audit: Audit, statements: list[Any]) -> dict[str, Any]:
     told = found.to_json()
     for part in ("leaking", "without_key"):
         told[f"{part}_in_all"] = len(told[part])
-        told[part] = told[part][:50]
-    return told
+        told[part] = told[part][:LISTED]
+    return {**told, "verdict": _spoken(len(found.leaking), len(found.isolated), found.demands)}
+
+
+def _spoken(leaking: int, isolated: int, demands: int) -> str:
+    """Say what a supposition does to the trust in keys."""
+    if not demands:
+        return "No two applications want keys: nothing can leak."
+    if leaking == demands:
+        told = "No: the keys of every pair of applications would leak."
+    elif leaking:
+        told = f"In part: the keys of {leaking} of {_pairs(demands)} would leak, those of the others would not."
+    else:
+        told = "Yes: no pair's keys would leak by this alone."
+    return told + (f" {isolated} of {_pairs(demands)} would be without key." if isolated else "")
+
+
+def _pairs(count: int) -> str:
+    return "1 pair" if count == 1 else f"{count} pairs"
