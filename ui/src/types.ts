@@ -27,11 +27,23 @@ export interface LinkNow {
   funnel: Funnel | null;
   alarms: number;
   series: Point[];
+  /** time, bits in store then */
+  levels: [number, number][];
+  /** Of a vendor's link alone. */
+  blocks?: number;
+  keys_lost?: number;
+  origin?: string;
+  seeded?: boolean;
 }
 
-export interface Link extends LinkNow {
+interface Ends {
   alice: string;
   bob: string;
+}
+
+/** A link of simulated light: everything that its devices are is known. */
+export interface FibreLink extends LinkNow, Ends {
+  kind: "simulated";
   length_km: number;
   loss_db: number;
   clock_hz: number;
@@ -40,10 +52,41 @@ export interface Link extends LinkNow {
   secret_bps_expected: number;
   seconds_per_block: number;
   intensities: number[];
+  efficiency: number;
+  dark_count_hz: number;
+  misalignment: number;
 }
 
-export interface Node {
+/** A link that a vendor's equipment feeds: nobody here sees its light. */
+export interface VendorLink extends LinkNow, Ends {
+  kind: "vendor";
+  vendor: string;
+  epsilon: number | null;
+  stock_bits: number;
+}
+
+export type Link = FibreLink | VendorLink;
+
+export interface Border {
+  domain: string;
+  node: string;
+  peer: string;
+  applications: number;
+  state: "closed" | "open" | "failing";
+  why: string;
+  since: number;
+  out: number;
+  in: number;
+  failed: number;
+}
+
+export interface NodeNow {
   name: string;
+  state: "serving" | "draining" | "drained";
+  since: number;
+}
+
+export interface Node extends NodeNow {
   title: string;
   lat: number | null;
   lon: number | null;
@@ -57,6 +100,8 @@ export interface News {
   kind: string;
   subject: string;
   text: string;
+  /** Of a change of mind: the lines that it rests on. */
+  evidence?: { number: number; kind: string; text: string }[];
 }
 
 export interface Level {
@@ -85,10 +130,11 @@ export interface Snapshot {
   number: number;
   now: number;
   speed: number | null;
-  scenario: { name: string; title: string; description: string; lab: boolean; simulated: boolean };
+  scenario: { name: string; title: string; description: string; lab: boolean; simulated: boolean; key_size_bits: number };
   nodes: Node[];
   applications: { id: string; node: string }[];
   links: Link[];
+  borders: Border[];
   verdict: Verdict;
   news: News[];
   delivered: number;
@@ -99,6 +145,8 @@ export interface Changes {
   number: number;
   now: number;
   links: LinkNow[];
+  nodes?: NodeNow[];
+  borders?: Border[];
   delivered: number;
   news?: News[];
   verdict?: Verdict;

@@ -211,6 +211,7 @@ class Board:
                 "description": scenario.description,
                 "lab": scenario.lab,
                 "simulated": bool(scenario.links),
+                "key_size_bits": scenario.keys.key_size_bits,
             },
             "nodes": [
                 {

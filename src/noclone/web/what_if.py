@@ -9,9 +9,11 @@ from noclone.errors import InputError, ScenarioError
 from noclone.network.blocks import plan_link
 from noclone.network.scenario import LinkSection, Scenario
 
+MORE_LOSS = "more_loss_db"  # on top of what the link has
 CHANGES = {
     "length_km": ("fibre", 0.0, 1000.0),
     "extra_loss_db": ("fibre", 0.0, 60.0),
+    MORE_LOSS: ("fibre", 0.0, 60.0),
     "efficiency": ("receiver", 0.01, 1.0),
     "dark_count_hz": ("receiver", 0.0, 100_000.0),
     "misalignment": ("receiver", 0.0, 0.2),
@@ -36,7 +38,10 @@ def changed_link(scenario: Scenario, name: str, changes: dict[str, Any]) -> dict
         part, low, high = CHANGES[field]
         if type(value) not in (int, float) or not low <= value <= high:
             raise InputError(f"{field} lies between {low:g} and {high:g}")
-        data[part][field] = value
+        if field == MORE_LOSS:
+            data[part]["extra_loss_db"] += value
+        else:
+            data[part][field] = value
     try:
         plan = plan_link(LinkSection.model_validate(data))
     except ScenarioError as error:
