@@ -45,7 +45,7 @@ class Shown:
         self, method: str, path: str, body: Any = None, *, cookie: str = "", host: str = "", origin: str | None = "own"
     ) -> tuple[int, dict[str, str], Any]:
         """Send a request as a browser on our own page does, unless said otherwise."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         headers = {"Host": host or f"127.0.0.1:{self.port}"}
         if origin:
             headers["Origin"] = f"http://127.0.0.1:{self.port}" if origin == "own" else origin
