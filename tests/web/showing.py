@@ -44,7 +44,7 @@ class Shown:
         self, method: str, path: str, body: Any = None, *, cookie: str = "", host: str = "", origin: str | None = "own"
     ) -> tuple[int, dict[str, str], Any]:
         """Send a request as a browser on our own page does, unless said otherwise."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         headers = {"Host": host or f"127.0.0.1:{self.port}"}
         if origin:
             headers["Origin"] = f"http://127.0.0.1:{self.port}" if origin == "own" else origin
@@ -65,7 +65,7 @@ class Shown:
         assert status == 200
         return headers["set-cookie"].split(";")[0]
 
-    def wait_for(self, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 60.0) -> dict[str, Any]:
+    def wait_for(self, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 180.0) -> dict[str, Any]:
         """Return the first snapshot of which something holds."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
