@@ -1,6 +1,6 @@
 """Take the pictures in `docs/window/`: every designed state, of networks that really run, light, dark and 390 px wide.
 
-    python -m tests.web.pictures docs/window [STATE ...]
+python -m tests.web.pictures docs/window [STATE ...]
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Camera:
         self.page.screenshot(path=str(self._folder / f"{name}-390.png"))
         self.page.set_viewport_size(DESKTOP)
         self.page.evaluate("scrollTo(0, 0)")
-        print(name, file=sys.stderr)
+        sys.stderr.write(f"{name}\n")
 
     def press(self, name: str) -> None:
         self.page.get_by_role("button", name=name, exact=True).click()

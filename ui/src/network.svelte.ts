@@ -1,6 +1,6 @@
 /** The network as the server tells it: one stream of changes in, one reactive object out. */
 
-import type { Border, Changes, FibreLink, Link, LinkNow, News, Node, Snapshot, Verdict } from "./types";
+import type { Border, Changes, FibreLink, Link, LinkNow, News, Node, Point, Snapshot, Verdict } from "./types";
 
 const SERIES_MAX = 240;
 const NEWS_MAX = 300;
@@ -76,6 +76,7 @@ class Network {
     this.about = about;
     this.nodes = Object.fromEntries(nodes.map((node) => [node.name, node]));
     this.borders = Object.fromEntries(borders.map((border) => [border.domain, border]));
+    for (const link of links) note(link, link.series);
     this.links = Object.fromEntries(links.map((link) => [link.name, link]));
     this.verdict = verdict;
     this.news = news;
@@ -100,6 +101,7 @@ class Network {
     const { series, levels, ...rest } = now;
     Object.assign(link, rest);
     const fresh = series.filter((point) => point[0] > last);
+    note(link, fresh);
     if (fresh.length) link.series = [...link.series, ...fresh].slice(-SERIES_MAX);
     const stood = link.levels.at(-1)?.[0] ?? 0;
     const risen = levels.filter((point) => point[0] > stood);
@@ -122,6 +124,12 @@ class Network {
     await send("DELETE", "api/session");
     this.operator = false;
   }
+}
+
+/** Note the newest block that gave nothing: looking for it at every redraw would cost too much. */
+function note(link: Link, points: Point[]): void {
+  const refused = points.findLast((point) => point[3] === 0);
+  if (refused) link.refused = refused[0];
 }
 
 export interface Answer {
@@ -164,8 +172,7 @@ export function state(link: Link, time: number): { word: string; kind: "good" | 
   if (link.state === "ok" && link.full) return { word: "store is full: waits until key is used", kind: "quiet", mark: "●" };
   if (link.state === "waiting") return { word: link.series.length ? "waiting for its next block" : "waiting for its first block", kind: "quiet", mark: "…" };
   if (link.kind === "vendor") return { word: "gives key, on its vendor's word", kind: "good", mark: "✓" };
-  const refused = link.series.findLast((point) => point[3] === 0);
-  if (refused && time - refused[0] < RECOVERED_S) return { word: "recovered", kind: "good", mark: "↑" };
+  if (link.refused && time - link.refused < RECOVERED_S) return { word: "recovered", kind: "good", mark: "↑" };
   return { word: "gives key", kind: "good", mark: "✓" };
 }
 

@@ -27,6 +27,8 @@ export interface LinkNow {
   funnel: Funnel | null;
   alarms: number;
   series: Point[];
+  /** When its newest refused block was; the page's own note. */
+  refused?: number;
   /** time, bits in store then */
   levels: [number, number][];
   /** Of a vendor's link alone. */
