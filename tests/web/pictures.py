@@ -37,6 +37,7 @@ class Camera:
         self.context.set_default_timeout(LONG_MS)
         self.page = self.context.new_page()
         self._folder, self._wanted = folder, wanted
+        self.failed: list[str] = []
 
     def wants(self, *names: str) -> bool:
         return not self._wanted or bool(self._wanted & set(names))
@@ -58,6 +59,14 @@ class Camera:
         self.page.set_viewport_size(DESKTOP)
         self.page.evaluate("scrollTo(0, 0)")
         sys.stderr.write(f"{name}\n")
+
+    def attempt(self, scene: Callable[..., None], *arguments: Any) -> None:
+        """Play a scene; where it does not come about, say so, and go on with the others."""
+        try:
+            scene(self, *arguments)
+        except Exception as error:
+            self.failed.append(scene.__name__)
+            sys.stderr.write(f"{scene.__name__}: {error}\n")
 
     def press(self, name: str) -> None:
         self.page.get_by_role("button", name=name, exact=True).click()
@@ -149,14 +158,14 @@ def live(camera: Camera, folder: Path) -> None:
         camera.take("schematic")
         camera.press("map")
         camera.become_operator(shown.token)
-        _attack(camera, shown)
-        _operate(camera, link.alice)
-        _suppose(camera)
-        _key(camera, shown)
-        _lose(camera, shown)
+        camera.attempt(_attack, shown)
+        camera.attempt(_operate, link.alice)
+        camera.attempt(_suppose)
+        camera.attempt(_key, shown)
+        camera.attempt(_lose, shown)
 
 
-def _attack(camera: Camera, shown: Shown) -> None:
+def _attack(camera: Camera, _shown: Shown) -> None:
     if not camera.wants("attacked", "aborted", "recovered"):
         return
     page = camera.page
@@ -324,8 +333,8 @@ def beyond(camera: Camera, folder: Path) -> None:
         seller.join(30)
 
 
-def main(folder: Path, wanted: set[str]) -> None:
-    """Take them all, or those that are named."""
+def main(folder: Path, wanted: set[str]) -> int:
+    """Take them all, or those that are named; return how many scenes did not come about."""
     folder.mkdir(parents=True, exist_ok=True)
     groups: tuple[tuple[Any, set[str]], ...] = (
         (empty, {"empty"}),
@@ -335,17 +344,20 @@ def main(folder: Path, wanted: set[str]) -> None:
         (beyond, {"vendor", "border"}),
     )
     with cameras(folder, wanted) as new:
-        if not wanted or "loading" in wanted:
-            loading(new())
-        done = set()
+        camera = new()
+        if camera.wants("loading"):
+            camera.attempt(loading)
+        failed, done = camera.failed, set()
         for scene, names in groups:
             if scene not in done and (not wanted or wanted & names):
                 done.add(scene)
                 with tempfile.TemporaryDirectory() as place:
                     camera = new()
-                    scene(camera, Path(place))
+                    camera.attempt(scene, Path(place))
                     camera.context.close()
+                    failed += camera.failed
+    return len(failed)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), set(sys.argv[2:]))
+    sys.exit(min(main(Path(sys.argv[1]), set(sys.argv[2:])), 1))

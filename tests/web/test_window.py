@@ -78,7 +78,7 @@ def test_attack_verdict_and_recovery(visit: Visit, shown: Any) -> None:
     page.get_by_text("her record is worth").wait_for()
     assert "from secure-in-model to under-attack" in page.locator(".side").inner_text()
     page.locator(".side").get_by_role("button", name="NO KEY").first.click()
-    page.wait_for_function("document.activeElement.id.endsWith('block-aborted')")  # the evidence, on the timeline
+    page.wait_for_function("() => document.activeElement.id.endsWith('block-aborted')")  # the evidence, on the timeline
     page.get_by_role("button", name="take Eve off the link").click()
     page.get_by_text("Keys flow.").wait_for()
     page.get_by_role("button", name="now", exact=True).click()
