@@ -127,8 +127,8 @@ def _photon_jobs(result: Mapping[str, Any]) -> Iterator[Job]:
 
 def _chain_jobs(result: Mapping[str, Any]) -> Iterator[Job]:
     for row in _rows(result, "per_nodes"):
-        # So much of the network's time as takes it some seconds; beyond a dozen nodes it takes ever longer.
-        seconds = 1.0 if row["nodes"] <= 9 else 0.1
+        # So much of the network's time as takes it some seconds.
+        seconds = 1.0 if row["nodes"] <= 9 else 0.5
         argument = {"nodes": row["nodes"], "length_km": result.get("link_km", 20.0)}
         argument |= {"emission": result.get("emission", 0.5), "seconds": seconds}
         yield Job("per_nodes", row["nodes"], argument, row["pairs_per_s"])

@@ -167,6 +167,7 @@ FIGURES = {
     "light_s": Figure("light that it stands for", "s"),
     "secret_bps_of_light": Figure("secret key a second of light", "kb/s", kilo),
     "keys_per_s": Figure("relayed keys", "keys/s"),
+    "day_s": Figure("all its passes", "s"),
     "pairs_per_s": Figure("pairs delivered", "a second"),
     "pairs_per_network_s": Figure("pairs delivered", "a second of the network's time"),
     "requests_per_s": Figure("enc_keys", "requests/s"),
