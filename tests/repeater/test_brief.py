@@ -12,6 +12,8 @@ from noclone.repeater.brief import RepeaterError, load_repeaters, numbers, shipp
 from noclone.repeater.clocked import Clocked, best_fidelity
 from noclone.repeater.links import Emitters, Link, one_click
 from noclone.repeater.pairs import BellPair, Memory
+from noclone.repeater.result import leaks, leaks_over_relays
+from noclone.trust.formula import Atom
 
 SMALL = """
 name = "small"
@@ -92,9 +94,20 @@ def test_the_command_delivers_key_and_says_whom_to_trust(tmp_path: Path, capsys:
     assert found["pairs"] == 20_000
     assert 0 < found["bbm92"]["secret_bits"] < found["asymptotic_key_fraction"] * 20_000
     assert "no node between" in found["trusted"]
+    assert "node:" not in found["leaks"]
+    assert "node:b" in found["leaks_over_trusted_relays"]
     assert found["origins"]["devices.emission"] == {"value": 0.6, "origin": "given"}
     assert run_command(["repeater", str(path), "--seed", "3", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == found
+
+
+def test_whoever_holds_all_nodes_between_does_not_have_the_key() -> None:
+    path = ["a", "b", "c", "d"]
+    between = [Atom("node", "b"), Atom("node", "c")]
+    assert not leaks(path).leaks(between)
+    assert leaks_over_relays(path).leaks(between[:1])
+    for atom in (Atom("site", "a"), Atom("site", "d"), Atom("link", "a-d"), Atom("fibre", "a-d")):
+        assert leaks(path).leaks([atom])
 
 
 def test_the_command_says_when_there_is_no_key(capsys: pytest.CaptureFixture[str]) -> None:

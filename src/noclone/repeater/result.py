@@ -6,8 +6,9 @@ In: a brief, deliveries, what the ends measured.  Out: `RepeaterResult`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 from noclone.proofs.capacity import repeaterless_bound
@@ -16,9 +17,30 @@ from noclone.repeater.brief import RepeaterBrief, numbers
 from noclone.repeater.chain import Deliveries, sample
 from noclone.repeater.key import MeasuredBlock, best_p_key, key_fraction, measure
 from noclone.rng import stream
+from noclone.trust.formula import Atom, Formula, any_of
 from noclone.units import transmittance
 
 TRUST = "the two ends' own devices and rooms; no node between, and here also the simulation"
+
+
+def leaks(path: Sequence[str]) -> Formula:
+    """Return when a key over repeaters leaks. No node between is in it: what they do to pairs shows as errors."""
+    return any_of(*_ends(path), *_hop(path[0], path[-1]))
+
+
+def leaks_over_relays(path: Sequence[str]) -> Formula:
+    """Return when a key leaks that trusted nodes relay along the same path: every hop and every node can betray it."""
+    hops = (atom for a, b in pairwise(path) for atom in _hop(a, b))
+    return any_of(*_ends(path), *hops, *(Atom("node", node) for node in path[1:-1]))
+
+
+def _ends(path: Sequence[str]) -> tuple[Atom, ...]:
+    return Atom("site", path[0]), Atom("site", path[-1])
+
+
+def _hop(a: str, b: str) -> tuple[Atom, ...]:
+    """A simulated link: its ends' devices, what authenticated it first, who runs its light, who has its seed."""
+    return tuple(Atom(kind, f"{a}-{b}") for kind in ("link", "bootstrap", "fibre", "seed"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +97,8 @@ class RepeaterResult:
                 "eps_correctness": self.epsilons.correctness,
             },
             "trusted": TRUST,
+            "leaks": str(leaks(self.path)),
+            "leaks_over_trusted_relays": str(leaks_over_relays(self.path)),
             "counted": found.counted,
             "published": [{**one.model_dump(), "ours": ours.get(one.what)} for one in self.brief.published],
             "origins": {
@@ -96,6 +120,7 @@ class RepeaterResult:
             f"  this block: {self.block.n_key} pairs for key and {self.block.n_test} for the test: "
             f"{self.block.secret_bits} secret bits (secrecy {self.epsilons.secrecy:g})",
             f"  who must be trusted: {TRUST}",
+            *_spared(self.path),
             f"  without repeaters no protocol gets more than {_alone(self.length_km):.3g} secret bits a pulse through "
             f"{self.length_km:g} km at 0.2 dB/km",
         ]
@@ -108,13 +133,23 @@ class RepeaterResult:
             error = f" ± {one.plus_minus:g}" if one.plus_minus is not None else ""
             published = f"{'above ' if one.at_least else ''}{one.value:g}{error}"
             lines.append(f"  published {one.what}: {published}; ours: {ours[one.what]:.4g} ({one.source})")
-        lines.append("simulated; where its numbers come from:")
-        lines += [
-            f"  {place} = {value}: {self.brief.origins.get(place, 'given')}" for place, value in numbers(self.brief)
-        ]
+        told = [(place, value) for place, value in numbers(self.brief) if place in self.brief.origins]
+        lines.append(
+            "simulated; where its numbers come from:" if told else "simulated, with the numbers that were given"
+        )
+        lines += [f"  {place} = {value}: {self.brief.origins[place]}" for place, value in told]
         if self.brief.source:
             lines.append(f"  {self.brief.source}")
         return lines
+
+
+def _spared(path: tuple[str, ...]) -> list[str]:
+    """Say which nodes a relay along the same path would have to trust besides."""
+    nodes = sorted(atom.name for atom in leaks_over_relays(path).atoms() - leaks(path).atoms() if atom.kind == "node")
+    if not nodes:
+        return []
+    shown = ", ".join(nodes) if len(nodes) <= 6 else f"{len(nodes)} nodes"
+    return [f"  and not, as a relay along the same path would need: {shown}"]
 
 
 def _alone(length_km: float) -> float:
