@@ -92,7 +92,9 @@ def test_the_command_gives_one_document_and_says_whom_to_trust(small: Path, caps
 
 def test_shipped_days_load() -> None:
     assert shipped() == ["micius"]
-    assert load_satellites("micius").relay
+    brief = load_satellites("micius")
+    assert brief.relay
+    assert not set(brief.numbers()) - set(brief.origins)
 
 
 @pytest.mark.parametrize(

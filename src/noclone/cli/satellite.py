@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter, validators
 
 from noclone.cli.terminal import Json, grouped, progress, show
+from noclone.io.origins import origin_lines
 
 if TYPE_CHECKING:
     from noclone.network.satellite_day import SatelliteDay
@@ -153,7 +154,12 @@ def _lines(found: SatelliteDay) -> list[str]:
             f"  {' and '.join(shared.between)}, pairs from {shared.satellite}, which need not be trusted: "
             f"{shared.seconds:.0f} s in view of both, {shared.pairs:.0f} pairs at {shared.qber:.2%} errors: {gives}"
         )
-    lines.append("expected by the model under clear skies; no light was simulated")
+    best = found.best()
+    for there in brief.published:
+        ours = grouped(best[there.what]) if best else "none"
+        shown = f"{grouped(there.value)}; ours, the best: {ours} ({there.source})"
+        lines.append(f"  published {there.what} of a pass: {shown}")
+    lines += origin_lines(brief.numbers(), brief.origins, "expected by the model under clear skies, no light simulated")
     if brief.source:
         lines.append(f"  {brief.source}")
     return lines

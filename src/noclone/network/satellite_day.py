@@ -79,8 +79,15 @@ class SatelliteDay:
     relayed: tuple[Relayed, ...]
     from_orbit: tuple[FromOrbit, ...]
 
+    def best(self) -> dict[str, float]:
+        """Return what the best pass gave, to stand beside published passes."""
+        keys = [one.key for one in self.passes]
+        best = max(keys, key=lambda key: key.secret_bits, default=None)
+        return {} if best is None else {"sifted_bits": best.sifted_bits, "secret_bits": best.secret_bits}
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
+        best = self.best()
         return {
             "name": self.brief.name,
             "start": self.brief.begins().isoformat(),
@@ -90,6 +97,11 @@ class SatelliteDay:
             "relayed": [asdict(one) for one in self.relayed],
             "from_orbit": [asdict(one) for one in self.from_orbit],
             "secret_bits": sum(one.key.secret_bits for one in self.passes),
+            "published": [{**one.model_dump(), "ours": best.get(one.what)} for one in self.brief.published],
+            "origins": {
+                place: {"value": value, "origin": self.brief.origins.get(place, "given")}
+                for place, value in self.brief.numbers().items()
+            },
         }
 
 

@@ -8,17 +8,20 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from noclone.errors import InputError
+from noclone.io.origins import check_origins, numbers
 from noclone.io.toml import load_toml, parse_toml
 from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
 from noclone.link.orbit import Circle, Elements, Satellite, Station
 from noclone.link.satellite import Downlink
 from noclone.network.fields import Name, NonNegative, Positive, Probability, Section
 from noclone.records import DecoyBB84
+
+SECTIONS = ("satellite", "station", "downlink", "sky", "devices", "pairs")
 
 
 class SatelliteError(InputError):
@@ -138,6 +141,14 @@ class RelaySection(Section):
     between: Annotated[list[Name], Field(min_length=2, max_length=2)]
 
 
+class PublishedSection(Section):
+    """A published result, to stand beside ours."""
+
+    what: Literal["sifted_bits", "secret_bits"] = Field(description="of the best pass")
+    value: NonNegative
+    source: str
+
+
 class SatelliteBrief(Section):
     """Satellites, stations, devices, a day."""
 
@@ -159,6 +170,10 @@ class SatelliteBrief(Section):
     devices: DevicesSection = DevicesSection()
     pairs: PairsSection | None = None
     relay: list[RelaySection] = Field(default=[], max_length=1000)
+    published: list[PublishedSection] = Field(default=[], max_length=100)
+    origins: dict[str, str] = Field(
+        default={}, description='by place: "published: ...", "fitted: ..." or "assumed: ..."'
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -168,12 +183,17 @@ class SatelliteBrief(Section):
         ):
             if len(set(names)) < len(names):
                 raise ValueError(f"two of [[{what}]] have the same name")
+        check_origins(self.origins, self.numbers())
         known = {one.name for one in self.station}
         for wish in self.relay:
             unknown = set(wish.between) - known
             if unknown or wish.between[0] == wish.between[1]:
                 raise ValueError(f"a relay is between two stations of the file, not {' and '.join(wish.between)}")
         return self
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the numbers of the file by place."""
+        return numbers(self, SECTIONS)
 
     def at(self, start: str | None, hours: float | None) -> Self:
         """Return the same for another day, or for longer."""

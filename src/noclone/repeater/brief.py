@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from noclone.errors import InputError
+from noclone.io.origins import check_origins, numbers
 from noclone.io.toml import load_toml, parse_toml
 from noclone.repeater.chain import Chain, Rules
 from noclone.repeater.clocked import Clocked
@@ -21,7 +22,7 @@ from noclone.repeater.links import Emitters, Link, one_click, reflected, two_cli
 from noclone.repeater.pairs import BellPair, Memory
 
 NODES_MAX, LINKS_MAX = 2000, 10_000
-ORIGINS = ("published", "fitted", "assumed")
+SECTIONS = ("devices", "memory", "rules", "link", "clock")
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 Two = Annotated[list[Name], Field(min_length=2, max_length=2)]
@@ -154,16 +155,16 @@ class RepeaterBrief(Table):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for place, origin in self.origins.items():
-            if origin.split(":")[0] not in ORIGINS:
-                raise ValueError(f"origins of '{place}': begins with {', '.join(ORIGINS[:-1])} or {ORIGINS[-1]}")
-            if place not in dict(numbers(self)):
-                raise ValueError(f"origins: there is no number '{place}'")
+        check_origins(self.origins, self.numbers())
         if len({node for one in self.link for node in one.between}) > NODES_MAX:
             raise ValueError(f"more than {NODES_MAX} nodes")
         if any(one.between[0] == one.between[1] for one in self.link):
             raise ValueError("a link joins two nodes")
         return self
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the numbers of the file by place."""
+        return numbers(self, SECTIONS)
 
     def path(self) -> list[str]:
         """Return the nodes from one end of the request to the other, whose links take least time in all."""
@@ -198,29 +199,6 @@ class RepeaterBrief(Table):
         if len(chain.links) != 1:
             raise RepeaterError(f"{self.name}: a clock is for one link, and this request goes over {len(chain.links)}")
         return Clocked(chain.links[0], chain.memories[0], self.clock.period_s, self.clock.setup_s, self.clock.without)
-
-
-def numbers(brief: RepeaterBrief) -> list[tuple[str, Any]]:
-    """Return the numbers that the file gives, by place: `devices.emission`, `link.1.length_km`."""
-    found: list[tuple[str, Any]] = []
-
-    def walk(place: str, value: Any) -> None:
-        if isinstance(value, BaseModel):
-            for name in sorted(value.model_fields_set, key=list(type(value).model_fields).index):
-                walk(f"{place}.{name}" if place else name, getattr(value, name))
-        elif isinstance(value, list) and value and isinstance(value[0], BaseModel):
-            for number, one in enumerate(value, 1):
-                walk(f"{place}.{number}", one)
-        elif _is_number(value) or (isinstance(value, list) and all(map(_is_number, value))):
-            found.append((place, value))
-
-    for section in ("devices", "memory", "rules", "link", "clock"):
-        walk(section, getattr(brief, section))
-    return found
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def shipped() -> list[str]:

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
+from noclone.io.origins import origin_lines
 from noclone.proofs.capacity import repeaterless_bound
 from noclone.proofs.epsilon import Epsilons
-from noclone.repeater.brief import RepeaterBrief, numbers
+from noclone.repeater.brief import RepeaterBrief
 from noclone.repeater.chain import Deliveries, sample
 from noclone.repeater.key import MeasuredBlock, best_p_key, key_fraction, measure
 from noclone.rng import stream
@@ -103,7 +104,7 @@ class RepeaterResult:
             "published": [{**one.model_dump(), "ours": ours.get(one.what)} for one in self.brief.published],
             "origins": {
                 place: {"value": value, "origin": self.brief.origins.get(place, "given")}
-                for place, value in numbers(self.brief)
+                for place, value in self.brief.numbers().items()
             },
         }
 
@@ -133,11 +134,7 @@ class RepeaterResult:
             error = f" ± {one.plus_minus:g}" if one.plus_minus is not None else ""
             published = f"{'above ' if one.at_least else ''}{one.value:g}{error}"
             lines.append(f"  published {one.what}: {published}; ours: {ours[one.what]:.4g} ({one.source})")
-        told = [(place, value) for place, value in numbers(self.brief) if place in self.brief.origins]
-        lines.append(
-            "simulated; where its numbers come from:" if told else "simulated, with the numbers that were given"
-        )
-        lines += [f"  {place} = {value}: {self.brief.origins[place]}" for place, value in told]
+        lines += origin_lines(self.brief.numbers(), self.brief.origins, "simulated")
         if self.brief.source:
             lines.append(f"  {self.brief.source}")
         return lines
