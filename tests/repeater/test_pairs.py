@@ -58,6 +58,7 @@ def assert_same(pair: BellPair, rho: np.ndarray) -> None:
     assert np.real(PHI @ rho @ PHI) == pytest.approx(pair.fidelity, abs=1e-12)
 
 
+@settings(deadline=None, derandomize=True)
 @given(weights)
 def test_correlations_and_weights_are_those_of_the_matrix(w: list[float]) -> None:
     pair = BellPair.of_weights(*w)
@@ -67,6 +68,7 @@ def test_correlations_and_weights_are_those_of_the_matrix(w: list[float]) -> Non
     assert pair.error_z == pytest.approx(1 - agree)
 
 
+@settings(deadline=None, derandomize=True)
 @given(weights, st.floats(0, 3), st.floats(0, 3))
 def test_waiting_is_a_pauli_channel(w: list[float], phase: float, noise: float) -> None:
     pair = BellPair.of_weights(*w)
@@ -77,7 +79,7 @@ def test_waiting_is_a_pauli_channel(w: list[float], phase: float, noise: float) 
     assert_same(pair.waited(2.0, Memory(2 / phase if phase else math.inf, 2 / noise if noise else math.inf)), rho)
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(weights, weights)
 def test_a_swap_is_a_bell_measurement_with_a_correction(first: list[float], second: list[float]) -> None:
     a, b = BellPair.of_weights(*first), BellPair.of_weights(*second)
@@ -93,6 +95,7 @@ def test_a_swap_is_a_bell_measurement_with_a_correction(first: list[float], seco
     assert_same(a.swapped(b), total)
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.floats(0.25, 1), st.floats(0.25, 1))
 def test_a_swap_of_werner_pairs_has_its_textbook_fidelity(f: float, g: float) -> None:
     found = BellPair.werner(f).swapped(BellPair.werner(g))
@@ -112,7 +115,7 @@ def compared(rho: np.ndarray) -> tuple[np.ndarray, float]:
     return kept / success, success
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(weights, weights)
 def test_dejmps_is_two_rotations_two_gates_and_a_comparison(first: list[float], second: list[float]) -> None:
     a, b = BellPair.of_weights(*first), BellPair.of_weights(*second)
@@ -124,6 +127,7 @@ def test_dejmps_is_two_rotations_two_gates_and_a_comparison(first: list[float], 
     assert_same(found.pair, rho)
 
 
+@settings(deadline=None, derandomize=True)
 @given(weights)
 def test_dejmps_has_the_weights_of_the_paper(w: list[float]) -> None:
     a, b, c, d = w
@@ -134,6 +138,7 @@ def test_dejmps_has_the_weights_of_the_paper(w: list[float]) -> None:
     assert found.success == pytest.approx(norm)
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.floats(0.25, 1))
 def test_bbpssw_of_werner_pairs(f: float) -> None:
     pair, a = BellPair.werner(f), (1 - f) / 3
