@@ -6,6 +6,7 @@ python -m tests.web.pictures docs/window [STATE ...]
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import sys
 import tempfile
@@ -112,7 +113,7 @@ def tokyo(folder: Path) -> Path:
 
     text = (resources.files("noclone.network") / "scenarios" / "tokyo.toml").read_text()
     path = folder / "tokyo.toml"
-    path.write_text(text.replace('name = "tokyo"', f'name = "tokyo"\nbase_port = {free_base_port()}', 1))
+    path.write_text(re.sub(r"^base_port = .*$", f"base_port = {free_base_port()}", text, count=1, flags=re.MULTILINE))
     return path
 
 
