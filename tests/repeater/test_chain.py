@@ -204,6 +204,14 @@ def test_a_chain_that_never_delivers_says_so(monkeypatch: pytest.MonkeyPatch) ->
         sample(Chain.uniform(here(0.5), 60, Memory(), Rules(swap_success=0.5)), 1, SEED)
 
 
+def test_slow_links_never_run_out_of_nanoseconds_unseen() -> None:
+    slow = Link(0.0, 1e-9, 1e-4, PERFECT)  # a day for a pair
+    found = sample(Chain.uniform(slow, 2, Memory()), 300, SEED)
+    assert_mean(found.waited_s * 1e4, attempts_of_all(2, 1e-9))
+    with pytest.raises(InputError, match="36 years"):
+        sample(Chain.uniform(Link(0.0, 1e-9, 1e-3, PERFECT), 2, Memory()), 3_000, SEED)
+
+
 def test_wrong_chains_are_refused() -> None:
     for wrong in (
         lambda: Rules(swap_success=0),
