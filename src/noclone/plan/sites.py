@@ -190,7 +190,8 @@ class Brief(Section):
                 if station not in ground:
                     raise ValueError(f"satellite '{satellite.name}' has a station at '{station}', which is no site")
         for demand in self.demands:
-            _ends("a demand", *demand.between, ground)
+            a, b = demand.between
+            _ends("a demand", a, b, ground)
             for name in demand.avoid:
                 if name not in names or name in demand.between:
                     raise ValueError(f"a demand avoids '{name}', which is no site or satellite between its ends")

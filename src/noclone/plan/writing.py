@@ -59,14 +59,16 @@ def _head(brief: Brief, solution: Solution) -> str:
 
 
 def _node(brief: Brief, name: str) -> str:
-    place, title = "", name
-    for site in (*brief.sites, *brief.satellites):
-        if site.name == name:
-            title = site.title or name
-    for one in brief.sites:
-        if one.name == name and one.latitude is not None and one.longitude is not None:
-            place = f"latitude = {one.latitude:g}\nlongitude = {one.longitude:g}\n"
-    return f'[[node]]\nname = "{name}"\ntitle = {quoted(title)}\n{place}'
+    titles = {site.name: site.title for site in brief.sites} | {one.name: one.title for one in brief.satellites}
+    place = next(
+        (
+            f"latitude = {site.latitude:g}\nlongitude = {site.longitude:g}\n"
+            for site in brief.sites
+            if site.name == name and site.latitude is not None and site.longitude is not None
+        ),
+        "",
+    )
+    return f'[[node]]\nname = "{name}"\ntitle = {quoted(titles[name] or name)}\n{place}'
 
 
 def _name(one: Candidate, taken: set[str]) -> str:
