@@ -54,9 +54,10 @@ export interface FibreLink extends LinkNow, Ends {
   secret_bps_expected: number;
   seconds_per_block: number;
   intensities: number[];
-  efficiency: number;
-  dark_count_hz: number;
-  misalignment: number;
+  /** None where the link's light is of another kind, without such a receiver. */
+  efficiency: number | null;
+  dark_count_hz: number | null;
+  misalignment: number | null;
 }
 
 /** A link that a vendor's equipment feeds: nobody here sees its light. */

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from noclone.events import Event
-from noclone.network.blocks import LinkPlan
+from noclone.network.blocks import LinkPlan, error_rate
 
 SERIES_MAX = 240  # blocks of a link that the charts show
 RATE_WINDOW_S = 60.0
@@ -158,23 +158,23 @@ class LinkState:
     def fixed(self) -> dict[str, Any]:
         """What of it never changes."""
         link, plan = self.plan.link, self.plan
-        expected = plan.expected
-        tested = sum(expected.n_test)
+        receiver = link.receiver
         return {
             "kind": "simulated",
             "alice": link.alice,
             "bob": link.bob,
-            "length_km": link.fibre.length_km,
-            "loss_db": link.fibre.length_km * link.fibre.attenuation_db_per_km + link.fibre.extra_loss_db,
-            "clock_hz": link.source.clock_hz,
+            "protocol": link.protocol,
+            "length_km": link.length_km,
+            "loss_db": plan.light.loss_db,
+            "clock_hz": plan.light.clock_hz,
             "qber_max": plan.agreement.qber_max,
-            "qber_expected": sum(expected.m_test) / tested if tested else None,
+            "qber_expected": error_rate(plan.expected),
             "secret_bps_expected": plan.agreement.length_bits / plan.seconds_per_block,
             "seconds_per_block": plan.seconds_per_block,
-            "intensities": list(link.source.intensities),
-            "efficiency": _one(link.receiver.efficiency),
-            "dark_count_hz": _one(link.receiver.dark_count_hz),
-            "misalignment": link.receiver.misalignment,
+            "intensities": list(link.source.intensities) if link.source else [],
+            "efficiency": _one(receiver.efficiency) if receiver else None,
+            "dark_count_hz": _one(receiver.dark_count_hz) if receiver else None,
+            "misalignment": receiver.misalignment if receiver else None,
         }
 
     def _distilled(self, event: Event) -> None:
