@@ -24,6 +24,7 @@ from noclone.network.identities import load_kme
 from noclone.network.key_lookup import look_up
 from noclone.network.pki import create_pki
 from noclone.network.relaying import Goal, Meter, Relaying, goals_of, policies_of, relay_settings
+from noclone.network.responses import Responder, ResponseSection
 from noclone.network.scenario import Scenario, load_scenario
 from noclone.records import BlockProvenance, Origin, SecretKey
 from noclone.trust.explanation import explanation, lines
@@ -277,6 +278,41 @@ def test_a_link_without_key_stalls_with_its_reason_and_recovers(tmp_path: Path, 
             for name in "ab":
                 pool = net.stores[name].pool("b" if name == "a" else "a", ("link",)).result()
                 assert pool.ready_out_bits >= 512  # the reserve was left
+
+    asyncio.run(story())
+
+
+def test_an_alarm_that_asks_for_it_leads_relays_round_a_link_that_has_key_stored(tmp_path: Path, web_pki: Path) -> None:
+    """The response "re-route", as far as routes: the ends of a-b say that it is down, and everybody goes by that."""
+
+    async def seen(net: Net, hop: tuple[str, str], up: bool) -> None:
+        states, clock = net.relaying["z"].states, net.stores["z"].clock
+        async with asyncio.timeout(30):
+            while (hop in states.links(clock.now_s())) != up:
+                await asyncio.sleep(0.05)
+
+    async def story() -> None:
+        async with Net(tmp_path, web_pki, scenario_of(tmp_path, RING)) as net:
+            log, alice = net.logs["a"], net.relaying["a"]
+            Responder(
+                log,
+                [ResponseSection(alarm="photocurrent", then="re-route")],
+                lambda link, avoided: alice.avoid("b", avoided=avoided),
+            )
+            await net.fill()
+            await seen(net, ("a", "b"), up=True)
+            assert (await net.keys(1))[0][2]["noclone_nodes"] == ["b", "c"]
+            log.add("alarm.raised", "link:a-b", monitor="photocurrent")
+            await seen(net, ("a", "b"), up=False)
+            await seen(net, ("b", "a"), up=False)
+            for _ in range(40):
+                if (await net.keys(8))[0][2]["noclone_nodes"] == ["d", "e"]:
+                    break
+            else:
+                raise AssertionError("relays still go over the link that an alarm withdrew")
+            assert net.stores["a"].pool("b", ("link",)).result().ready_out_bits > 8 * 4096
+            alice.avoid("b", avoided=False)
+            await seen(net, ("a", "b"), up=True)
 
     asyncio.run(story())
 

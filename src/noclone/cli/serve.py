@@ -134,7 +134,11 @@ def node(
 
     async def run() -> None:
         place, metrics = data or _default_data(scenario), _metrics(network, log)
-        watching = Watching(log, own, network.responses, lambda link: setattr(running.ends[link], "paused", True))
+
+        def stop(link: str, avoided: bool) -> None:
+            running.pause_link(link, paused=True, avoided=avoided)
+
+        watching = Watching(log, own, network.responses, stop)
         running = Node(
             network,
             name,

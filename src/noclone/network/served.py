@@ -160,9 +160,9 @@ class ServedNetwork:
             node.begin()
             await asyncio.sleep(pause_s)
 
-    def _stop_link(self, link: str) -> None:
+    def _stop_link(self, link: str, avoided: bool) -> None:
         """Make no more blocks of a link: an alarm asked for that."""
-        self._pause(link, paused=True)
+        self._pause(link, paused=True, avoided=avoided)
 
     def _steer(self, link: str, running: bool) -> None:
         """Stop a link after the block that is under way, or let it go on: the operator asks for it."""
@@ -172,10 +172,10 @@ class ServedNetwork:
         else:
             self.log.add("link.stopped", f"link:{link}", by="operator")
 
-    def _pause(self, link: str, *, paused: bool) -> None:
+    def _pause(self, link: str, *, paused: bool, avoided: bool = False) -> None:
         for node in self.nodes.values():
             if link in node.ends:
-                node.ends[link].paused = paused
+                node.pause_link(link, paused=paused, avoided=avoided)
 
     def _stopped(self) -> set[str]:
         return {name for node in self.nodes.values() for name, end in node.ends.items() if end.paused}
