@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,11 +23,13 @@ from noclone.kms.service import KmeService
 from noclone.kms.store import Store
 from noclone.network.identities import load_kme
 from noclone.network.key_lookup import look_up
+from noclone.network.live_attacks import Ground, LiveAttacks
 from noclone.network.pki import create_pki
 from noclone.network.relaying import Goal, Meter, Relaying, goals_of, policies_of, relay_settings
 from noclone.network.responses import Responder, ResponseSection
 from noclone.network.scenario import Scenario, load_scenario
 from noclone.records import BlockProvenance, Origin, SecretKey
+from noclone.redteam.live import LIVE_ATTACKS
 from noclone.trust.explanation import explanation, lines
 
 LINK = """
@@ -313,6 +316,36 @@ def test_an_alarm_that_asks_for_it_leads_relays_round_a_link_that_has_key_stored
             assert net.stores["a"].pool("b", ("link",)).result().ready_out_bits > 8 * 4096
             alice.avoid("b", avoided=False)
             await seen(net, ("a", "b"), up=True)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(("policy", "share"), [("", 1.0), ("disjoint_paths = 2", 0.0)])
+def test_the_owner_of_a_node_reads_what_passes_and_no_more(
+    tmp_path: Path, web_pki: Path, policy: str, share: float
+) -> None:
+    """The attack compromised-node on a running network: all of one path's key, nothing of two paths' sum."""
+    more = f'[[policy]]\nbetween = ["sae-a", "sae-z"]\n{policy}\n' if policy else ""
+
+    async def story() -> None:
+        scenario = scenario_of(tmp_path, RING, more=more)
+        async with Net(tmp_path, web_pki, scenario) as net:
+            log = EventLog()
+            nodes = {name: SimpleNamespace(service=service) for name, service in net.services.items()}
+            eve = LiveAttacks(LIVE_ATTACKS, Ground(scenario, web_pki, nodes, log))  # type: ignore[arg-type]
+            untouched = net.services["b"].kme.handlers["relay-share"]
+            eve.start("compromised-node", "b", 1.0)
+            await asyncio.sleep(0)  # she is there before any key is
+            await net.fill()
+            (key,) = await net.keys(1)
+            assert "b" in key[2]["noclone_nodes"]
+            assert eve.state() == [{"name": "compromised-node", "on": "b", "target": "node", "strength": 1.0}]
+            await eve.close()
+            got = [event.data for event in log if event.kind == "eve.got-key"]
+            assert got
+            assert {one["known_bits"] / one["key_bits"] for one in got} == {share}
+            assert net.services["b"].kme.handlers["relay-share"] == untouched
+            assert [event.kind for event in log][-1] == "attack.stopped"
 
     asyncio.run(story())
 

@@ -80,6 +80,7 @@ def serve(
     """
     from noclone.network.served import ServedNetwork
     from noclone.redteam.attacks import resolve
+    from noclone.redteam.live import LIVE_ATTACKS
 
     network, log, options = _prepare(scenario, seed, speed, as_json)
     certificates = _pki_folder(scenario, pki)
@@ -94,6 +95,7 @@ def serve(
             options=options,
             resolve=resolve,
             metrics=metrics,
+            live=LIVE_ATTACKS,
         )
         async with _monitored(metrics, served.nodes, monitoring), served:
             if not as_json:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from noclone.redteam.rows import Row
 
 Layer = Literal["light", "public channel", "nodes and people", "cryptography", "availability"]
+Live = Literal["", "link", "node", "application"]
 Trial = Callable[[bytes, bool, float], Row | None]
 
 
@@ -26,7 +27,7 @@ class Entry:
         caught_by: What should catch her, or take away what she learned.
         source: Where it is published.
         threat: Name of the audit's threat; empty where it speaks of that in its formulas alone.
-        live: Whether `noclone attack` can carry it out on a running network.
+        live: What `noclone attack` can carry it out on in a running network; empty: it needs a network of its own.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Entry:
     source: str
     threat: str
     trial: Trial = field(repr=False)
-    live: bool = False
+    live: Live = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -45,8 +45,8 @@ def _light(name: str) -> Trial:
     return trial
 
 
-_light_entry = partial(Entry, layer="light", live=True)
-_silence = partial(Entry, layer="availability", live=True)
+_light_entry = partial(Entry, layer="light", live="link")
+_silence = partial(Entry, layer="availability", live="link")
 
 LIGHT: tuple[Entry, ...] = (
     _light_entry(

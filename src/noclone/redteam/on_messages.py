@@ -48,7 +48,7 @@ MESSAGES: tuple[Entry, ...] = (
             source="docs/public-channel.md",
             threat="man-in-the-middle",
             trial=_message(attack),
-            live=True,
+            live="link",
         )
         for attack, does, hopes, caught in (
             (tampering.ATTACK, "turns over one bit of a message", "two ends with different keys", "the tags"),
@@ -67,5 +67,6 @@ MESSAGES: tuple[Entry, ...] = (
         source="references of docs/public-channel.md; Cederlöf, Larsson, IEEE Trans. Inf. Theory 54, 1735 (2008)",
         threat="authentication-exhaustion",
         trial=_exhaustion,
+        live="link",
     ),
 )

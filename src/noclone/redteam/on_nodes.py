@@ -36,6 +36,7 @@ NODES: tuple[Entry, ...] = (
         source="Salvail et al., J. Comput. Secur. 18, 61 (2010), arXiv:0904.4072",
         threat="compromised-node",
         trial=compromised_node.trial,
+        live="node",
     ),
     _nodes(
         "stolen-database",
@@ -54,6 +55,7 @@ NODES: tuple[Entry, ...] = (
         source="ETSI GS QKD 014 V1.1.1, clause 5",
         threat="stolen-sae-certificate",
         trial=stolen_sae_certificate.trial,
+        live="application",
     ),
     _nodes(
         "spoofed-sae",
@@ -168,6 +170,7 @@ SERVICE: tuple[Entry, ...] = (
         source="docs/relay.md",
         threat="request-flood",
         trial=key_exhaustion.trial,
+        live="application",
     ),
     _silence(
         "request-flood",
@@ -177,6 +180,7 @@ SERVICE: tuple[Entry, ...] = (
         source="docs/etsi014.md",
         threat="request-flood",
         trial=doors_trial.request_flood,
+        live="node",
     ),
     _silence(
         "slow-clients",
@@ -186,5 +190,6 @@ SERVICE: tuple[Entry, ...] = (
         source="docs/etsi014.md",
         threat="request-flood",
         trial=doors_trial.slow_clients,
+        live="node",
     ),
 )
