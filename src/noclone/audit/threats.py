@@ -123,7 +123,12 @@ THREATS: tuple[Threat, ...] = (
         "After-gate and superlinear detectors",
         "in transit",
         "Wiechers et al., New J. Phys. 13, 013043 (2011)",
-        simple("not-modelled", "detectors here do not answer bright light; real ones have to be tested"),
+        simple(
+            "assumed",
+            "the detectors do not answer bright light, for the scenario states no such flaw; real ones have to be "
+            "tested",
+            "test the detectors, and say what they do in [link.flaws]",
+        ),
     ),
     Threat(
         "dead-time",
@@ -148,7 +153,24 @@ THREATS: tuple[Threat, ...] = (
         "Pulses that remember the setting before",
         "in transit",
         "Zapatero et al., Quantum 5, 602 (2021)",
-        simple("not-modelled", "pulses here are independent; a fast real source has to be characterised"),
+        simple(
+            "assumed",
+            "pulses are independent of each other, for the scenario states no such flaw; a fast real source has to be "
+            "characterised",
+            "characterise the source, and say what it does in [link.flaws]",
+        ),
+    ),
+    Threat(
+        "other-side-channels",
+        "Side channels that nothing here plays",
+        "in transit",
+        "Fung et al., PRA 75, 032314 (2007); Li et al., PRA 84, 062308 (2011); Meda et al., Light Sci. Appl. 6, e16261 "
+        "(2017)",
+        simple(
+            "not-modelled",
+            "phase remapping (in two-way systems), beam splitters that depend on wavelength (in passive receivers), "
+            "light that detectors send back, states that differ in more than their phase or polarisation",
+        ),
     ),
     Threat(
         "man-in-the-middle",
@@ -231,6 +253,19 @@ THREATS: tuple[Threat, ...] = (
             "who holds the authority of a site can name himself any of its applications; applications and KMEs have "
             "separate ones, so that he is no KME",
             "keep the authority off line, and one for each site",
+        ),
+    ),
+    Threat(
+        "operator",
+        "A malicious or careless operator",
+        "end to end",
+        "noclone's own; NSA, point 3, as below",
+        simple(
+            "assumed",
+            "who holds the operator's token sees names, counts and events, stops links, and in a lab attacks, but no "
+            "key crosses that door; who runs a site's machine has its keys. Secrets that others can read are refused "
+            "at the start",
+            "give the machine and the token to different people",
         ),
     ),
     Threat(

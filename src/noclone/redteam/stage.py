@@ -31,6 +31,7 @@ from noclone.kms.policies import Policies
 from noclone.kms.pools import BlockName
 from noclone.kms.relay import Relay
 from noclone.kms.relay_calls import Calls, RelaySettings
+from noclone.kms.relay_statements import Notary
 from noclone.kms.reservations import Refusal
 from noclone.kms.service import KmeFiles, KmeService
 from noclone.kms.store import Store
@@ -136,6 +137,7 @@ class Stage:
         self.relays: dict[str, Relay] = {}
         self.keks = {node: os.urandom(32) for node in self.nodes}
         self.exchanges: dict[str, Exchange] = {}
+        self.notaries: dict[str, Notary] = {}
         self.heard: list[Heard] = []
         self.promises: dict[str, Assignment] = {}
         self.pads: dict[str, dict[str, bytes]] = {node: {} for node in self.nodes}
@@ -159,7 +161,7 @@ class Stage:
             kme.add_peer(wire)
         files = load_kme(self.folder / "pki", node).files()
         notaries = kme_files.notaries(node, files)
-        notary = next(iter(notaries.values()))
+        self.notaries[node] = notary = next(iter(notaries.values()))
 
         async def reach(name: str) -> StraightWire | None:
             await asyncio.sleep(0)
