@@ -168,8 +168,9 @@ THREATS: tuple[Threat, ...] = (
         "(2017)",
         simple(
             "not-modelled",
-            "phase remapping (in two-way systems), beam splitters that depend on wavelength (in passive receivers), "
-            "light that detectors send back, states that differ in more than their phase or polarisation",
+            "there is no phase remapping (two-way systems), no beam splitter that depends on wavelength (passive "
+            "receivers), no light that detectors send back, no state that differs in more than it should: none of "
+            "these is played here",
         ),
     ),
     Threat(
