@@ -56,7 +56,7 @@ def intercept_resend(scene: Scene) -> Judgement:
 
 def photon_number_splitting(scene: Scene) -> Judgement:
     """Judge what pulses of several photons give away."""
-    one = tuple(link.name for link in scene.sections if len(set(link.source.intensities)) < 2)
+    one = tuple(link.name for link in scene.sections if link.source and len(set(link.source.intensities)) < 2)
     if one:
         return Judgement("open", "one intensity: nothing bounds what pulses of several photons give away", one)
     return Judgement(
@@ -71,7 +71,7 @@ def efficiency_mismatch(scene: Scene) -> Judgement:
     unequal = tuple(
         link.name
         for link in scene.sections
-        if isinstance(link.receiver.efficiency, list) and len(set(link.receiver.efficiency)) > 1
+        if any(isinstance(r.efficiency, list) and len(set(r.efficiency)) > 1 for r in link.receivers)
     )
     if unequal:
         return Judgement(
@@ -90,7 +90,7 @@ def efficiency_mismatch(scene: Scene) -> Judgement:
 
 def dead_time(scene: Scene) -> Judgement:
     """Judge what a dead detector tells."""
-    with_dead_time = tuple(link.name for link in scene.sections if link.receiver.dead_time_ns > 0)
+    with_dead_time = tuple(link.name for link in scene.sections if any(r.dead_time_ns > 0 for r in link.receivers))
     if not with_dead_time:
         return Judgement("countered", "no detector here has a dead time")
     return Judgement(

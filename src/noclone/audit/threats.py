@@ -16,12 +16,11 @@ implementation attacks (2023) ask for the same evaluation; noclone has been eval
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from noclone.audit import judges
-from noclone.audit.device_flaws import flawed
 from noclone.audit.judges import Judgement, Status, simple
 from noclone.audit.scene import Scene
 
@@ -328,16 +327,3 @@ THREATS: tuple[Threat, ...] = (
         ),
     ),
 )
-
-
-def judge_threats(scene: Scene, threats: Sequence[Threat] = THREATS) -> list[Finding]:
-    """Hold every threat of the catalogue against the network."""
-    return [Finding(threat, _of_devices(threat.name, scene) or threat.judge(scene)) for threat in threats]
-
-
-def _of_devices(threat: str, scene: Scene) -> Judgement | None:
-    """Return the judgement where a scenario says that its devices have the flaw."""
-    found = flawed(threat, scene.sections)
-    if found is None:
-        return None
-    return Judgement("open" if found.loose else "watched", found.why, found.loose or found.links, found.remedy)
