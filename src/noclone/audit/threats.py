@@ -16,11 +16,10 @@ implementation attacks (2023) ask for the same evaluation; noclone has been eval
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from noclone.audit.device_flaws import flawed
 from noclone.audit.scene import Scene
 
 Status = Literal["countered", "watched", "assumed", "open", "not-modelled"]
@@ -111,7 +110,7 @@ def _intercept_resend(scene: Scene) -> Judgement:
 
 
 def _photon_number_splitting(scene: Scene) -> Judgement:
-    one = tuple(link.name for link in scene.sections if len(set(link.source.intensities)) < 2)
+    one = tuple(link.name for link in scene.sections if link.source and len(set(link.source.intensities)) < 2)
     if one:
         return Judgement("open", "one intensity: nothing bounds what pulses of several photons give away", one)
     return Judgement(
@@ -125,7 +124,7 @@ def _efficiency_mismatch(scene: Scene) -> Judgement:
     unequal = tuple(
         link.name
         for link in scene.sections
-        if isinstance(link.receiver.efficiency, list) and len(set(link.receiver.efficiency)) > 1
+        if any(isinstance(r.efficiency, list) and len(set(r.efficiency)) > 1 for r in link.receivers)
     )
     if unequal:
         return Judgement(
@@ -143,7 +142,7 @@ def _efficiency_mismatch(scene: Scene) -> Judgement:
 
 
 def _dead_time(scene: Scene) -> Judgement:
-    with_dead_time = tuple(link.name for link in scene.sections if link.receiver.dead_time_ns > 0)
+    with_dead_time = tuple(link.name for link in scene.sections if any(r.dead_time_ns > 0 for r in link.receivers))
     if not with_dead_time:
         return Judgement("countered", "no detector here has a dead time")
     return Judgement(
@@ -431,16 +430,3 @@ THREATS: tuple[Threat, ...] = (
         ),
     ),
 )
-
-
-def judge_threats(scene: Scene, threats: Sequence[Threat] = THREATS) -> list[Finding]:
-    """Hold every threat of the catalogue against the network."""
-    return [Finding(threat, _of_devices(threat.name, scene) or threat.judge(scene)) for threat in threats]
-
-
-def _of_devices(threat: str, scene: Scene) -> Judgement | None:
-    """Return the judgement where a scenario says that its devices have the flaw."""
-    found = flawed(threat, scene.sections)
-    if found is None:
-        return None
-    return Judgement("open" if found.loose else "watched", found.why, found.loose or found.links, found.remedy)

@@ -18,9 +18,10 @@ from noclone.kms.relay_shares import warm_up
 from noclone.kms.service import KmeService
 from noclone.network.combining import WITHOUT_QKD, CombinedGoal, CombinedKeeper, is_combined
 from noclone.network.keeper import Goal, Keeper
+from noclone.network.link_sections import LinkSection
 from noclone.network.link_state import LinkReport, LinkStates
 from noclone.network.relay_sections import shape_of
-from noclone.network.scenario import LinkSection, Scenario
+from noclone.network.scenario import Scenario
 from noclone.network.spreading import OPERATION, Spreader
 from noclone.records import LINK_PROFILE
 from noclone.relayed import relay_profile
