@@ -23,7 +23,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from noclone.errors import InputError, NocloneError
 from noclone.events import Event, EventLog
-from noclone.network.light_server import LightServer
+from noclone.network.light_server import NO_LAB, LightServer
+from noclone.network.live_attacks import LiveAttacks
 from noclone.network.plain_http import PlainServer
 from noclone.network.steering import DEEDS, Steering
 from noclone.network.wire import Wire
@@ -54,6 +55,7 @@ class Control:
         self._find_key = find_key
         self._wires = wires or {}
         self.steering: Steering | None = None
+        self.live: LiveAttacks | None = None
 
     async def key(self, key_id: str) -> dict[str, Any]:
         """Return what is known of a key, without the key."""
@@ -71,8 +73,13 @@ class Control:
         held = steering.held if steering is not None else frozenset()
         names = [*attacks, *(steering.vendors if steering is not None else ())]
         links = {name: {"attack": attacks.get(name), "stopped": name in held} for name in names}
-        drained = sorted(steering.drained) if steering is not None else []
-        return {"scenario": self.scenario, "lab": self.lab, "links": links, "drained": drained}
+        return {
+            "scenario": self.scenario,
+            "lab": self.lab,
+            "links": links,
+            "drained": sorted(steering.drained) if steering is not None else [],
+            "attacks": [] if self.live is None else self.live.state(),
+        }
 
     async def steer(self, link: str, *, running: bool) -> None:
         """Stop a link after the block that is under way, or let it go on; what is stored can be used all the same."""
@@ -91,7 +98,12 @@ class Control:
         return self.steering
 
     def attack(self, name: str, link: str, strength: float) -> None:
-        """Begin an attack on a link: on its light from the next block on, on its messages at once."""
+        """Begin an attack: on a link's light from the next block on, on messages, nodes and applications at once."""
+        if self.live is not None and name in self.live:
+            if not self.lab:
+                raise NocloneError(NO_LAB, hint="use a scenario that is a lab")
+            self.live.start(name, link, strength)
+            return
         self._light(link).start_attack(name, strength)
         if self._light(link).carriage() is not None:
             if link not in self._wires:
@@ -103,7 +115,9 @@ class Control:
             self._wires[link].hang_up()
 
     def stop_attack(self, link: str) -> None:
-        """End the attack on a link."""
+        """End the attack on a link, a node or an application."""
+        if self.live is not None and self.live.stop(link):
+            return
         carried = self._light(link).carriage() is not None
         self._light(link).stop_attack()
         if carried and link in self._wires:

@@ -96,6 +96,7 @@ class Node:
         self._channels = dict(channels or {})
         self.ends: dict[str, AliceEnd | BobEnd] = {}
         self._held: frozenset[str] = frozenset()
+        self._avoided: frozenset[str] = frozenset()
         self._scenario = scenario
         self._log = log
         self._data = data
@@ -178,18 +179,30 @@ class Node:
             self._metrics.watch(self.name, self._service)
         self._state = ""
 
-    def hold(self, links: frozenset[str], *, drained: bool = False) -> None:
-        """Make no blocks of some links, after those under way; drained, also carry nothing for others."""
-        self._held = links
+    def hold(self, links: frozenset[str], *, drained: bool = False, avoided: frozenset[str] = frozenset()) -> None:
+        """Make no blocks of some links, after those under way.
+
+        Args:
+            drained: Also carry nothing for others.
+            avoided: Links that no relay shall use.
+        """
+        self._held, self._avoided = links, avoided
         for name, end in self.ends.items():
             end.paused = name in links
         self._vendors.hold(links)
-        self._relaying.hold(drained)
+        sections = [*self._scenario.links, *self._scenario.vendor_links]
+        peers = {_peer(one, self.name) for one in sections if one.name in avoided and self.name in (one.alice, one.bob)}
+        self._relaying.hold(drained=drained, avoided=frozenset(peers))
 
     @property
     def held(self) -> frozenset[str]:
         """Links that make no blocks now."""
         return self._held
+
+    @property
+    def avoided(self) -> frozenset[str]:
+        """Links that no relay shall use."""
+        return self._avoided
 
     @property
     def making(self) -> set[str]:

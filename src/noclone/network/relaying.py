@@ -167,6 +167,7 @@ class Relaying:
         self._relays = bool(edges)  # without, there is nothing to relay, and no hash to compile for it
         self._start: asyncio.Task[None] | None = None
         self._drained = False
+        self._avoided: frozenset[str] = frozenset()
         self.settles_s = scenario.relay.timeout_s + 2 * interval_s  # until all have heard, and what they began is over
 
     def start(self) -> None:
@@ -185,8 +186,14 @@ class Relaying:
         await self.keeper.stop()
         await self._spreader.stop()
 
-    def hold(self, drained: bool) -> None:
-        """Begin no relays and exchanges, and tell all others to lead none through here; or go on with both."""
+    def hold(self, *, drained: bool, avoided: frozenset[str]) -> None:
+        """Say what all KMEs hear of us from the next report on.
+
+        Args:
+            drained: Begin no relays and exchanges, and tell all others to lead none through here; else go on with both.
+            avoided: Neighbours to whom the link counts as down for relays.
+        """
+        self._avoided = avoided
         self._drained = self.keeper.paused = self.combined.paused = drained
 
     async def _warm_up(self) -> None:
@@ -199,9 +206,7 @@ class Relaying:
             calls = self._service.kme.peers.get(peer)
             pool = await self._service.kme.store.pool(peer, (LINK_PROFILE,))
             rate_bps = self._meters[peer].rate_bps() if peer in self._meters else 0.0
-            out.append(
-                LinkReport(
-                    peer, calls is not None and calls.connected and not self._drained, pool.ready_out_bits, rate_bps
-                )
-            )
+            heard = calls is not None and calls.connected
+            up = heard and not self._drained and peer not in self._avoided
+            out.append(LinkReport(peer, up, pool.ready_out_bits, rate_bps))
         return out

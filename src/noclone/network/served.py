@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from noclone.network.control import Control, open_control
 from noclone.network.ends import block_room
 from noclone.network.identities import LightIdentity, load_light, load_operator_token
 from noclone.network.light_server import LightServer
+from noclone.network.live_attacks import Ground, LiveAttack, LiveAttacks
 from noclone.network.metrics import Metrics
 from noclone.network.node import Node, RunOptions
 from noclone.network.plain_http import PlainServer
@@ -81,6 +83,7 @@ class ServedNetwork:
         pki: Folder that `noclone pki` made.
         data: Folder of the key stores.
         resolve: Turns attacks into eavesdroppers; used only where the scenario is a lab.
+        live: Attacks on nodes and applications, by name; used only there too.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class ServedNetwork:
         options: RunOptions,
         resolve: AttackResolver,
         metrics: Metrics | None = None,
+        live: Mapping[str, LiveAttack] | None = None,
     ) -> None:
         self._metrics = metrics
         self.scenario = scenario
@@ -103,6 +107,7 @@ class ServedNetwork:
         self._data = data
         self._options = options
         self._resolve = resolve
+        self._live = LiveAttacks(live or {}, Ground(scenario, pki, self.nodes, log))
         self.control: Control | None = None
         self.watching: Watching | None = None
         self._door: PlainServer | None = None
@@ -148,6 +153,7 @@ class ServedNetwork:
             await node.open()
         await self._begin()
         self.control = Control(scenario.name, scenario.lab, self.lights, self.log, self._find_key, self._wires)
+        self.control.live = self._live
         self.control.steering = self.steering
         self._door = await open_control(self.control, load_operator_token(self._pki), *scenario.control_address())
 
@@ -187,6 +193,7 @@ class ServedNetwork:
         self.steering.close()
         if self._door is not None:
             await self._door.stop()
+        await self._live.close()
         for node in self.nodes.values():
             await node.stop()
         for wire in self._wires.values():

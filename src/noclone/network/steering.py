@@ -40,6 +40,7 @@ class Steering:
         self._ends = {link.name: (link.alice, link.bob) for link in scenario.links}
         self._ends |= {link.name: (link.alice, link.bob) for link in scenario.vendor_links}
         self._stopped: set[str] = set()
+        self._avoided: set[str] = set()
         self._drained: dict[str, asyncio.Task[None]] = {}
         self._at_work = asyncio.Lock()  # a KEK, or certificates: one node at a time
 
@@ -64,9 +65,11 @@ class Steering:
         """Nodes that are drained, or on the way."""
         return frozenset(self._drained)
 
-    def hold(self, link: str) -> None:
-        """Make no more blocks of a link: an alarm asked for that, and has said so."""
+    def hold(self, link: str, avoided: bool) -> None:
+        """Make no more blocks of a link, nor lead relays over it if it is avoided: an alarm said so."""
         self._stopped.add(link)
+        if avoided:
+            self._avoided.add(link)
         self._apply()
 
     async def steer(self, link: str, *, running: bool) -> None:
@@ -82,6 +85,7 @@ class Steering:
             raise InputError(f"the node {drained[0]} is drained", hint="let the node go on: its links go on with it")
         await self._note(self._ends[link], "link started" if running else "link stopped", link=link)
         (self._stopped.discard if running else self._stopped.add)(link)
+        self._avoided.discard(link)  # the operator has looked: what is stored may be used
         self._apply()
         self._log.add("link.started" if running else "link.stopped", f"link:{link}", by=OPERATOR)
 
@@ -175,4 +179,4 @@ class Steering:
     def _apply(self) -> None:
         held = self.held
         for name, node in self._nodes.items():
-            node.hold(held, drained=name in self._drained)
+            node.hold(held, drained=name in self._drained, avoided=frozenset(self._avoided))
