@@ -258,6 +258,8 @@ class Node:
             timer=self._metrics.timer(self.name) if self._metrics else None,
             doors=self._scenario.pqc.doors(),
             signatures=self._scenario.pqc.signatures,
+            qkd_tls=self._scenario.pqc.kme_tls_qkd,
+            sharing=[_peer(link, self.name) for link in self._links()],
         )
 
     async def _run_once_bootstrapped(self, link: LinkSection) -> None:
