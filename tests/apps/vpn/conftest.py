@@ -156,7 +156,7 @@ class Ends:
     def kinds(self) -> list[str]:
         return [kind for kind, _ in self.told]
 
-    def serve(self, tunnel: Any) -> None:
+    def serve(self, tunnel: Any, **options: Any) -> None:
         """Be the slave, in a thread."""
         self.stop = threading.Event()
         listener = Listener(
@@ -166,7 +166,7 @@ class Ends:
 
         def run() -> None:
             with listener:
-                Slave(tunnel, listener).run(self.tell, self.stop)
+                Slave(tunnel, listener).run(self.tell, self.stop, **options)
 
         self.thread = threading.Thread(target=run)
         self.thread.start()
