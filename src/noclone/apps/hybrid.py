@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from noclone.apps.files import Progress, contents, open_regular
-from noclone.apps.messages import text_bytes
+from noclone.apps.messages import SealedMessage, text_bytes
 from noclone.apps.pads import KnownKeys, NewKeys, held_interrupts
 from noclone.apps.sealed import KINDS, LENGTH_BYTES, RECORD_BYTES, bucket, name_bytes, padded_length
 from noclone.apps.spool import PadStore, SpooledPad, spool_for
@@ -66,11 +66,12 @@ class ReceivedHybridFile:
 
 @dataclass(frozen=True, slots=True)
 class HybridText:
-    """What `open_text` opened: who sealed it, what it says, and what its secrecy rests on."""
+    """What `open_text` opened: who sealed it, what it says, what its key stands on, and what its secrecy rests on."""
 
     sender: str
     text: str
     simulated: bool
+    labels: tuple[dict[str, Any], ...] = ()
     secrecy: str = SECRECY
 
 
@@ -124,7 +125,7 @@ def send_hybrid(
     return HybridFile(out, size, 8 * KEY_BYTES * keys.taken, keys.taken, keys.simulated)
 
 
-def seal_text(client: NewKeys, text: str, *, sender: str, to: str) -> bytes:
+def seal_text(client: NewKeys, text: str, *, sender: str, to: str) -> SealedMessage:
     """Seal a text for another application under a delivered key of its own; its length tells only a bucket.
 
     Raises:
@@ -135,7 +136,8 @@ def seal_text(client: NewKeys, text: str, *, sender: str, to: str) -> bytes:
     stream = len(data).to_bytes(LENGTH_BYTES, "big") + data
     head = _new_head("message", sender, to, bucket(len(stream)))
     keys = _NewKeys(client, sender, to, REKEY_BYTES, REKEY_S, time.monotonic)
-    return head.encoded + keys.seal(head, 0, stream.ljust(head.stream_bytes, b"\0"))
+    container = head.encoded + keys.seal(head, 0, stream.ljust(head.stream_bytes, b"\0"))
+    return SealedMessage(container, tuple(keys.labels))
 
 
 def open_text(client: KnownKeys, container: bytes, *, receiver: str, spool_folder: Path) -> HybridText:
@@ -159,7 +161,7 @@ def open_text(client: KnownKeys, container: bytes, *, receiver: str, spool_folde
         except UnicodeDecodeError:
             raise InputError(f"what {head.sender} sealed as a message is no text") from None
         spool.erase(keys.ids)
-    return HybridText(head.sender, text, keys.simulated)
+    return HybridText(head.sender, text, keys.simulated, tuple(keys.labels))
 
 
 def receive_hybrid(
@@ -208,9 +210,14 @@ def is_hybrid(path: Path) -> bool:
     """Tell whether a file begins as a container of this kind."""
     try:
         with path.open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
+            return is_hybrid_text(file.read(len(MAGIC)))
     except OSError:
         return False
+
+
+def is_hybrid_text(container: bytes) -> bool:
+    """Tell whether a container is of this kind."""
+    return container.startswith(MAGIC)
 
 
 class _NewKeys:
@@ -227,6 +234,7 @@ class _NewKeys:
         self._cipher: AESGCM | None = None
         self._used, self._since_s = 0, 0.0
         self.taken, self.simulated = 0, False
+        self.labels: list[dict[str, Any]] = []
 
     def seal(self, head: _Head, index: int, content: bytes) -> bytes:
         """Return a record, with the name of its key in front where it is the first under that key."""
@@ -244,6 +252,7 @@ class _NewKeys:
             self._used, self._since_s = 0, self._now_s()
             self.taken += 1
             self.simulated |= key.simulated
+            _note(self.labels, key.extension)
         self._used += len(content)
         return front + self._cipher.encrypt(_nonce(index), content, head.encoded + front)
 
@@ -255,6 +264,7 @@ class _Keys:
         self._client, self._head, self._spool = client, head, spool
         self.ids: set[str] = set()
         self.simulated = False
+        self.labels: list[dict[str, Any]] = []
 
     def get(self, key_id: str) -> bytes:
         if key_id not in self._spool:
@@ -269,7 +279,15 @@ class _Keys:
 
     def _fetch(self, key_id: str) -> list[SpooledPad]:
         container = self._client.dec_keys(self._head.sender, [key_id])
+        for key in container.keys:
+            _note(self.labels, key.extension)
         return [SpooledPad(key.key_id, key.value, key.simulated) for key in container.keys]
+
+
+def _note(labels: list[dict[str, Any]], label: dict[str, Any]) -> None:
+    """Keep what a KME says of a key, each thing once."""
+    if label and label not in labels:
+        labels.append(label)
 
 
 def _opened(file: BinaryIO, head: _Head, keys: _Keys) -> Iterator[bytes]:
