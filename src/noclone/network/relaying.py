@@ -192,5 +192,5 @@ class Relaying:
             calls = self._service.kme.peers.get(peer)
             pool = await self._service.kme.store.pool(peer, (LINK_PROFILE,))
             rate_bps = self._meters[peer].rate_bps() if peer in self._meters else 0.0
-            out.append(LinkReport(peer, calls is not None and calls.connected, pool.ready_out_bits, rate_bps))
+            out.append(LinkReport(peer, calls is not None and calls.ready, pool.ready_out_bits, rate_bps))
         return out
