@@ -26,7 +26,16 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from noclone.apps.files import Progress, contents, open_regular
 from noclone.apps.messages import SealedMessage, text_bytes
 from noclone.apps.pads import KnownKeys, NewKeys, held_interrupts
-from noclone.apps.sealed import KINDS, LENGTH_BYTES, RECORD_BYTES, bucket, name_bytes, padded_length
+from noclone.apps.sealed import (
+    KINDS,
+    LENGTH_BYTES,
+    RECORD_BYTES,
+    bucket,
+    exactly,
+    malformed,
+    name_bytes,
+    padded_length,
+)
 from noclone.apps.spool import PadStore, SpooledPad, spool_for
 from noclone.apps.whole_file import check_free, whole_file
 from noclone.errors import AuthenticationError, InputError, KmeError
@@ -151,7 +160,7 @@ def open_text(client: KnownKeys, container: bytes, *, receiver: str, spool_folde
     stream = io.BytesIO(container)
     head = _read_head(stream, len(container), "message", receiver)
     if head.n_records != 1:
-        raise _malformed("a message has one record")
+        raise malformed("a message has one record")
     with spool_for(spool_folder, head.sender) as spool:
         keys = _Keys(client, head, spool)
         (content,) = _opened(stream, head, keys)
@@ -201,7 +210,7 @@ def receive_hybrid(
                     if on_progress is not None:
                         on_progress(done, length)
                 if file.read(1):
-                    raise _malformed("something follows its last record")
+                    raise malformed("something follows its last record")
             spool.erase(keys.ids)
     return ReceivedHybridFile(head.sender, length, digest.hexdigest(), keys.simulated)
 
@@ -293,20 +302,20 @@ def _note(labels: list[dict[str, Any]], label: dict[str, Any]) -> None:
 def _opened(file: BinaryIO, head: _Head, keys: _Keys) -> Iterator[bytes]:
     cipher: AESGCM | None = None
     for index in range(head.n_records):
-        front = _exactly(file, 1)
+        front = exactly(file, 1)
         if front[0] & ~(FINAL | NEW_KEY) or (front[0] & FINAL) != (index == head.n_records - 1):
-            raise _malformed(f"record {index} stands in the wrong place")
+            raise malformed(f"record {index} stands in the wrong place")
         if front[0] & NEW_KEY:
-            length = _exactly(file, 1)
-            name = _exactly(file, length[0])
+            length = exactly(file, 1)
+            name = exactly(file, length[0])
             front += length + name
             key_id = name.decode("ascii", "replace")
             if name_bytes(key_id) != name or key_id in keys.ids:
-                raise _malformed(f"record {index} names no key, or one twice")
+                raise malformed(f"record {index} names no key, or one twice")
             cipher = _cipher(keys.get(key_id), key_id, head, index)
         if cipher is None:
-            raise _malformed("its first record names no key")
-        ciphertext = _exactly(file, head.size_of(index) + TAG_BYTES)
+            raise malformed("its first record names no key")
+        ciphertext = exactly(file, head.size_of(index) + TAG_BYTES)
         try:
             yield cipher.decrypt(_nonce(index), ciphertext, head.encoded + front)
         except InvalidTag:
@@ -319,7 +328,7 @@ def _opened(file: BinaryIO, head: _Head, keys: _Keys) -> Iterator[bytes]:
 def _true_length(content: bytes, head: _Head) -> int:
     length = int.from_bytes(content[:LENGTH_BYTES], "big")
     if PADDED[head.kind](LENGTH_BYTES + length) != head.stream_bytes:
-        raise _malformed("its length and its padding differ")
+        raise malformed("its length and its padding differ")
     return length
 
 
@@ -344,25 +353,14 @@ def _encoded(kind: str, container_id: bytes, sender: str, recipient: str, stream
 
 
 def _read_head(file: BinaryIO, size: int, kind: str, receiver: str) -> _Head:
-    magic, version, number, container_id, stream_bytes, *lengths = FIXED.unpack(_exactly(file, FIXED.size))
+    magic, version, number, container_id, stream_bytes, *lengths = FIXED.unpack(exactly(file, FIXED.size))
     if magic != MAGIC or version != VERSION:
         raise InputError("this is no sealed container of a kind that we know")
     if number != KINDS[kind]:
         raise InputError(f"this container holds no {kind}", hint="`noclone file` is for files, `message` for messages")
-    names = [_exactly(file, length).decode("ascii", "replace") for length in lengths]
+    names = [exactly(file, length).decode("ascii", "replace") for length in lengths]
     if not LENGTH_BYTES <= stream_bytes <= size:
         raise InputError("the sealed container is truncated", hint="ask for the same sealed file again")
     if names[1] != receiver:
         raise InputError(f"this container is for {names[1]}, not for {receiver}")
     return _encoded(kind, container_id, names[0], names[1], stream_bytes)
-
-
-def _exactly(file: BinaryIO, n_bytes: int) -> bytes:
-    data = file.read(n_bytes)
-    if len(data) != n_bytes:
-        raise InputError("the sealed container is truncated", hint="ask for the same sealed file again")
-    return data
-
-
-def _malformed(why: str) -> InputError:
-    return InputError(f"the sealed container is malformed: {why}", hint="ask for the same sealed file again")

@@ -75,7 +75,8 @@ class Namespaces:
         return Ping(self.start(end, *words, stdout=output), output)
 
     def reaches(self, end: str, address: str, tries: int = 1) -> bool:
-        return ", 0 received" not in self.run(end, "ping", "-n", "-c", str(tries), "-W", "1", address, check=False)
+        said = self.run(end, "ping", "-n", "-c", str(tries), "-W", "1", address, check=False)
+        return re.search(r" [1-9]\d* received", said) is not None  # no route is no answer, and no statistics either
 
     def stop(self) -> None:
         for process in self.processes:
