@@ -13,7 +13,7 @@ from noclone.bits import words_from_bytes
 from noclone.combined import provenance_from_json
 from noclone.errors import NocloneError, ScenarioError
 from noclone.events import EventLog
-from noclone.kms import peer as peer_calls
+from noclone.kms import peer_link as peer_calls
 from noclone.kms import service as kme_service
 from noclone.kms.keys import Refused
 from noclone.kms.requests import KeyRequest

@@ -159,7 +159,11 @@ class PeerServer:
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
         finally:
-            await asyncio.gather(*tasks, return_exceptions=True)
+            if tasks:  # the caller has given up by then, or is gone
+                _, late = await asyncio.wait(tasks, timeout=CALL_TIMEOUT_S)
+                for task in late:
+                    task.cancel()
+                await asyncio.gather(*late, return_exceptions=True)
 
     async def _take_key(self, caller: _Caller, message: dict[str, Any]) -> None:
         """Take a QKD key that we share with the caller out of our store, once, for what the caller says.
