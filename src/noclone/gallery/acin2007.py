@@ -24,7 +24,11 @@ def rows() -> tuple[Row, ...]:
         same("CHSH without errors (Tsirelson)", chsh_of_error(0.0), 2 * math.sqrt(2)),
         near("errors without key", 100 * crossing(rate, 1e-6, 0.2), 7.1, 0.05, "%"),
         near("errors without violation", 100 * crossing(lambda q: chsh_of_error(q) - 2, 0, 0.5), 14.645, 5e-4, "%"),
-        same("visibility without violation, 1/sqrt(2)", 1 - 2 * crossing(lambda q: chsh_of_error(q) - 2, 0, 0.5), 1 / math.sqrt(2)),
+        same(
+            "visibility without violation, 1/sqrt(2)",
+            1 - 2 * crossing(lambda q: chsh_of_error(q) - 2, 0, 0.5),
+            1 / math.sqrt(2),
+        ),
         near("Eve's bit at S = 2", holevo_of_chsh(2.0), 1.0, 1e-12),
     )
 

@@ -46,7 +46,9 @@ def rows() -> tuple[Row, ...]:
     for fraction in (1.0, 0.2):
         sifted, wrong = counted(fraction)
         slack = 100 * 6 * math.sqrt(0.25 * 0.75 / sifted)  # six standard errors
-        out.append(near(f"errors, {100 * fraction:.0f} % intercepted", 100 * wrong / sifted, 25.0 * fraction, slack, "%"))
+        out.append(
+            near(f"errors, {100 * fraction:.0f} % intercepted", 100 * wrong / sifted, 25.0 * fraction, slack, "%")
+        )
     return tuple(out)
 
 

@@ -25,6 +25,7 @@ RESULT = Result(
     "Toshiba Research Europe's page on its record bit rates, as `network/scenarios/metro.toml` quotes it",
     "outcome only",
     0,
-    "The scenario's detectors are superconducting ones of today, the published system had avalanche diodes: the order is all that can agree.",
+    "The scenario's detectors are superconducting ones of today, the published system had avalanche "
+    "diodes: the order is all that can agree.",
     rows,
 )

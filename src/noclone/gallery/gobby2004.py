@@ -56,6 +56,7 @@ RESULT = Result(
     "plutoniumm/qkd on GitHub, test/experiments.py, commit 266260f, which quotes the text",
     "values",
     2,
-    "Fitted: fibre loss within 0.20 to 0.22 dB/km, modulation error. A third of the far detections is lost to what the paper calls polarisation drift; near ones are not, so their ratio misses.",
+    "Fitted: fibre loss within 0.20 to 0.22 dB/km, modulation error. A third of the far detections is "
+    "lost to what the paper calls polarisation drift; near ones are not, so their ratio misses.",
     rows,
 )

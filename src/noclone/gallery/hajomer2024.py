@@ -9,7 +9,14 @@ from noclone.units import transmittance
 SYMBOLS_HZ, LOSS_DB, BETA, FRAME_ERRORS = 1e8, 15.4, 0.925, 0.59
 DETECTOR, ELECTRONIC, EXCESS_AT_BOB = 0.68, 0.06272, 0.000212
 KEY_BPS = 25.4e3
-LINK = Gaussian(8.41, transmittance(LOSS_DB), EXCESS_AT_BOB / (DETECTOR * transmittance(LOSS_DB)), DETECTOR, ELECTRONIC, "heterodyne")
+LINK = Gaussian(
+    8.41,
+    transmittance(LOSS_DB),
+    EXCESS_AT_BOB / (DETECTOR * transmittance(LOSS_DB)),
+    DETECTOR,
+    ELECTRONIC,
+    "heterodyne",
+)
 
 
 def rows() -> tuple[Row, ...]:

@@ -68,6 +68,7 @@ RESULT = Result(
     "plutoniumm/qkd on GitHub, test/expfamilies.py, commit 266260f, which quotes the text",
     "values",
     1,
-    "Fitted: misalignment, to the errors back to back. Which detector sits on which arm is a reading. Sifted rates miss by a quarter, each its own way.",
+    "Fitted: misalignment, to the errors back to back. Which detector sits on which arm is a reading. "
+    "Sifted rates miss by a quarter, each its own way.",
     rows,
 )

@@ -69,6 +69,7 @@ RESULT = Result(
     "baidu/QCompute on GitHub, which digitised the paper's figure",
     "values",
     2,
-    "Fitted: the fixed loss of optics and coupling, and when the satellite was highest. Pointing (0.6 µrad) and air (2 dB) are assumed.",
+    "Fitted: the fixed loss of optics and coupling, and when the satellite was highest. Pointing (0.6 "
+    "µrad) and air (2 dB) are assumed.",
     rows,
 )

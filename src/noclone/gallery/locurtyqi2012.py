@@ -33,9 +33,11 @@ RESULT = Result(
     "MDI-QKD bears more than 40 dB",
     "Lo, Curty, Qi, Phys. Rev. Lett. 108, 130503 (2012)",
     "secondary",
-    "plutoniumm/qkd on GitHub, docs/guide/validation.md (more than 40 dB); its parameter set is Ma, Fung and Lo's Table 1",
+    "plutoniumm/qkd on GitHub, docs/guide/validation.md (more than 40 dB); its parameter set is Ma, Fung "
+    "and Lo's Table 1",
     "bound",
     0,
-    "That its four detectors are those of Ma, Fung and Lo's table is recalled, not read; its background is taken for two detectors' together.",
+    "That its four detectors are those of Ma, Fung and Lo's table is recalled, not read; its background "
+    "is taken for two detectors' together.",
     rows,
 )

@@ -1,4 +1,4 @@
-"""A Trojan horse against 170 dB: Lucamarini et al., Phys. Rev. X 5, 031030 (2015): a millionth of a photon comes back."""
+"""A Trojan horse against 170 dB: Lucamarini et al., Phys. Rev. X 5, 031030 (2015): 10^-6 photons come back."""
 
 from __future__ import annotations
 

@@ -50,7 +50,10 @@ def rows() -> tuple[Row, ...]:
         gain, _ = counted(source)
         quiet = source_at(mean, alice, bob, 0.0)
         where = f"{mean:g} pairs, {alice:g} and {bob:g}"
-        out += [same(f"gain, {where}", source.gain(), gain), same(f"errors, {where}, no background", quiet.error_rate(), counted(quiet)[1])]
+        out += [
+            same(f"gain, {where}", source.gain(), gain),
+            same(f"errors, {where}, no background", quiet.error_rate(), counted(quiet)[1]),
+        ]
     return tuple(out)
 
 
@@ -62,6 +65,8 @@ RESULT = Result(
     "plutoniumm/qkd on GitHub, docs/guide/validation.md; held here against an enumeration of our own",
     "exact",
     0,
-    "What stands as published is the enumeration, for the paper prints formulas. Eq. (10) says nothing of a background click beside a photon, so errors are compared without background (with it: 6 in 10⁶ of the coincidences).",
+    "What stands as published is the enumeration, for the paper prints formulas. Eq. (10) says nothing of "
+    "a background click beside a photon, so errors are compared without background (with it: 6 in 10⁶ of "
+    "the coincidences).",
     rows,
 )

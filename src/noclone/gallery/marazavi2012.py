@@ -1,4 +1,4 @@
-"""The limits of MDI-QKD's light: Ma and Razavi, Phys. Rev. A 86, 062319 (2012), Eqs. (21), (23), (35), (39), (51)-(54)."""
+"""Limits of MDI-QKD's light: Ma and Razavi, PRA 86, 062319 (2012), Eqs. (21), (23), (35), (39), (51)-(54)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""E91 with its CHSH value and its errors measured apart: Naik, Peterson, White, Berglund, Kwiat, PRL 84, 4733 (2000)."""
+"""E91 with its CHSH value and its errors measured apart: Naik et al., Phys. Rev. Lett. 84, 4733 (2000)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ def rows() -> tuple[Row, ...]:
     full = 0.25  # errors of who intercepts every photon
     share = crossing(lambda x: chsh_of_error(x * full) - 2.0, 0.0, 1.0)
     return (
-        near("errors, from the mean of S and S'", 100 * error_of_chsh((S + S_PRIME) / 2), 100 * ERROR, 100 * ERROR_BAR, "%"),
+        near(
+            "errors, from the mean of S and S'",
+            100 * error_of_chsh((S + S_PRIME) / 2),
+            100 * ERROR,
+            100 * ERROR_BAR,
+            "%",
+        ),
         near("photons that Eve may measure while S > 2", 100 * share, 58.6, 0.05, "%"),
         near("S where Eve measures all of them", chsh_of_error(full), 2**0.5, 1e-9),
     )

@@ -30,6 +30,7 @@ RESULT = Result(
     "its abstract, and the caption of Fig. 3",
     "outcome only",
     0,
-    "Ours comes out lower although it reconciles ideally: the window they chose for the key (7.7 pairs/s at 114 ps) has other errors than the 9 pairs/s.",
+    "Ours comes out lower although it reconciles ideally: the window they chose for the key (7.7 pairs/s "
+    "at 114 ps) has other errors than the 9 pairs/s.",
     rows,
 )

@@ -27,7 +27,10 @@ def rows() -> tuple[Row, ...]:
         same("bound at 3.01 dB (eta = 1/2)", repeaterless_bound(0.5), 1.0, "bit"),
         same("bound with one node at 6.02 dB (eta = 1/4)", one_node_bound(0.25), 1.0, "bit"),
         same("bound at 160 dB, eta / ln 2", repeaterless_bound(1e-16), 1e-16 / math.log(2), "bit"),
-        *(share(f"ideal homodyne over the bound, {eta:g}", homodyne(eta) / repeaterless_bound(eta), 0.5, 1e-4) for eta in (0.9, 0.5, 0.1)),
+        *(
+            share(f"ideal homodyne over the bound, {eta:g}", homodyne(eta) / repeaterless_bound(eta), 0.5, 1e-4)
+            for eta in (0.9, 0.5, 0.1)
+        ),
     )
 
 
@@ -36,7 +39,8 @@ RESULT = Result(
     "What no repeaterless link can beat",
     "Pirandola, Laurenza, Ottaviani, Banchi, Nat. Commun. 8, 15043 (2017)",
     "secondary",
-    "Pittaluga's abstract at QCrypt 2021 prints 1.44 eta; the closed form itself is in every later paper on twin fields",
+    "Pittaluga's abstract at QCrypt 2021 prints 1.44 eta; the closed form itself is in every later paper "
+    "on twin fields",
     "values",
     0,
     "The half of homodyne detection is approached with modulation: 10⁻⁴ of it are left at a variance of 10⁵.",

@@ -51,6 +51,7 @@ RESULT = Result(
     "its abstract",
     "outcome only",
     1,
-    "All devices are assumed and blocks endless; the dark counts are solved for. It shows that 110 bit/s are within reach of detectors without a cryostat, and not how the experiment reached them.",
+    "All devices are assumed and blocks endless; the dark counts are solved for. It shows that 110 bit/s "
+    "are within reach of detectors without a cryostat, and not how the experiment reached them.",
     rows,
 )

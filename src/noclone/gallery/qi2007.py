@@ -1,4 +1,4 @@
-"""Detectors of unequal efficiency: Qi, Fung, Lo, Ma, Quantum Inf. Comput. 7, 73 (2007); Fung et al., ibid. 9, 131 (2009).
+"""Detectors of unequal efficiency: Qi, Fung, Lo, Ma, QIC 7, 73 (2007); Fung et al., ibid. 9, 131 (2009).
 
 Who knows which detector is twice as likely to have clicked leaves h(2/3) = 0.918 of each bit secret, at most; the time
 shift of our red team must take what is left to 1.

@@ -20,7 +20,7 @@ PSI_MINUS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """One line of their table: losses of both arms, signal intensity, gains (signal Z, X, decoy Z, X), errors of the signal."""
+    """One line of their table; gains are those of signal Z, signal X, decoy Z, decoy X, errors the signal's."""
 
     name: str
     losses_db: tuple[float, float]
@@ -70,10 +70,23 @@ def rows() -> tuple[Row, ...]:
         claim("least of them", min(gains), 0.86, 1.0),
         claim("greatest of them", max(gains), 1.0, 1.06),
         *(
-            near(f"errors of the test basis, {s.name}", 100 * ours(s, s.signal, e).error_test, 100 * s.error_test, 0.8, "%")
+            near(
+                f"errors of the test basis, {s.name}",
+                100 * ours(s, s.signal, e).error_test,
+                100 * s.error_test,
+                0.8,
+                "%",
+            )
             for s in SETUPS
         ),
-        missed("errors of the key basis, 18.2 dB", 100 * ours(far, far.signal, e).error_key, 100 * far.error_key, 4.3, 4.6, "%"),
+        missed(
+            "errors of the key basis, 18.2 dB",
+            100 * ours(far, far.signal, e).error_key,
+            100 * far.error_key,
+            4.3,
+            4.6,
+            "%",
+        ),
     )
 
 
@@ -85,6 +98,7 @@ RESULT = Result(
     "plutoniumm/qkd on GitHub, test/expfamilies.py, commit 266260f, from the LaTeX source of arXiv:1304.2463",
     "values",
     1,
-    "Fitted: misalignment, to one error rate; no gain depends on it. Taken over: the detectors' efficiency from a companion paper. At 18 dB the model lacks a background of the channel.",
+    "Fitted: misalignment, to one error rate; no gain depends on it. Taken over: the detectors' "
+    "efficiency from a companion paper. At 18 dB the model lacks a background of the channel.",
     rows,
 )

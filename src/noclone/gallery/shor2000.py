@@ -14,7 +14,7 @@ def rate(error: float) -> float:
 
 
 def faint_pairs(error: float) -> float:
-    """Return the BBM92 rate of single pairs without loss, per pulse and pair: the same law out of `proofs.entangled`."""
+    """Return the BBM92 rate of single pairs without loss, per pair: the same law out of `proofs.entangled`."""
     mean = 1e-7
     return PairSource(mean, 1.0, 1.0, misalignment=error).rate(1.0) / (0.5 * mean)
 
@@ -26,7 +26,10 @@ def rows() -> tuple[Row, ...]:
         near("errors without key", 100 * threshold, 11.0, 0.05, "%"),
         near("the same, of entangled pairs", 100 * crossing(faint_pairs, 1e-3, 0.3), 11.0, 0.05, "%"),
         claim(
-            "CHSH-priced rate there, which must be nothing", device_independent_rate(threshold, chsh_of_error(threshold)), 0, 0
+            "CHSH-priced rate there, which must be nothing",
+            device_independent_rate(threshold, chsh_of_error(threshold)),
+            0,
+            0,
         ),
     )
 
@@ -36,7 +39,8 @@ RESULT = Result(
     "BB84 bears 11 % of errors",
     "Shor, Preskill, Phys. Rev. Lett. 85, 441 (2000)",
     "secondary",
-    "plutoniumm/qkd on GitHub, docs/guide/validation.md (11.003 %); Neumann et al. 2022, captions of Figs. 2 and 3 (11 %)",
+    "plutoniumm/qkd on GitHub, docs/guide/validation.md (11.003 %); Neumann et al. 2022, captions of "
+    "Figs. 2 and 3 (11 %)",
     "values",
     0,
     "",

@@ -32,12 +32,32 @@ def rows() -> tuple[Row, ...]:
     eta = {km: transmittance(DB_PER_KM * km) for km in (300.0, 500.0)}
     return (
         *(
-            order(f"reach at {100 * e:.0f} % of misalignment", crossing(lambda km, e=e: best_rate(km, e), 50, 1200), km, 1.1, "km")
+            order(
+                f"reach at {100 * e:.0f} % of misalignment",
+                crossing(lambda km, e=e: best_rate(km, e), 50, 1200),
+                km,
+                1.1,
+                "km",
+            )
             for e, km in REACH_KM.items()
         ),
-        claim("rate over the repeaterless bound, 500 km, 5 %", best_rate(500.0, 0.05) / repeaterless_bound(eta[500.0]), 1.0),
-        claim("rate over the bound with one node, 500 km, 5 %", best_rate(500.0, 0.05) / one_node_bound(eta[500.0]), 0.0, 1.0),
-        claim("fall of the rate over 20 dB: with the channel's root", best_rate(300.0, 0.05) / best_rate(400.0, 0.05), 8.0, 12.0),
+        claim(
+            "rate over the repeaterless bound, 500 km, 5 %",
+            best_rate(500.0, 0.05) / repeaterless_bound(eta[500.0]),
+            1.0,
+        ),
+        claim(
+            "rate over the bound with one node, 500 km, 5 %",
+            best_rate(500.0, 0.05) / one_node_bound(eta[500.0]),
+            0.0,
+            1.0,
+        ),
+        claim(
+            "fall of the rate over 20 dB: with the channel's root",
+            best_rate(300.0, 0.05) / best_rate(400.0, 0.05),
+            8.0,
+            12.0,
+        ),
     )
 
 
@@ -49,6 +69,7 @@ RESULT = Result(
     "its abstract",
     "outcome only",
     0,
-    "Assumed: detectors of 80 % with 10⁻¹¹ dark counts, 0.2 dB/km, f = 1.1, infinitely many decoys; the paper's own are in its text, which was not read.",
+    "Assumed: detectors of 80 % with 10⁻¹¹ dark counts, 0.2 dB/km, f = 1.1, infinitely many decoys; the "
+    "paper's own are in its text, which was not read.",
     rows,
 )

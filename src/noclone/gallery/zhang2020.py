@@ -50,9 +50,12 @@ def key_bps(point: Point, excess: float) -> float:
 def rows() -> tuple[Row, ...]:
     """Compute the rows."""
     near_ones = [
-        share(f"key at {p.length_km} km, worst noise", key_bps(p, p.worst), p.key_bps, 0.035, "bit/s") for p in POINTS[:3]
+        share(f"key at {p.length_km} km, worst noise", key_bps(p, p.worst), p.key_bps, 0.035, "bit/s")
+        for p in POINTS[:3]
     ]
-    bounds = [above(f"key at {p.length_km} km, worst noise", key_bps(p, p.worst), p.key_bps, 4.5, "bit/s") for p in POINTS[3:]]
+    bounds = [
+        above(f"key at {p.length_km} km, worst noise", key_bps(p, p.worst), p.key_bps, 4.5, "bit/s") for p in POINTS[3:]
+    ]
     far = POINTS[-1]
     return (
         *near_ones,
@@ -69,6 +72,7 @@ RESULT = Result(
     "plutoniumm/qkd on GitHub, test/expfamilies.py, commit 266260f, from the LaTeX source of the e-print",
     "bound",
     0,
-    "Finite-size terms are theirs and left out here: near, ours agrees to some per cent; far, they take most of the key.",
+    "Finite-size terms are theirs and left out here: near, ours agrees to some per cent; far, they take "
+    "most of the key.",
     rows,
 )
