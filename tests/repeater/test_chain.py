@@ -84,6 +84,21 @@ def test_stored_ends_wait_for_the_word_and_decay() -> None:
     assert at_once.correlations[:, 0] == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("lengths", [(10.0, 100.0, 40.0), (100.0, 10.0, 40.0), (40.0, 10.0, 100.0)])
+def test_word_of_every_swap_reaches_both_ends(lengths: tuple[float, float, float]) -> None:
+    """The middle link comes last, and both nodes swap at once: each outcome has its own way to either end."""
+    memory = Memory(0.5, math.inf)
+    links = tuple(Link(km, 1.0, s, PERFECT) for km, s in zip(lengths, (1e-3, 2e-3, 1e-3), strict=True))
+    chain = Chain(links, (memory,) * 4, Rules(ends="stored"))
+    d = [link.travel_s for link in links]
+    heard = 2e-3 + max(d[0] + d[1], d[1] + d[2])
+    found = sample(chain, 1, SEED)
+    assert found.waited_s == pytest.approx(heard, rel=1e-6)
+    # The outer halves lie from their links' first attempt until then, the inner ones of the outer links for 1 ms each.
+    lay = 2 * (heard - 1e-3) + 2 * 1e-3
+    assert found.correlations[0, 0] == pytest.approx(math.exp(-lay / 0.5), rel=1e-5)
+
+
 def test_imperfect_links_and_swaps_multiply() -> None:
     link = here(0.5, BellPair.werner(0.97))
     found = sample(Chain.uniform(link, 9, Memory(), Rules(swap_quality=0.99)), 10, SEED)
@@ -187,6 +202,14 @@ def test_a_chain_that_never_delivers_says_so(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("noclone.repeater.chain.PATIENCE_EVENTS", 1_000_000)
     with pytest.raises(InputError, match="does not deliver"):
         sample(Chain.uniform(here(0.5), 60, Memory(), Rules(swap_success=0.5)), 1, SEED)
+
+
+def test_slow_links_never_run_out_of_nanoseconds_unseen() -> None:
+    slow = Link(0.0, 1e-9, 1e-4, PERFECT)  # a day for a pair
+    found = sample(Chain.uniform(slow, 2, Memory()), 300, SEED)
+    assert_mean(found.waited_s * 1e4, attempts_of_all(2, 1e-9))
+    with pytest.raises(InputError, match="36 years"):
+        sample(Chain.uniform(Link(0.0, 1e-9, 1e-3, PERFECT), 2, Memory()), 3_000, SEED)
 
 
 def test_wrong_chains_are_refused() -> None:

@@ -23,6 +23,7 @@ SLICE_EVENTS = 1_000_000
 PATIENCE_EVENTS = 200_000_000
 MOST_LINKS = 100_000
 NS = 1e9
+LAST_NS = 1 << 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,13 @@ class Running:
         self._made = np.zeros((len(links), 3))
         self._counted = np.zeros(engine.COUNTED, np.int64)
         self._started = False
+        # A slice of events stays far from the end of 64 bits of nanoseconds, however slow a link is.
+        slowest_ns = max(link.mean_s for link in links) * NS * 4**rules.pumps
+        self._slice_events = int(min(SLICE_EVENTS, max(1.0, LAST_NS / 16 / slowest_ns)))
+
+    def _now_ns(self) -> int:
+        """Return when the last request was made, or the next event is due."""
+        return max(int(self._clock[0]), int(self._tree[1] >> 1) if self._started else 0)
 
     def _step(self, times: NDArray[np.int64], correlations: NDArray[np.float64], most_events: int) -> int:
         from noclone.repeater import engine
@@ -185,7 +193,8 @@ class Running:
             tell: Is told how many have come.
 
         Raises:
-            InputError: No pair came in 2 * 10^8 events: swaps fail too often for so long a chain.
+            InputError: No pair came in 2 * 10^8 events: swaps fail too often for so long a chain; or the network's time
+                has run for 36 years.
         """
         if number < 1:
             raise InputError("ask for one pair or more")
@@ -193,8 +202,12 @@ class Running:
         before = self._counted.copy()
         done = idle = 0
         while done < number:
-            fresh = self._step(times[done:], correlations[done:], SLICE_EVENTS)
-            done, idle = done + fresh, 0 if fresh else idle + SLICE_EVENTS
+            if self._now_ns() > LAST_NS:
+                raise InputError(
+                    f"{done} of {number} pairs in 36 years of the network's time", hint="fewer pairs, or better links"
+                )
+            fresh = self._step(times[done:], correlations[done:], self._slice_events)
+            done, idle = done + fresh, 0 if fresh else idle + self._slice_events
             if idle >= PATIENCE_EVENTS:
                 raise InputError(
                     f"no pair in {idle:,} events: this chain does not deliver",

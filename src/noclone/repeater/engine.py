@@ -26,7 +26,7 @@ LINK_COLUMNS = 6
 PLACE, DECAY = 0, 1
 NODE_COLUMNS = 3
 # Memories, 2 k to the left of node k and 2 k + 1 to its right: the other half's memory, when it was filled, from when
-# it may be used again; and of the pair whose left half it holds, when both ends know all of it.
+# it may be used again; when those who hold it have heard of all swaps that made its pair.
 PARTNER, BORN, FREE_AT, HEARD = range(4)
 MEMORY_COLUMNS = 4
 # Pairs, by their left half's memory: correlations when made, exponents lost since by halves that were measured.
@@ -141,7 +141,7 @@ def store(memories, pairs, i, now, made):  # type: ignore[no-untyped-def]
     right, left = 2 * i + 1, 2 * i + 2
     memories[right, PARTNER], memories[left, PARTNER] = left, right
     memories[right, BORN], memories[left, BORN] = now, now
-    memories[right, HEARD] = now
+    memories[right, HEARD], memories[left, HEARD] = now, now
     pairs[right, :LOST] = made
     pairs[right, LOST:] = 0.0
 
@@ -162,7 +162,9 @@ def swap(random, nodes, memories, pairs, node, now, success, quality, counted): 
         return a, b, False
     counted[SWAPS] += 1
     memories[a, PARTNER], memories[b, PARTNER] = b, a
-    memories[a, HEARD] = max(memories[a, HEARD] + to_b, memories[from_right, HEARD] + to_a, now + max(to_a, to_b))
+    # The node passes on what it has heard of the other side, with its own outcome.
+    memories[a, HEARD] = max(memories[a, HEARD], max(memories[from_right, HEARD], now) + to_a)
+    memories[b, HEARD] = max(memories[b, HEARD], max(memories[from_left, HEARD], now) + to_b)
     lay = 2 * now - memories[from_left, BORN] - memories[from_right, BORN]
     for c in range(2):
         pairs[a, LOST + c] += pairs[from_right, LOST + c] + lay * nodes[node, DECAY + c]
@@ -175,7 +177,7 @@ def swap(random, nodes, memories, pairs, node, now, success, quality, counted): 
 def hand_over(nodes, memories, pairs, held_ends, correlations):  # type: ignore[no-untyped-def]
     """Write the correlations of the pair that spans the chain, free its memories, return when both ends know of it."""
     far = memories.shape[0] - 2
-    until = memories[1, HEARD]
+    until = max(memories[1, HEARD], memories[far, HEARD])
     phase, noise = pairs[1, LOST], pairs[1, LOST + 1]
     if held_ends:
         here, there = until - memories[1, BORN], until - memories[far, BORN]
