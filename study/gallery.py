@@ -51,7 +51,7 @@ def section(outcome: Outcome) -> str:
     """Return what the page says of one result."""
     one = outcome.result
     lines = [f"## {one.title}", "", f"`{one.name}`: **{one.grade}**, {one.fitted} fitted. {one.source}.", ""]
-    lines += [f"Figures {one.read}: {one.where}." + (f" {one.remark}" if one.remark else ""), ""]
+    lines += [f"{one.read.capitalize()}: {one.where}." + (f" {one.remark}" if one.remark else ""), ""]
     lines += [f"![{one.title}](gallery/{one.name}.svg)", "", "| what | published | ours | | |", "|---|---|---|---|---|"]
     return "\n".join([*lines, *map(row_line, outcome.rows), ""])
 

@@ -43,7 +43,8 @@ def test_the_page_has_the_numbers_of_the_board(name: str, outcomes: dict[str, bo
     assert len(table) == len(outcomes[name].rows)
     for cells, row in zip(table, outcomes[name].rows, strict=True):
         assert cells[0].removeprefix("| ") == row.what
-        assert float(cells[2]) == pytest.approx(row.ours, rel=1e-3, abs=1e-9)
+        slack = row.high - row.low if one.slow else 1e-9  # what is simulated may be drawn anew one day
+        assert float(cells[2]) == pytest.approx(row.ours, rel=1e-3, abs=slack)
         assert ("miss" in cells[-1]) == row.miss
 
 
