@@ -57,7 +57,8 @@ RESULT = Result(
     "Two noisy pairs into a better one",
     "Bennett et al., Phys. Rev. Lett. 76, 722 (1996); Deutsch et al., Phys. Rev. Lett. 77, 2818 (1996)",
     "secondary",
-    "the formulas as repeater simulators print them; tests hold both against density matrices too",
+    "jeevesh2002/690QCProject on GitHub, src/protocols/purification.py, for Werner pairs; the map of four "
+    "weights is recalled, and held against density matrices in tests/repeater",
     "exact",
     0,
     "The threshold 0.835 is a rounded figure (11 % of errors), met to its last digit.",

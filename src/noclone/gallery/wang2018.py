@@ -27,6 +27,11 @@ def best_rate(length_km: float, misalignment: float) -> float:
     return max(sns_rate(eta, DARK, mu, sending, noise, EFFICIENCY) for mu in INTENSITIES for sending in SENDING)
 
 
+def reach_km(misalignment: float) -> float:
+    """Return where the key ends."""
+    return crossing(lambda km: best_rate(km, misalignment), 50, 1200)
+
+
 def rows() -> tuple[Row, ...]:
     """Compute the rows."""
     eta = {km: transmittance(DB_PER_KM * km) for km in (300.0, 500.0)}
@@ -34,7 +39,7 @@ def rows() -> tuple[Row, ...]:
         *(
             order(
                 f"reach at {100 * e:.0f} % of misalignment",
-                crossing(lambda km, e=e: best_rate(km, e), 50, 1200),
+                reach_km(e),
                 km,
                 1.1,
                 "km",
