@@ -15,8 +15,9 @@ import pytest
 
 from noclone.audit.audit import audit
 from noclone.audit.demands import demands_of, plan_links
+from noclone.audit.judging import judge_threats
 from noclone.audit.report import render
-from noclone.audit.threats import STATUSES, THREATS, judge_threats
+from noclone.audit.threats import STATUSES, THREATS
 from noclone.cli.main import run_command
 from noclone.crypto.secret_sharing import products, split
 from noclone.errors import InputError, ScenarioError
@@ -177,6 +178,7 @@ def test_what_if_answers_for_betrayals_and_losses(tmp_path: Path) -> None:
         ("node:zz compromised", "no node 'zz'"),
         ("fish:b compromised", "nothing of the kind 'fish'"),
         ("site:a down", "only a node or a link"),
+        ("alg:ML-KEM broken", "no alg 'ML-KEM'"),
     ],
 )
 def test_what_cannot_be_supposed_is_said(tmp_path: Path, text: str, why: str) -> None:

@@ -29,10 +29,11 @@ from noclone.network.border_ends import BorderEnds
 from noclone.network.ends import Addresses, AliceEnd, BobEnd, Deposit, EndServices, Vet, WantsKey, block_room
 from noclone.network.identities import KmeIdentity, load_kme
 from noclone.network.identity_watch import IdentityWatch
+from noclone.network.link_sections import LinkSection
 from noclone.network.metrics import Metrics
 from noclone.network.relaying import Meter, Relaying, policies_of, relay_settings
 from noclone.network.roots import pin
-from noclone.network.scenario import LinkSection, Scenario
+from noclone.network.scenario import Scenario
 from noclone.network.suites_file import follow, suites_path
 from noclone.network.vendor_ends import VendorEnds, vendor_links_of
 from noclone.network.vendor_sections import VendorLinkSection
@@ -161,6 +162,11 @@ class Node:
         end = self.ends.get(link)
         run = self._run_once_bootstrapped(self._scenario.link(link)) if end is None else end.run()
         self._tasks.append(asyncio.create_task(run))
+
+    def pause_link(self, link: str, *, paused: bool, avoided: bool = False) -> None:
+        """Make no more blocks of a link after the one that is under way, or go on; no route leads over one avoided."""
+        self.ends[link].paused = paused
+        self._relaying.avoid(_peer(self._scenario.link(link), self.name), avoided=avoided)
 
     def begin(self) -> None:
         """Begin what is no link's: relays, vendors, what changes meanwhile, numbers for who watches."""

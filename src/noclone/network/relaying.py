@@ -18,9 +18,10 @@ from noclone.kms.relay_shares import warm_up
 from noclone.kms.service import KmeService
 from noclone.network.combining import WITHOUT_QKD, CombinedGoal, CombinedKeeper, is_combined
 from noclone.network.keeper import Goal, Keeper
+from noclone.network.link_sections import LinkSection
 from noclone.network.link_state import LinkReport, LinkStates
 from noclone.network.relay_sections import shape_of
-from noclone.network.scenario import LinkSection, Scenario
+from noclone.network.scenario import Scenario
 from noclone.network.spreading import OPERATION, Spreader
 from noclone.records import LINK_PROFILE
 from noclone.relayed import relay_profile
@@ -165,6 +166,14 @@ class Relaying:
         self.combined = CombinedKeeper(service, combined_goals_of(scenario, name), scenario.pqc, signed)
         self._relays = bool(edges)  # without, there is nothing to relay, and no hash to compile for it
         self._start: asyncio.Task[None] | None = None
+        self._avoided: set[str] = set()
+
+    def avoid(self, peer: str, *, avoided: bool) -> None:
+        """Tell all KMEs, from the next report on, that the link to a neighbour is down for relays, or up again."""
+        if avoided:
+            self._avoided.add(peer)
+        else:
+            self._avoided.discard(peer)
 
     def start(self) -> None:
         """Begin to tell of our links, and to fill our pools."""
@@ -192,5 +201,6 @@ class Relaying:
             calls = self._service.kme.peers.get(peer)
             pool = await self._service.kme.store.pool(peer, (LINK_PROFILE,))
             rate_bps = self._meters[peer].rate_bps() if peer in self._meters else 0.0
-            out.append(LinkReport(peer, calls is not None and calls.connected, pool.ready_out_bits, rate_bps))
+            up = calls is not None and calls.connected and peer not in self._avoided
+            out.append(LinkReport(peer, up, pool.ready_out_bits, rate_bps))
         return out

@@ -1,37 +1,36 @@
 """The scenario file: which nodes, links, applications and attacks there are, as TOML, checked before anything runs.
 
 In: a TOML file that people write (its JSON Schema: `noclone schema`).  Out: a `Scenario`, and from it what the other
-layers take: `LinkDevices`, `DecoyBB84`, addresses. Units stand in the names of fields.
+layers take: a link's light (`link_sections`), addresses. Units stand in the names of fields.
 """
 
 from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from noclone.distill.job import EFFICIENCY
 from noclone.errors import ScenarioError
 from noclone.io.toml import load_toml, parse_toml
-from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
 from noclone.network.audit_section import AuditSection
 from noclone.network.border_sections import BorderSection, check_borders
 from noclone.network.fibre_section import FibreSection
-from noclone.network.fields import Name, NonNegative, Positive, Probability, SaeId, Section
-from noclone.network.flaws_sections import FlawsSection, GuardsSection
+from noclone.network.fields import Name, Positive, SaeId, Section
+from noclone.network.link_sections import LinkSection, ReceiverSection, SourceSection
 from noclone.network.pqc_section import PqcSection
 from noclone.network.relay_sections import Edges, PolicySection, RelaySection, check_policies
 from noclone.network.responses import ResponseSection
 from noclone.network.vendor_sections import VendorLinkSection
-from noclone.proofs.epsilon import Epsilons
-from noclone.records import DecoyBB84
-from noclone.units import transmittance
 
 NODES_MAX, LINKS_MAX = 400, 1200
+NOT_OF = {
+    "bbm92": ("source",),
+    "mdi": ("receiver",),
+    "twin-field": ("receiver",),
+}  # tables that links of a protocol do not have
 LINK_SECTIONS = ("source", "fibre", "receiver", "distillation", "flaws", "guards")
-TOEPLITZ_BITS_MAX = 400_000_000  # a block may have twice as many bits as it is made for
 
 T = TypeVar("T")
 
@@ -51,139 +50,6 @@ class SaeSection(Section):
 
     id: SaeId
     node: Name
-
-
-class SourceSection(Section):
-    """Alice's laser: phase-randomised weak coherent pulses."""
-
-    clock_hz: Positive = Field(description="pulses per second")
-    intensities: list[NonNegative] = Field(
-        min_length=2, max_length=4, description="mean photon numbers per pulse, brightest first"
-    )
-    probabilities: list[Probability] = Field(min_length=2, max_length=4, description="how often each is sent")
-    p_key: Annotated[float, Field(gt=0, lt=1)] = Field(description="probability of the key basis")
-
-
-class ReceiverSection(Section):
-    """Bob's optics and single-photon detectors; one value for all detectors, or a list with one for each."""
-
-    scheme: Literal["active", "passive"] = Field(
-        default="active", description="two detectors, or four behind a splitter"
-    )
-    p_key: Annotated[float, Field(gt=0, lt=1)] = Field(description="probability of the key basis")
-    efficiency: Probability | list[Probability]
-    dark_count_hz: NonNegative | list[NonNegative]
-    dead_time_ns: NonNegative = 0.0
-    afterpulse_probability: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    afterpulse_lifetime_ns: Positive = 100.0
-    jitter_ps: NonNegative = Field(default=0.0, description="standard deviation of the arrival time")
-    gate_ps: NonNegative = Field(default=0.0, description="width of the acceptance window; 0: the whole slot")
-    misalignment: Annotated[float, Field(ge=0, le=0.5)] = Field(description="share of photons in the wrong detector")
-    loss_db: NonNegative = Field(default=0.0, description="insertion loss of the receiver")
-
-
-class DistillationSection(Section):
-    """How detections become key."""
-
-    proof: str = Field(default="wiesemann2024", description="wiesemann2024, lim2014 or rusca2018")
-    block_key_bits: Annotated[int, Field(ge=10_000, le=1_000_000_000)] = Field(
-        default=1_000_000, description="sifted bits of the key basis that a block is made for"
-    )
-    eps_secrecy: Annotated[float, Field(gt=0, lt=1e-3)] = 1e-10
-    eps_correctness: Annotated[float, Field(gt=0, lt=1e-3)] = 1e-15
-    qber_abort: Annotated[float, Field(gt=0, lt=0.5)] = Field(
-        default=0.11, description="no block above this error rate"
-    )
-    reconciliation: Literal["cascade", "ldpc"] = Field(
-        default="cascade", description="ldpc: hardly any round trips, for a long way; it tells more"
-    )
-    amplification: Literal["reed-solomon-1", "binary-toeplitz"] = Field(
-        default="reed-solomon-1", description="binary-toeplitz: the matrix that others use, some ten times slower"
-    )
-    efficiency: Annotated[float, Field(ge=1, le=2)] | None = Field(
-        default=None,
-        description="reconciliation efficiency that the agreed length leaves room for; "
-        "where not given: 1.12 for cascade, 1.3 for ldpc",
-    )
-
-    @model_validator(mode="after")
-    def _fits_amplification(self) -> Self:
-        if self.amplification == "binary-toeplitz" and self.block_key_bits > TOEPLITZ_BITS_MAX:
-            raise ValueError(f"binary-toeplitz takes blocks of {TOEPLITZ_BITS_MAX} key bits at most")
-        return self
-
-    @property
-    def efficiency_agreed(self) -> float:
-        """Return the most that reconciliation may leak, over Shannon's limit."""
-        return EFFICIENCY[self.reconciliation] if self.efficiency is None else self.efficiency
-
-
-class LinkSection(Section):
-    """A quantum link with its public channel."""
-
-    name: Name
-    alice: Name = Field(description="node that sends the light")
-    bob: Name = Field(description="node that measures it")
-    protocol: Literal["decoy-bb84"] = "decoy-bb84"
-    bootstrap: Literal["pre-shared-key", "signatures"] = Field(
-        default="pre-shared-key", description="what authenticates the first block: a carried secret, or signatures"
-    )
-    source: SourceSection
-    fibre: FibreSection
-    receiver: ReceiverSection
-    distillation: DistillationSection = Field(default_factory=DistillationSection)
-    flaws: FlawsSection = Field(default_factory=FlawsSection)
-    guards: GuardsSection = Field(default_factory=GuardsSection)
-
-    @model_validator(mode="after")
-    def _fits_physics(self) -> Self:
-        if self.alice == self.bob:
-            raise ValueError(f"link '{self.name}' has the same node, '{self.alice}', at both ends")
-        self.devices()
-        self.epsilons()
-        return self
-
-    def decoy_bb84(self) -> DecoyBB84:
-        """Return the settings that both ends agree on."""
-        return DecoyBB84(
-            tuple(self.source.intensities), tuple(self.source.probabilities), self.source.p_key, self.receiver.p_key
-        )
-
-    def devices(self) -> LinkDevices:
-        """Return the link's devices for the light to pass."""
-        receiver = self.receiver
-        detectors = 2 if receiver.scheme == "active" else 4
-
-        def each(value: float | list[float]) -> tuple[float, ...]:
-            return tuple(value) if isinstance(value, list) else (value,) * detectors
-
-        # Unpolarised light reaches all detectors alike, and counts as they do when nothing is sent.
-        stray_hz = self.fibre.noise_hz() * transmittance(receiver.loss_db) / detectors
-        efficiency, dark_hz = each(receiver.efficiency), each(receiver.dark_count_hz)
-        if len(efficiency) == len(dark_hz):  # else the receiver says what is wrong
-            dark_hz = tuple(rate + stray_hz * share for rate, share in zip(dark_hz, efficiency, strict=True))
-        return LinkDevices(
-            Source(self.source.clock_hz, self.decoy_bb84()),
-            Fibre(self.fibre.length_km, self.fibre.attenuation_db_per_km, self.fibre.extra_loss_db),
-            Receiver(
-                scheme=receiver.scheme,
-                efficiency=efficiency,
-                dark_count_hz=dark_hz,
-                dead_time_ns=receiver.dead_time_ns,
-                afterpulse_probability=receiver.afterpulse_probability,
-                afterpulse_lifetime_ns=receiver.afterpulse_lifetime_ns,
-                jitter_ps=receiver.jitter_ps,
-                gate_ps=receiver.gate_ps,
-                misalignment=receiver.misalignment,
-                loss_db=receiver.loss_db,
-            ),
-            self.flaws.flaws(),
-            self.guards.guards(),
-        )
-
-    def epsilons(self) -> Epsilons:
-        """Return the failure probabilities that a block is made for."""
-        return Epsilons(self.distillation.eps_secrecy, self.distillation.eps_correctness)
 
 
 class DefaultsSection(Section):
@@ -271,6 +137,11 @@ class Scenario(Section):
         for response in self.responses:
             if response.on is not None:
                 _known(f"response to '{response.alarm}'", "on", response.on, links)
+        if self.lab and self.vendor_links:
+            raise ValueError(
+                f"a lab, where Eve may do as she likes, has no real devices: set lab = false, or remove vendor_link "
+                f"'{self.vendor_links[0].name}'"
+            )
         if self.attacks and not self.lab:
             raise ValueError("attacks exist only in a lab: set lab = true, or remove [[attack]]")
         check_policies(
@@ -361,6 +232,8 @@ def _with_defaults(link: Any, defaults: dict[str, Any]) -> Any:
         return link
     filled = dict(link)
     for name in LINK_SECTIONS:
+        if name in NOT_OF.get(link.get("protocol", ""), ()):
+            continue
         common, own = defaults.get(name), link.get(name, {})
         if isinstance(common, dict) and isinstance(own, dict):
             filled[name] = {**common, **own}

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from noclone.errors import ScenarioError
 from noclone.network.blocks import plan_link
-from noclone.network.scenario import LinkSection
+from noclone.network.link_sections import LinkSection
 from noclone.plan.devices import AnyDevice, Device, DeviceSection, GaussianSection, PairsSection, StationSection
 from noclone.proofs.entangled import PairSource, best_mean_pairs, finite_length
 from noclone.proofs.entropy import binary_entropy
