@@ -194,7 +194,9 @@ class Relaying:
             avoided: Neighbours to whom the link counts as down for relays.
         """
         self._avoided = avoided
-        self._drained = self.keeper.paused = self.combined.paused = drained
+        self._drained = drained
+        self.keeper.pause(drained)
+        self.combined.pause(drained)
 
     async def _warm_up(self) -> None:
         await asyncio.to_thread(warm_up)
@@ -206,7 +208,7 @@ class Relaying:
             calls = self._service.kme.peers.get(peer)
             pool = await self._service.kme.store.pool(peer, (LINK_PROFILE,))
             rate_bps = self._meters[peer].rate_bps() if peer in self._meters else 0.0
-            heard = calls is not None and calls.connected
-            up = heard and not self._drained and peer not in self._avoided
+            ready = calls is not None and calls.ready
+            up = ready and not self._drained and peer not in self._avoided
             out.append(LinkReport(peer, up, pool.ready_out_bits, rate_bps))
         return out
