@@ -21,9 +21,10 @@ from noclone.errors import ScenarioError
 from noclone.kms.policies import nodes_knowing
 from noclone.kms.vendor_messages import record_of
 from noclone.network.blocks import LinkPlan, plan_link
+from noclone.network.link_sections import LinkSection
 from noclone.network.relay_sections import PolicySection, shape_of
 from noclone.network.routing import HOP_COST, NoRoute, find_routes
-from noclone.network.scenario import LinkSection, Scenario
+from noclone.network.scenario import Scenario
 from noclone.network.simulate import origin_of
 from noclone.network.vendor_sections import VendorLinkSection
 from noclone.proofs.keylength import choose_proof

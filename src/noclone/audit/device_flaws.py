@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from noclone.network.scenario import LinkSection
+from noclone.network.link_sections import LinkSection
 
 Tells = Callable[[LinkSection], bool]
 

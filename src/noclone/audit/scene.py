@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from noclone.audit.availability import Isolation
 from noclone.audit.demands import Demand, PlannedLink
-from noclone.network.scenario import LinkSection, Scenario
+from noclone.network.link_sections import LinkSection
+from noclone.network.scenario import Scenario
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from noclone.link.overheard import overheard
 from noclone.link.tap import Eavesdropper
 from noclone.link.telemetry import Tally, Telemetry, measure
 from noclone.link.theory import ExpectedCounts, expected_counts
-from noclone.network.scenario import LinkSection
+from noclone.network.link_sections import LinkSection
 from noclone.proofs.agreement import Agreement, agree
 from noclone.records import MAX_SLOTS, BlockProvenance, Detections, Origin
 from noclone.trust.provenance import PRE_SHARED_KEY

@@ -1,35 +1,36 @@
 """The scenario file: which nodes, links, applications and attacks there are, as TOML, checked before anything runs.
 
 In: a TOML file that people write (its JSON Schema: `noclone schema`).  Out: a `Scenario`, and from it what the other
-layers take: `LinkDevices`, `DecoyBB84`, addresses. Units stand in the names of fields.
+layers take: links (see `link_sections`), addresses. Units stand in the names of fields.
 """
 
 from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from noclone.distill.job import EFFICIENCY
 from noclone.errors import ScenarioError
 from noclone.io.toml import load_toml, parse_toml
-from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
 from noclone.network.audit_section import AuditSection
 from noclone.network.border_sections import BorderSection, check_borders
-from noclone.network.fields import Name, NonNegative, Positive, Probability, SaeId, Section
-from noclone.network.flaws_sections import FlawsSection, GuardsSection
+from noclone.network.fields import Name, Positive, SaeId, Section
+from noclone.network.link_sections import (
+    DefaultsSection,
+    FibreSection,
+    LinkSection,
+    ReceiverSection,
+    SourceSection,
+    with_defaults,
+)
 from noclone.network.pqc_section import PqcSection
 from noclone.network.relay_sections import Edges, PolicySection, RelaySection, check_policies
 from noclone.network.responses import ResponseSection
 from noclone.network.vendor_sections import VendorLinkSection
-from noclone.proofs.epsilon import Epsilons
-from noclone.records import DecoyBB84
 
 NODES_MAX, LINKS_MAX = 400, 1200
-LINK_SECTIONS = ("source", "fibre", "receiver", "distillation", "flaws", "guards")
-TOEPLITZ_BITS_MAX = 400_000_000  # a block may have twice as many bits as it is made for
 
 T = TypeVar("T")
 
@@ -49,153 +50,6 @@ class SaeSection(Section):
 
     id: SaeId
     node: Name
-
-
-class SourceSection(Section):
-    """Alice's laser: phase-randomised weak coherent pulses."""
-
-    clock_hz: Positive = Field(description="pulses per second")
-    intensities: list[NonNegative] = Field(
-        min_length=2, max_length=4, description="mean photon numbers per pulse, brightest first"
-    )
-    probabilities: list[Probability] = Field(min_length=2, max_length=4, description="how often each is sent")
-    p_key: Annotated[float, Field(gt=0, lt=1)] = Field(description="probability of the key basis")
-
-
-class FibreSection(Section):
-    """The quantum channel."""
-
-    length_km: NonNegative
-    attenuation_db_per_km: NonNegative = 0.2
-    extra_loss_db: NonNegative = Field(default=0.0, description="connectors, splices, filters")
-
-
-class ReceiverSection(Section):
-    """Bob's optics and single-photon detectors; one value for all detectors, or a list with one for each."""
-
-    scheme: Literal["active", "passive"] = Field(
-        default="active", description="two detectors, or four behind a splitter"
-    )
-    p_key: Annotated[float, Field(gt=0, lt=1)] = Field(description="probability of the key basis")
-    efficiency: Probability | list[Probability]
-    dark_count_hz: NonNegative | list[NonNegative]
-    dead_time_ns: NonNegative = 0.0
-    afterpulse_probability: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    afterpulse_lifetime_ns: Positive = 100.0
-    jitter_ps: NonNegative = Field(default=0.0, description="standard deviation of the arrival time")
-    gate_ps: NonNegative = Field(default=0.0, description="width of the acceptance window; 0: the whole slot")
-    misalignment: Annotated[float, Field(ge=0, le=0.5)] = Field(description="share of photons in the wrong detector")
-    loss_db: NonNegative = Field(default=0.0, description="insertion loss of the receiver")
-
-
-class DistillationSection(Section):
-    """How detections become key."""
-
-    proof: str = Field(default="wiesemann2024", description="wiesemann2024, lim2014 or rusca2018")
-    block_key_bits: Annotated[int, Field(ge=10_000, le=1_000_000_000)] = Field(
-        default=1_000_000, description="sifted bits of the key basis that a block is made for"
-    )
-    eps_secrecy: Annotated[float, Field(gt=0, lt=1e-3)] = 1e-10
-    eps_correctness: Annotated[float, Field(gt=0, lt=1e-3)] = 1e-15
-    qber_abort: Annotated[float, Field(gt=0, lt=0.5)] = Field(
-        default=0.11, description="no block above this error rate"
-    )
-    reconciliation: Literal["cascade", "ldpc"] = Field(
-        default="cascade", description="ldpc: hardly any round trips, for a long way; it tells more"
-    )
-    amplification: Literal["reed-solomon-1", "binary-toeplitz"] = Field(
-        default="reed-solomon-1", description="binary-toeplitz: the matrix that others use, some ten times slower"
-    )
-    efficiency: Annotated[float, Field(ge=1, le=2)] | None = Field(
-        default=None,
-        description="reconciliation efficiency that the agreed length leaves room for; "
-        "where not given: 1.12 for cascade, 1.3 for ldpc",
-    )
-
-    @model_validator(mode="after")
-    def _fits_amplification(self) -> Self:
-        if self.amplification == "binary-toeplitz" and self.block_key_bits > TOEPLITZ_BITS_MAX:
-            raise ValueError(f"binary-toeplitz takes blocks of {TOEPLITZ_BITS_MAX} key bits at most")
-        return self
-
-    @property
-    def efficiency_agreed(self) -> float:
-        """Return the most that reconciliation may leak, over Shannon's limit."""
-        return EFFICIENCY[self.reconciliation] if self.efficiency is None else self.efficiency
-
-
-class LinkSection(Section):
-    """A quantum link with its public channel."""
-
-    name: Name
-    alice: Name = Field(description="node that sends the light")
-    bob: Name = Field(description="node that measures it")
-    protocol: Literal["decoy-bb84"] = "decoy-bb84"
-    bootstrap: Literal["pre-shared-key", "signatures"] = Field(
-        default="pre-shared-key", description="what authenticates the first block: a carried secret, or signatures"
-    )
-    source: SourceSection
-    fibre: FibreSection
-    receiver: ReceiverSection
-    distillation: DistillationSection = Field(default_factory=DistillationSection)
-    flaws: FlawsSection = Field(default_factory=FlawsSection)
-    guards: GuardsSection = Field(default_factory=GuardsSection)
-
-    @model_validator(mode="after")
-    def _fits_physics(self) -> Self:
-        if self.alice == self.bob:
-            raise ValueError(f"link '{self.name}' has the same node, '{self.alice}', at both ends")
-        self.devices()
-        self.epsilons()
-        return self
-
-    def decoy_bb84(self) -> DecoyBB84:
-        """Return the settings that both ends agree on."""
-        return DecoyBB84(
-            tuple(self.source.intensities), tuple(self.source.probabilities), self.source.p_key, self.receiver.p_key
-        )
-
-    def devices(self) -> LinkDevices:
-        """Return the link's devices for the light to pass."""
-        receiver = self.receiver
-        detectors = 2 if receiver.scheme == "active" else 4
-
-        def each(value: float | list[float]) -> tuple[float, ...]:
-            return tuple(value) if isinstance(value, list) else (value,) * detectors
-
-        return LinkDevices(
-            Source(self.source.clock_hz, self.decoy_bb84()),
-            Fibre(self.fibre.length_km, self.fibre.attenuation_db_per_km, self.fibre.extra_loss_db),
-            Receiver(
-                scheme=receiver.scheme,
-                efficiency=each(receiver.efficiency),
-                dark_count_hz=each(receiver.dark_count_hz),
-                dead_time_ns=receiver.dead_time_ns,
-                afterpulse_probability=receiver.afterpulse_probability,
-                afterpulse_lifetime_ns=receiver.afterpulse_lifetime_ns,
-                jitter_ps=receiver.jitter_ps,
-                gate_ps=receiver.gate_ps,
-                misalignment=receiver.misalignment,
-                loss_db=receiver.loss_db,
-            ),
-            self.flaws.flaws(),
-            self.guards.guards(),
-        )
-
-    def epsilons(self) -> Epsilons:
-        """Return the failure probabilities that a block is made for."""
-        return Epsilons(self.distillation.eps_secrecy, self.distillation.eps_correctness)
-
-
-class DefaultsSection(Section):
-    """What all links have alike: a link's own tables win, field by field."""
-
-    source: dict[str, Any] = Field(default_factory=dict)
-    fibre: dict[str, Any] = Field(default_factory=dict)
-    receiver: dict[str, Any] = Field(default_factory=dict)
-    distillation: dict[str, Any] = Field(default_factory=dict)
-    flaws: dict[str, Any] = Field(default_factory=dict)
-    guards: dict[str, Any] = Field(default_factory=dict)
 
 
 class AttackSection(Section):
@@ -249,7 +103,7 @@ class Scenario(Section):
         """Give each link what it does not say itself."""
         match data:
             case {"defaults": dict(defaults), "link": [*links]}:
-                return {**data, "link": [_with_defaults(link, defaults) for link in links]}
+                return {**data, "link": [with_defaults(link, defaults) for link in links]}
         return data
 
     @model_validator(mode="after")
@@ -355,17 +209,6 @@ class Scenario(Section):
 
     def _link_index(self, name: str) -> int:
         return [link.name for link in self.links].index(name)
-
-
-def _with_defaults(link: Any, defaults: dict[str, Any]) -> Any:
-    if not isinstance(link, dict):
-        return link
-    filled = dict(link)
-    for name in LINK_SECTIONS:
-        common, own = defaults.get(name), link.get(name, {})
-        if isinstance(common, dict) and isinstance(own, dict):
-            filled[name] = {**common, **own}
-    return filled
 
 
 def _unique(what: str, names: list[str]) -> set[str]:

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from noclone.errors import ScenarioError
 from noclone.network.blocks import plan_link
-from noclone.network.scenario import LinkSection
+from noclone.network.link_sections import LinkSection
 from noclone.plan.sites import Brief, DeviceSection, fibres_of
 
 # Where a brief names no devices. The figures of merit are in the range of what is sold; the costs are of our own

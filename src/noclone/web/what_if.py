@@ -7,7 +7,8 @@ from typing import Any
 from noclone.audit.audit import Audit
 from noclone.errors import InputError, ScenarioError
 from noclone.network.blocks import plan_link
-from noclone.network.scenario import LinkSection, Scenario
+from noclone.network.link_sections import LinkSection
+from noclone.network.scenario import Scenario
 
 CHANGES = {
     "length_km": ("fibre", 0.0, 1000.0),
