@@ -211,7 +211,28 @@ def _vendors_word(scene: Scene) -> Judgement:
     )
 
 
+def _another_domain(scene: Scene) -> Judgement:
+    borders = scene.scenario.borders
+    if not borders:
+        return Judgement("countered", "no key leaves for another operator's domain")
+    return Judgement(
+        "assumed",
+        "keys for applications in another operator's domain are in the clear at the KME on our side of the border, at "
+        "the one on theirs, and in TLS between the two; what that domain does with them is not known here, and no pair "
+        "of applications across a border is judged",
+        tuple(f"{border.node} ({border.domain})" for border in borders),
+        "let the two applications combine such a key with a post-quantum one of their own",
+    )
+
+
 THREATS: tuple[Threat, ...] = (
+    Threat(
+        "another-domain",
+        "Another operator knows the keys that cross a border",
+        "end to end",
+        "ETSI GS QKD 020 V1.1.1 (2026), its use case",
+        _another_domain,
+    ),
     Threat("vendors-word", "A vendor's keys are taken on his word", "in transit", "noclone's own", _vendors_word),
     Threat("simulated-light", "The light is a program", "in transit", "noclone's own", _simulated),
     Threat(
