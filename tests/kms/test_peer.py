@@ -14,7 +14,8 @@ from noclone.errors import KmeError
 from noclone.io import tls
 from noclone.kms.keys import Refused
 from noclone.kms.kme import Delivered
-from noclone.kms.peer import FRAME_BYTES_MAX, VERSION, Frames, PeerLink
+from noclone.kms.peer import VERSION, PeerLink
+from noclone.kms.peer_frames import FRAME_BYTES_MAX, Frames
 from noclone.kms.requests import KeyRequest
 
 Serve = Callable[[], Any]

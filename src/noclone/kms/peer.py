@@ -18,9 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import struct
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 from OpenSSL import SSL
@@ -28,65 +26,18 @@ from OpenSSL import SSL
 from noclone.errors import KmeError, NocloneError
 from noclone.io import tls
 from noclone.kms.keys import Assignment
-from noclone.kms.kme import BATCH_KEYS_MAX, Kme, PeerRefused
+from noclone.kms.kme import Kme, PeerRefused
+from noclone.kms.limits import BATCH_KEYS_MAX
+from noclone.kms.peer_frames import BROKEN, Frames
 from noclone.kms.pools import BlockName
 from noclone.kms.reservations import Refusal
 
 VERSION = 2
-FRAME_BYTES_MAX = 8 << 20
 CALL_TIMEOUT_S = 5.0
-FRAME_TIMEOUT_S = 10.0
 PING_INTERVAL_S = 10.0
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 UNANSWERED_MAX = 8
-LENGTH = struct.Struct(">I")
 REFUSALS_KNOWN = ("unknown-block", "already-assigned", "malformed")
-
-
-class Frames:
-    """Messages on a stream."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    async def send(self, message: Mapping[str, Any]) -> None:
-        """Send one message; wait while the other side does not read."""
-        data = json.dumps(message, separators=(",", ":")).encode()
-        if len(data) > FRAME_BYTES_MAX:
-            raise KmeError("a message to the other KME is too long")
-        self._writer.write(LENGTH.pack(len(data)) + data)
-        async with asyncio.timeout(FRAME_TIMEOUT_S):
-            await self._writer.drain()
-
-    async def receive(self, first_byte_timeout_s: float | None = None) -> dict[str, Any]:
-        """Return the next message. Once it has begun it must end in time.
-
-        Raises:
-            KmeError: What came is no message.
-            OSError, EOFError, TimeoutError: The connection ended or stalled.
-        """
-        async with asyncio.timeout(first_byte_timeout_s):
-            head = await self._reader.readexactly(1)
-        async with asyncio.timeout(FRAME_TIMEOUT_S):
-            length = LENGTH.unpack(head + await self._reader.readexactly(LENGTH.size - 1))[0]
-            if length > FRAME_BYTES_MAX:
-                raise KmeError(f"the other KME announced a message of {length} bytes")
-            data = await self._reader.readexactly(length)
-        try:
-            message = json.loads(data)
-        except (ValueError, RecursionError):
-            raise KmeError("the other KME sent what is no JSON") from None
-        if not isinstance(message, dict):
-            raise KmeError("the other KME sent what is no message")
-        return message
-
-    def close(self) -> None:
-        """Hang up."""
-        self._writer.close()
-
-
-BROKEN = (KmeError, OSError, EOFError, TimeoutError)
 
 
 class PeerLink:
@@ -97,14 +48,23 @@ class PeerLink:
         name: Of the other; its certificate must say so.
         address: Where it listens for KMEs.
         context: From `io.tls.client_context`, trusting the KMEs' authority.
+        patience_s: How long an answer may take before the conversation is given up and begun anew.
     """
 
-    def __init__(self, kme: Kme, name: str, address: tuple[str, int], context: SSL.Context) -> None:
+    def __init__(
+        self,
+        kme: Kme,
+        name: str,
+        address: tuple[str, int],
+        context: SSL.Context,
+        patience_s: float = CALL_TIMEOUT_S,
+    ) -> None:
         self.name = name
         self.problem = "not connected yet"
         self._kme = kme
         self._address = address
         self._context = context
+        self._patience_s = patience_s
         self._frames: Frames | None = None
         self._serial_number: int | None = None
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -177,12 +137,12 @@ class PeerLink:
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._answers[number] = future
         try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
+            async with asyncio.timeout(self._patience_s):
                 await frames.send({"id": number, "op": operation, **fields})
                 answer = await future
         except TimeoutError:
             frames.close()  # what comes now comes too late
-            raise KmeError(f"the KME {self.name} did not answer within {CALL_TIMEOUT_S:g} s") from None
+            raise KmeError(f"the KME {self.name} did not answer within {self._patience_s:g} s") from None
         finally:
             self._answers.pop(number, None)
         if "error" in answer:
@@ -202,7 +162,7 @@ class PeerLink:
 
     async def _converse(self) -> None:
         """Connect, and read answers until the connection ends."""
-        reader, writer, transport = await tls.connect_streams(self._context, *self._address, timeout_s=CALL_TIMEOUT_S)
+        reader, writer, transport = await tls.connect_streams(self._context, *self._address, timeout_s=self._patience_s)
         frames = Frames(reader, writer)
         helper: asyncio.Task[None] | None = None
         try:
@@ -210,7 +170,7 @@ class PeerLink:
             if tls.identity(transport.peer_certificate, "kme") != self.name:
                 raise KmeError(f"what answers in place of the KME {self.name} is another")
             await frames.send(_hello(self._kme, self.name))
-            answer = await frames.receive(CALL_TIMEOUT_S)
+            answer = await frames.receive(self._patience_s)
             if "error" in answer:
                 raise KmeError(f"the KME {self.name} refused: {str(answer['error'])[:200]}")
             self._frames, self.problem, self._failures = frames, "", 0
