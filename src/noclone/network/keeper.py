@@ -1,7 +1,8 @@
 """The relay keeper: pools of relayed key, filled ahead of demand, so that no application waits for a relay.
 
 In: which pools a node keeps, what it knows of the network.  Out: relays, one after another, until each pool is full
-again; fewer while links are short of key. Both ends of a pool keep it: each relays towards the other, so that both
+again; fewer while links are short of key. Some pools are kept always, some while applications ask for them: the one
+that nobody asked for the longest gives way. Both ends of a pool keep it: each relays towards the other, so that both
 directions of the links' key are used. Where a hop fails, the next relay of a fresh block goes around it for a while.
 """
 
@@ -59,6 +60,8 @@ class Keeper:
         section: Watermarks and sizes.
         reach: Begins to call a KME, so that promises can be made with it.
         edges: Which KMEs a link joins, whether it is up or not.
+        on_demand: Pools that are kept for those who ask.
+        on_demand_max: How many of these at a time.
     """
 
     def __init__(
@@ -71,19 +74,25 @@ class Keeper:
         reach: Callable[[str], Awaitable[object]],
         events: EventLog,
         edges: Iterable[tuple[str, str]] = (),
+        on_demand: Iterable[Goal] = (),
+        on_demand_max: int = 0,
     ) -> None:
         self._edges = tuple(edges)
         self._relay = relay
         self._store = store
         self._states = states
         self._goals = tuple(goals)
+        self._on_demand = {goal.peer: goal for goal in on_demand}
+        self._on_demand_max = on_demand_max
+        self._asked: dict[Goal, asyncio.Task[None] | None] = {}  # the one that was asked for last is the last one
         self._section = section
         self._reach = reach
         self._events = events
         self._failed: dict[tuple[str, str], float] = {}
         self._room = asyncio.Semaphore(AT_ONCE)
         self._problems: dict[Goal, str] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._started = False
 
     @property
     def problems(self) -> dict[Goal, str]:
@@ -92,10 +101,34 @@ class Keeper:
 
     def start(self) -> None:
         """Begin to fill, until `stop`."""
-        self._tasks = [asyncio.create_task(self._keep(goal)) for goal in self._goals]
+        self._started = True
+        for goal in self._goals:
+            self._begin(goal)
+        self._asked = {goal: self._begin(goal) for goal in self._asked}
+
+    def asked(self, peer: str) -> None:
+        """Hear that an application wants key with a peer: a pool that is kept for those who ask begins, or stays."""
+        goal = self._on_demand.get(peer)
+        if goal is None:
+            return
+        task = self._asked.pop(goal, None)
+        while len(self._asked) >= self._on_demand_max:
+            oldest = next(iter(self._asked))
+            gone = self._asked.pop(oldest)
+            self._problems.pop(oldest, None)
+            if gone is not None:
+                gone.cancel()
+        self._asked[goal] = self._begin(goal) if task is None and self._started else task
+
+    def _begin(self, goal: Goal) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._keep(goal))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def stop(self) -> None:
         """Begin no more relays."""
+        self._started = False
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
