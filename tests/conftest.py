@@ -93,7 +93,7 @@ class Served:
     log: object
     monitoring: tuple[str, int]
 
-    def wait_for(self, kind: str, *, after: int = 0, timeout_s: float = 60.0) -> object:
+    def wait_for(self, kind: str, *, after: int = 0, timeout_s: float = 180.0) -> object:
         """Return the first event of a kind after a number."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -104,9 +104,9 @@ class Served:
         raise AssertionError(f"no {kind} within {timeout_s} s: {[e.kind for e in self.log]}")  # type: ignore[attr-defined]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def served(small_scenario: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The small network, served on loopback until the tests end."""
+    """The small network, served on loopback while a module's tests run: its light would slow all others."""
     from noclone.events import EventLog
     from noclone.network.metrics import Metrics
     from noclone.network.node import RunOptions
@@ -134,7 +134,7 @@ def served(small_scenario: Path, tmp_path_factory: pytest.TempPathFactory) -> It
             pki=network.pki,
             data=network.data,
             log=log,
-            options=RunOptions(speed=0.25),  # a block a second: its pools must not be full before the tests end
+            options=RunOptions(speed=0.25),  # a block a second: its pools must not be full before a module's tests end
             resolve=resolve,
             metrics=metrics,
         )
@@ -152,7 +152,7 @@ def served(small_scenario: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
     thread = threading.Thread(target=loop.run_until_complete, args=(main(),), daemon=True)
     thread.start()
-    assert up.wait(60)
+    assert up.wait(180)
     if problem:
         raise problem[0]
     first = network.wait_for("block.distilled")

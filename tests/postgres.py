@@ -103,7 +103,7 @@ class Server:
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
-            [str(self._bin / program), *arguments], capture_output=True, text=True, timeout=60, **self._as_user()
+            [str(self._bin / program), *arguments], capture_output=True, text=True, timeout=120, **self._as_user()
         )
         if done.returncode:
             raise RuntimeError(done.stderr[-2000:])

@@ -102,7 +102,7 @@ def files(pki: Path, whose: str = ".") -> dict[str, Path]:
 
 @pytest.fixture
 def client(pki: Path, server: Server) -> Iterator[Etsi014Client]:
-    with Etsi014Client(server.url, **files(pki), timeout_s=5) as client:
+    with Etsi014Client(server.url, **files(pki), timeout_s=60) as client:
         yield client
 
 
@@ -268,7 +268,7 @@ def test_requests_of_the_async_client_run_side_by_side(pki: Path, server: Server
     from noclone.async_client import AsyncEtsi014Client
 
     async def ask() -> list[Any]:
-        async with AsyncEtsi014Client(server.url, **files(pki), timeout_s=5, connections=2) as client:
+        async with AsyncEtsi014Client(server.url, **files(pki), timeout_s=120, connections=2) as client:
             server.answers += [(200, STATUS)] * 5 + [(503, {"message": "no key"})]
             several = await asyncio.gather(*(client.status("sae-b") for _ in range(5)))
             with pytest.raises(Refusal, match="no key"):
@@ -286,7 +286,7 @@ def test_who_gives_up_waiting_takes_no_connection_along(pki: Path, server: Serve
     from noclone.async_client import AsyncEtsi014Client
 
     async def ask() -> str:
-        async with AsyncEtsi014Client(server.url, **files(pki), timeout_s=5, connections=1) as client:
+        async with AsyncEtsi014Client(server.url, **files(pki), timeout_s=120, connections=1) as client:
             server.answers += [(200, STATUS)] * 2
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(client.status("sae-b"), 0)

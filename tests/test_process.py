@@ -35,7 +35,7 @@ assert sys.getswitchinterval() < 1e-3
 
 
 def run(code: str) -> None:
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_threads_take_turns_quickly_and_garbage_is_looked_for_seldom() -> None:

@@ -72,7 +72,7 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Etsi
     for node in "az":
         sae = load_sae(pki, f"sae-{node}")
         found[node] = Etsi014Client(
-            net.services[node].url, certificate=sae.certificate, key=sae.key, ca=sae.kme_ca, timeout_s=30.0
+            net.services[node].url, certificate=sae.certificate, key=sae.key, ca=sae.kme_ca, timeout_s=120
         )
     try:
         yield found

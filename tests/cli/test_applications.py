@@ -75,7 +75,7 @@ class Process:
     def end(self, number: int | None = signal.SIGINT) -> tuple[int, str]:
         if number is not None:
             self.process.send_signal(number)
-        _, errors = self.process.communicate(timeout=20)
+        _, errors = self.process.communicate(timeout=120)
         return self.process.returncode, errors
 
 

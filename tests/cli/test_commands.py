@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.conftest import free_base_port
 
 NOCLONE = [sys.executable, "-m", "noclone"]
 ROOT = Path(__file__).parents[2]
@@ -263,10 +266,8 @@ def test_nobody_serves(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_serve_ends_well_when_told(run: Run, small_scenario: Path, tmp_path: Path, stop: signal.Signals) -> None:
-    text = small_scenario.read_text()
-    base = int(text.split("base_port = ")[1].split()[0])
     path = tmp_path / "small.toml"
-    path.write_text(text.replace(f"base_port = {base}", f"base_port = {base + 6000 + 500 * (stop == signal.SIGTERM)}"))
+    path.write_text(re.sub(r"base_port = \d+", f"base_port = {free_base_port()}", small_scenario.read_text()))
     run("pki", path, "-o", tmp_path / "pki")
     process = subprocess.Popen(
         [*NOCLONE, "serve", path, "--pki", tmp_path / "pki", "--data", tmp_path / "data", "--json", "--speed", "inf"],
@@ -279,7 +280,7 @@ def test_serve_ends_well_when_told(run: Run, small_scenario: Path, tmp_path: Pat
         if json.loads(line)["kind"] == "block.distilled":
             break
     process.send_signal(stop)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
     assert not list((tmp_path / "data").glob("*-journal"))
@@ -300,7 +301,7 @@ def test_interrupting_a_run_is_one_line(small_scenario: Path, tmp_path: Path) ->
         events = list(tmp_path.glob("runs/*/events.jsonl"))
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=30)
+    out, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     assert out == ""
     assert errors.strip().endswith("noclone: interrupted")
@@ -308,7 +309,7 @@ def test_interrupting_a_run_is_one_line(small_scenario: Path, tmp_path: Path) ->
 
 def test_a_reader_that_leaves_is_no_error(run: Run, small_scenario: Path) -> None:
     shell = f"{sys.executable} -m noclone schema | head -1"
-    done = subprocess.run(["bash", "-c", f"set -o pipefail; {shell}"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {shell}"], capture_output=True, text=True, timeout=120)
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
 

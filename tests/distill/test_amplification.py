@@ -274,7 +274,7 @@ def test_a_variant_that_the_processor_lacks_is_refused_in_words():
         env={**os.environ, "NOCLONE_SIMD": "1024"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode != 0
     assert "NOCLONE_SIMD='1024' cannot run on this processor" in done.stderr

@@ -61,7 +61,7 @@ def test_blocks_side_by_side_are_like_blocks_in_turn(make_block, make_pools, thr
 
 
 def test_two_blocks_are_under_way_at_once(make_block, make_pools):
-    meeting = threading.Barrier(2, timeout=30)
+    meeting = threading.Barrier(2, timeout=120)
     blocks = [
         dataclasses.replace(block, settings=Slow(block.settings, meeting.wait)) for block in inputs(make_block, 2)
     ]

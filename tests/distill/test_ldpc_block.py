@@ -81,7 +81,7 @@ def test_frames_that_do_not_decode_fall_back_to_cascade(make_pools, monkeypatch)
 
 def test_over_a_memory_channel(block, make_pools):
     async def talk():
-        ends = memory_pair(timeout_s=20.0)
+        ends = memory_pair(timeout_s=120)
         return await asyncio.gather(*map(run_party, sides(block, make_pools()), ends))
 
     at_alice, at_bob = asyncio.run(talk())

@@ -22,7 +22,7 @@ from noclone.errors import Aborted, ChannelError
 from noclone.io.channel import memory_pair
 
 
-def both(case, pools, *, timeout_s=20.0, delay_s=0.0):
+def both(case, pools, *, timeout_s=120, delay_s=0.0):
     """Run both parties over a memory channel, each as a task; return results or errors."""
 
     async def talk():
@@ -80,7 +80,7 @@ def test_an_abort_while_bob_still_announces_reaches_him(make_block, make_pools, 
 
 def test_a_peer_that_falls_silent(case, make_pools):
     async def talk():
-        ours, theirs = memory_pair(timeout_s=5)
+        ours, theirs = memory_pair(timeout_s=120)
         party = bob(case.detections, case.job, make_pools()[1])
         with pytest.raises(ChannelError, match="sent nothing"):
             await run_party(party, ours, timeout_s=0.2)
@@ -113,7 +113,7 @@ def test_stale_messages_of_an_earlier_block_are_passed_over(case, make_pools, ma
     case = make_block(block=5)
 
     async def talk():
-        ends = memory_pair(timeout_s=20)
+        ends = memory_pair(timeout_s=120)
         for _ in range(20):
             await ends[1].send(HEADER.pack(Kind.ANNOUNCE, 0, 4, 1) + b"late")
         pools = make_pools()
@@ -239,7 +239,7 @@ def test_a_broken_channel_inside_a_block(case, make_pools, role):
     pool_a, pool_b = make_pools()
 
     async def talk():
-        ends = memory_pair(timeout_s=5)
+        ends = memory_pair(timeout_s=120)
         counted = 0
         true_receive = ends[0].receive
 

@@ -267,7 +267,7 @@ def test_nobody_there_and_nobody_calls():
 
 def test_drain_ends_when_the_peer_does():
     async def talk():
-        alice, bob = memory_pair(timeout_s=5)
+        alice, bob = memory_pair(timeout_s=120)
         await send_all(bob, [b"x"] * 3)
         await bob.close()
         await drain(alice)

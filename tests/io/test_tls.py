@@ -71,7 +71,7 @@ def with_server(context: Any, story: Story, factory: Any = Echo, **settings: Any
             context, factory, on_refused=lambda reason, _: reasons.append(reason), **settings
         )
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(120):
                 await story(listening, reasons)
         finally:
             await listening.stop()
@@ -149,7 +149,7 @@ def test_a_caller_without_a_certificate_and_one_with_old_tls_are_refused(pki: Pa
         if old:
             context.maximum_version = ssl.TLSVersion.TLSv1_2
         with context.wrap_socket(socket.create_connection(("127.0.0.1", port)), server_hostname="localhost") as sock:
-            sock.settimeout(5)
+            sock.settimeout(60)
             sock.sendall(b"hello")
             assert not sock.recv(5)
 
@@ -223,7 +223,7 @@ def test_a_caller_who_does_not_read_does_not_fill_the_memory(pki: Path) -> None:
     async def story(listening: tls.TlsServer, _: list[str]) -> None:
         _, writer, transport = await tls.connect_streams(client(pki), "127.0.0.1", listening.port)
         transport.pause_reading()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(120):
             while not Flood.paused:
                 await asyncio.sleep(0.01)
         assert Flood.written < 64 << 20

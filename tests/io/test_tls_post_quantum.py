@@ -59,7 +59,7 @@ def meet(server_context: Any, client_context: Any) -> tuple[str, Any, Any]:
         Quiet.peers.clear()
         listening = await tls.TlsServer.start(server_context, Quiet)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(120):
                 reader, writer, transport = await tls.connect_streams(
                     client_context, "127.0.0.1", listening.port, name="localhost"
                 )
@@ -101,7 +101,7 @@ def standard_library(pki: Path, port: int) -> str:
     context = ssl.create_default_context(cafile=str(place / "kme-ca.crt"))
     context.load_cert_chain(str(place / "sae.crt"), str(place / "sae.key"))
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=5) as raw,
+        socket.create_connection(("127.0.0.1", port), timeout=120) as raw,
         context.wrap_socket(raw, server_hostname="localhost") as sock,
     ):
         assert sock.recv(1) == b"x"

@@ -39,7 +39,7 @@ def test_nor_on_a_server(postgres: Any, tmp_path: Path, every: int) -> None:
 
 def test_the_environment_says_where_to_die(tmp_path: Path) -> None:
     environment = {**os.environ, "NOCLONE_CRASH_AT": "3"}
-    done = subprocess.run([sys.executable, str(WORKLOAD), str(tmp_path)], env=environment, timeout=60)
+    done = subprocess.run([sys.executable, str(WORKLOAD), str(tmp_path)], env=environment, timeout=120)
     assert done.returncode == -signal.SIGKILL
     assert (tmp_path / "alder.db").exists()
 

@@ -79,7 +79,7 @@ class Wire:
         host, port = network.url(sae).removeprefix("https://").split(":")
         self.address = (host, int(port))
         self.context = context_of(network, sae)
-        self.connection = http.client.HTTPSConnection(*self.address, context=self.context, timeout=10)
+        self.connection = http.client.HTTPSConnection(*self.address, context=self.context, timeout=120)
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
@@ -293,7 +293,7 @@ def test_an_application_that_names_itself_as_its_slave(master: Wire) -> None:
 def test_an_application_at_the_wrong_kme_is_refused_with_401(live: Any) -> None:
     wire = Wire(live, "sae-a")
     host, port = live.birch.url.removeprefix("https://").split(":")
-    connection = http.client.HTTPSConnection(host, int(port), context=wire.context, timeout=10)
+    connection = http.client.HTTPSConnection(host, int(port), context=wire.context, timeout=120)
     connection.request("GET", "/api/v1/keys/sae-b/status")
     response = connection.getresponse()
     assert response.status == 401
@@ -305,7 +305,7 @@ def test_what_is_no_http_gets_400_and_the_connection_ends(live: Any) -> None:
     wire = Wire(live, "sae-a")
     for junk in (b"\x16\x03\x01 not http\r\n\r\n", b"GET / HTTP/1.1\r\nbad header\r\n\r\n", b"G" * 40_000):
         with wire.context.wrap_socket(socket.create_connection(wire.address), server_hostname="127.0.0.1") as tls:
-            tls.settimeout(10)
+            tls.settimeout(60)
             tls.sendall(junk)
             answer = b""
             while piece := tls.recv(4096):
@@ -325,7 +325,7 @@ def test_requests_that_drip_are_cut_off(live: Any, monkeypatch: pytest.MonkeyPat
         b"POST /api/v1/keys/sae-b/enc_keys HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
     ):
         with wire.context.wrap_socket(socket.create_connection(wire.address), server_hostname="127.0.0.1") as tls:
-            tls.settimeout(5)
+            tls.settimeout(60)
             tls.sendall(start)
             while tls.recv(4096):
                 pass
@@ -335,7 +335,7 @@ def test_keep_alive_and_requests_in_a_row_on_one_connection(live: Any) -> None:
     wire = Wire(live, "sae-a")
     request = b"GET /api/v1/keys/sae-b/status HTTP/1.1\r\nHost: x\r\n\r\n"
     with wire.context.wrap_socket(socket.create_connection(wire.address), server_hostname="127.0.0.1") as tls:
-        tls.settimeout(10)
+        tls.settimeout(60)
         tls.sendall(3 * request)
         answer = b""
         while answer.count(b"HTTP/1.1 200") < 3 or not answer.endswith(b"}"):

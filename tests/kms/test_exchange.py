@@ -32,7 +32,7 @@ SITES = ("alder", "birch")
 
 def run(story: Any) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             await story
 
     asyncio.run(bounded())

@@ -66,7 +66,7 @@ def test_good_and_bad_requests_were_among_them() -> None:
 
 
 def test_the_document_says_what_the_status_says(live: Any, session: requests.Session) -> None:
-    status = session.get(f"{live.url('sae-a')}/api/v1/keys/sae-b/status", timeout=10).json()
+    status = session.get(f"{live.url('sae-a')}/api/v1/keys/sae-b/status", timeout=120).json()
     schemas = json.loads(DOCUMENT.read_text())["components"]["schemas"]
     assert schemas["Size"]["minimum"] == status["min_key_size"]
     assert schemas["Size"]["maximum"] == status["max_key_size"]

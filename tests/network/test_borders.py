@@ -108,7 +108,7 @@ class Operator:
         host, port = scenario.etsi014_address(scenario.sae(sae).node)
         return Etsi014Client(
             f"https://{host}:{port}", certificate=identity.certificate, key=identity.key, ca=identity.kme_ca,
-            timeout_s=30,
+            timeout_s=120,
         )  # fmt: skip
 
 
@@ -216,7 +216,7 @@ def test_when_the_other_operator_is_away_nobody_gets_a_key(tmp_path: Path, free_
                 assert (refused.value.status, refused.value.reason) == (503, "border-timeout")
             assert left.nodes["x2"].service.kme.store.undelivered("x2").result() == []
             async with served(east, scenarios[1]):  # it comes back: the keys in doubt are voided there
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(120):
                     while True:
                         rows = left.nodes["x2"].service.kme.store.commits.run(_states)
                         if rows and set(rows) == {"void"}:

@@ -29,6 +29,7 @@ from noclone.network.served import ServedNetwork
 from noclone.network.setup import create_pki_for
 from noclone.records import Detections, Origin
 from noclone.redteam.attacks import resolve
+from tests.conftest import free_base_port
 
 LINK = "ada-ben"
 SECRET = bytes(range(64)) * 4
@@ -79,7 +80,7 @@ async def bobs_light(
         await at_alice.send(message)
     if hang_up:
         await at_alice.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(120):
         return await bob_end(plan)._light(at_bob, reader, block)
 
 
@@ -341,20 +342,20 @@ def once(who: str, field: str, value: Callable[[int], int], *, skip: int = 0) ->
 
 
 @pytest.mark.parametrize(
-    ("number", "change"),
+    "change",
     [
-        (0, once("bob", "next", lambda n: BLOCK_MAX - 1)),
-        (1, once("bob", "next", lambda n: BLOCK_MAX)),
-        (2, once("alice", "block", lambda n: n + 1, skip=1)),
-        (3, once("alice", "block", lambda n: BLOCK_MAX - 1)),
-        (4, once("alice", "block", lambda n: n - 1, skip=1)),
+        once("bob", "next", lambda n: BLOCK_MAX - 1),
+        once("bob", "next", lambda n: BLOCK_MAX),
+        once("alice", "block", lambda n: n + 1, skip=1),
+        once("alice", "block", lambda n: BLOCK_MAX - 1),
+        once("alice", "block", lambda n: n - 1, skip=1),
     ],
 )
 def test_one_changed_number_costs_no_more_than_a_block(
-    small_scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, change: Change
+    small_scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Change
 ) -> None:
     scenario = load_scenario(small_scenario)
-    scenario = scenario.model_copy(update={"base_port": scenario.base_port + 6000 + 250 * number})
+    scenario = scenario.model_copy(update={"base_port": free_base_port()})
     create_pki_for(scenario, tmp_path / "pki")
     log = EventLog()
     monkeypatch.setattr(ends, "LIGHT_GRACE_S", 0.5)
@@ -376,7 +377,7 @@ def test_one_changed_number_costs_no_more_than_a_block(
             options=RunOptions(speed=math.inf),
             resolve=resolve,
         )
-        async with asyncio.timeout(60), network:
+        async with asyncio.timeout(240), network:
             while not _again(log):
                 await asyncio.sleep(0.02)
         between.close()

@@ -59,7 +59,7 @@ def client(scenario: Scenario, pki: Path, node: str) -> Etsi014Client:
     identity = load_sae(pki, f"sae-{node}")
     host, port = scenario.etsi014_address(node)
     url = f"https://{host}:{port}"
-    return Etsi014Client(url, certificate=identity.certificate, key=identity.key, ca=identity.kme_ca, timeout_s=60)
+    return Etsi014Client(url, certificate=identity.certificate, key=identity.key, ca=identity.kme_ca, timeout_s=120)
 
 
 def ask_until(

@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ from noclone.network.scenario import Scenario, load_scenario
 from noclone.network.served import ServedNetwork
 from noclone.network.setup import create_pki_for
 from noclone.redteam.attacks import resolve
+from tests.conftest import free_base_port
 
 LINK = "ada-ben"
 
@@ -131,7 +133,7 @@ def test_the_light_serves_only_its_two_ends(served: Any) -> None:
 
 def request(served: Any, method: str, path: str, headers: dict[str, str], body: str = "") -> tuple[int, Any]:
     host, port = load_scenario(served.scenario).control_address()
-    connection = http.client.HTTPConnection(host, port, timeout=10)
+    connection = http.client.HTTPConnection(host, port, timeout=120)
     connection.request(method, path, body or None, headers)
     response = connection.getresponse()
     data = response.read()
@@ -184,14 +186,15 @@ def test_attacks_exist_only_in_a_lab(small_scenario: Path) -> None:
         light.start_attack("intercept-resend", 1.0)
 
 
-def moved(small_scenario: Path, ports: int) -> Scenario:
+def moved(small_scenario: Path) -> Scenario:
+    """Return the scenario on other ports that are free."""
     scenario = load_scenario(small_scenario)
-    return scenario.model_copy(update={"base_port": scenario.base_port + ports})
+    return scenario.model_copy(update={"base_port": free_base_port()})
 
 
 def test_a_restarted_network_goes_on_where_it_was(small_scenario: Path, tmp_path: Path) -> None:
     """Stored keys, block numbers, spent authentication keys and the summed epsilon outlive the process."""
-    scenario = moved(small_scenario, 1000)
+    scenario = moved(small_scenario)
     create_pki_for(scenario, tmp_path / "pki")
 
     async def serve(blocks: int) -> EventLog:
@@ -204,7 +207,7 @@ def test_a_restarted_network_goes_on_where_it_was(small_scenario: Path, tmp_path
             options=RunOptions(speed=math.inf),
             resolve=resolve,
         )
-        async with asyncio.timeout(60), network:
+        async with asyncio.timeout(240), network:
             while sum(e.kind == "block.distilled" for e in log) < 2 * blocks:
                 await asyncio.sleep(0.02)
         return log
@@ -228,9 +231,9 @@ def test_a_restarted_network_goes_on_where_it_was(small_scenario: Path, tmp_path
 def test_seeded_light_repeats_itself_and_is_labelled(small_scenario: Path, tmp_path: Path) -> None:
     """The same seed gives the same detections, in another process and on other ports; its keys are no secret."""
 
-    def first_block(ports: int) -> dict[str, Any]:
-        scenario = moved(small_scenario, ports)
-        folder = tmp_path / str(ports)
+    def first_block(name: str) -> dict[str, Any]:
+        scenario = moved(small_scenario)
+        folder = tmp_path / name
         create_pki_for(scenario, folder / "pki")
 
         async def serve() -> dict[str, Any]:
@@ -239,14 +242,14 @@ def test_seeded_light_repeats_itself_and_is_labelled(small_scenario: Path, tmp_p
             network = ServedNetwork(
                 scenario, pki=folder / "pki", data=folder / "data", log=log, options=options, resolve=resolve
             )
-            async with asyncio.timeout(60), network:
+            async with asyncio.timeout(240), network:
                 while not (found := [e for e in log if e.kind == "block.distilled"]):
                     await asyncio.sleep(0.02)
             return found[0].data
 
         return asyncio.run(serve())
 
-    one, two = first_block(2000), first_block(3000)
+    one, two = first_block("one"), first_block("two")
     assert one["counts"] == two["counts"]
     assert one["detections"] == two["detections"] > 0
     assert one["seeded"] is True
@@ -254,13 +257,9 @@ def test_seeded_light_repeats_itself_and_is_labelled(small_scenario: Path, tmp_p
 
 def test_two_nodes_and_the_light_in_three_processes(small_scenario: Path, tmp_path: Path) -> None:
     """The same link with each part in a process of its own: Alice, Bob, and the light between them."""
-    scenario = moved(small_scenario, 4000)
+    scenario = moved(small_scenario)
     path = tmp_path / "small.toml"
-    path.write_text(
-        small_scenario.read_text().replace(
-            f"base_port = {scenario.base_port - 4000}", f"base_port = {scenario.base_port}"
-        )
-    )
+    path.write_text(re.sub(r"base_port = \d+", f"base_port = {scenario.base_port}", small_scenario.read_text()))
     create_pki_for(scenario, tmp_path / "pki")
     common = [str(path), "--pki", str(tmp_path / "pki"), "--json"]
     commands = [
@@ -282,7 +281,7 @@ def test_two_nodes_and_the_light_in_three_processes(small_scenario: Path, tmp_pa
     finally:
         for process in processes:
             process.terminate()
-        errors = [process.communicate(timeout=20)[1] for process in processes]
+        errors = [process.communicate(timeout=120)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], errors
     assert not any("Traceback" in text for text in errors), errors
 
@@ -297,7 +296,7 @@ def _first(process: subprocess.Popen[str], kind: str) -> dict[str, Any]:
 
 
 def test_a_node_refuses_the_secrets_of_another(small_scenario: Path, tmp_path: Path) -> None:
-    scenario = moved(small_scenario, 5000)
+    scenario = moved(small_scenario)
     create_pki_for(scenario, tmp_path / "pki")
     identity = load_kme(tmp_path / "pki", "ada")
     identity.kek.chmod(0o644)

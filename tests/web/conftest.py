@@ -45,7 +45,7 @@ class Shown:
         self, method: str, path: str, body: Any = None, *, cookie: str = "", host: str = "", origin: str | None = "own"
     ) -> tuple[int, dict[str, str], Any]:
         """Send a request as a browser on our own page does, unless said otherwise."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         headers = {"Host": host or f"127.0.0.1:{self.port}"}
         if origin:
             headers["Origin"] = f"http://127.0.0.1:{self.port}" if origin == "own" else origin
@@ -66,7 +66,7 @@ class Shown:
         assert status == 200
         return headers["set-cookie"].split(";")[0]
 
-    def wait_for(self, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 60.0) -> dict[str, Any]:
+    def wait_for(self, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 180.0) -> dict[str, Any]:
         """Return the first snapshot of which something holds."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -77,7 +77,7 @@ class Shown:
         raise AssertionError(f"never within {timeout_s} s: {snapshot['verdict']}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     folder = tmp_path_factory.mktemp("shown")
     path = folder / "small.toml"
@@ -93,7 +93,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
             pki=folder / "pki",
             data=folder / "data",
             log=log,
-            options=RunOptions(speed=0.25),  # a block a second: its pools must not be full before the tests end
+            options=RunOptions(speed=0.25),  # a block a second: its pools must not be full before a module's tests end
             resolve=resolve,
         )
         try:
@@ -110,7 +110,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(main()), daemon=True)
     thread.start()
-    assert up.wait(60)
+    assert up.wait(180)
     if isinstance(found[0], BaseException):
         raise found[0]
     yield Shown(found[0].port, load_operator_token(folder / "pki"), folder / "pki", path, log, loop, found[0])

@@ -120,7 +120,7 @@ def test_a_changed_link_is_the_scenarios_own_where_nothing_changes(shown: Any) -
 
 def messages(shown: Any, last: str = "", *, until: str) -> list[tuple[str, str, dict[str, Any]]]:
     """Read the stream until a kind of message has come: id, kind, data of each."""
-    connection = http.client.HTTPConnection("127.0.0.1", shown.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", shown.port, timeout=120)
     connection.request("GET", "/api/stream", headers={"Last-Event-ID": last} if last else {})
     answer = connection.getresponse()
     assert answer.headers["content-type"].startswith("text/event-stream")

@@ -25,7 +25,7 @@ from noclone.apps.vpn.rotation import Master, Slave
 
 
 def sh(*words: str, check: bool = True, text: str = "") -> str:
-    done = subprocess.run(words, input=text, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(words, input=text, capture_output=True, text=True, timeout=120)
     assert not check or done.returncode == 0, f"{words}: {done.stderr}"
     return done.stdout
 
@@ -221,7 +221,7 @@ def by_command(served: Any) -> Callable[[list[str], list[str]], None]:
                 words([*master, *call], "sae-ada", "sae-ben"), capture_output=True, text=True, timeout=100
             )
             assert (second.returncode, second.stderr) == (0, "")
-            out, errors = first.communicate(timeout=30)
+            out, errors = first.communicate(timeout=120)
         finally:
             first.kill()
             first.wait()

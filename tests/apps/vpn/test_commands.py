@@ -47,7 +47,7 @@ class Process:
 
     def end(self, number: int = signal.SIGINT) -> tuple[int, str]:
         self.process.send_signal(number)
-        out, errors = self.process.communicate(timeout=20)
+        out, errors = self.process.communicate(timeout=120)
         self.events += [json.loads(line) for line in out.splitlines()]
         return self.process.returncode, errors
 
@@ -145,7 +145,7 @@ def test_a_master_waits_for_a_slave_that_is_not_there_yet(
     ],
 )
 def test_bad_input_is_said(words: list[str], said: str) -> None:
-    done = subprocess.run([*NOCLONE, "vpn", *words], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*NOCLONE, "vpn", *words], capture_output=True, text=True, timeout=120)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     assert said in done.stderr.lower()

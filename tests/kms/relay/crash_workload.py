@@ -93,7 +93,7 @@ async def outlive(folder: Path, pki: Path, victim: str, point: int) -> int:
     with contextlib.suppress(asyncio.CancelledError, NocloneError, TimeoutError):
         if victim == "a":  # the application's call was lost with its KME
             task.cancel()
-        async with asyncio.timeout(20.0):
+        async with asyncio.timeout(120):
             await task
     await asyncio.sleep(0.1)
     blocks = await check(web, folder)
