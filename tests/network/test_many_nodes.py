@@ -77,7 +77,7 @@ def ask_until(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1300)
-@pytest.mark.parametrize(("nodes", "links"), [(40, 80), (200, 374)])
+@pytest.mark.parametrize(("nodes", "links"), [(40, 78), (200, 374)])
 def test_a_generated_network_delivers_a_key_between_its_far_ends(tmp_path: Path, nodes: int, links: int) -> None:
     if nodes == 200 and os.getloadavg()[0] > BUSY and "NOCLONE_TEST_200" not in os.environ:
         pytest.skip(f"this machine is busy (load {os.getloadavg()[0]:.0f}); NOCLONE_TEST_200=1 tries all the same")
@@ -109,12 +109,12 @@ def test_a_generated_network_delivers_a_key_between_its_far_ends(tmp_path: Path,
 
 
 def test_where_pools_for_all_have_no_room_they_are_kept_for_those_who_ask(tmp_path: Path) -> None:
-    for nodes, ahead in ((40, True), (200, False)):
+    for nodes, ahead in ((12, True), (40, False)):
         scenario = generated(tmp_path, nodes)
         for node in ("n000", f"n{nodes - 1:03d}"):
             kept, asked = len(goals_of(scenario, node)), len(on_demand_of(scenario, node))
-            assert (kept > 30, asked == 0) == (ahead, ahead)
-            assert kept + asked > nodes - 15
+            assert (kept > 0, asked == 0) == (ahead, ahead)
+            assert nodes > kept + asked > nodes - 10
 
 
 def test_too_many_files_are_told_before_anything_opens(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -357,7 +357,7 @@ lifetime_s = 60
     assert goals_of(scenario, "d") == []
     assert [goal.peer for goal in goals_of(scenario, "b")] == ["z"]
     few = Scenario.model_validate({**scenario.model_dump(by_alias=True), "relay": {"pools_max": 1}})
-    assert len(goals_of(few, "a")) == 1
+    assert {goal.peer for goal in goals_of(few, "a")} == {"z"}  # what a policy names is kept in any case
     assert on_demand_of(scenario, "a") == []
     assert on_demand_of(few, "a") == [Goal("c", "paths-1")]
     assert (goals_of(few, "c"), on_demand_of(few, "c")) == ([Goal("a", "paths-1")], [])

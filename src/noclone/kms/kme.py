@@ -164,6 +164,7 @@ class Kme:
         Raises:
             Refused: 503, there is not enough, or the other cannot be reached.
         """
+        self.asked(peer)
         ends = internal(self.name), (internal(peer),)
         (run,) = await self._take(peer, *ends, 1, 8 * n_bytes, profiles)
         return run.keys[0]

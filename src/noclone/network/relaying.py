@@ -27,6 +27,7 @@ from noclone.records import LINK_PROFILE
 from noclone.relayed import relay_profile
 
 MINUTE_S = 60.0
+COMBINED_POOLS_MAX = 64  # of one node
 NODES_PER_SECOND = 5  # reports that one machine can check, when it runs all nodes
 
 
@@ -92,18 +93,18 @@ def combined_goals_of(scenario: Scenario, name: str) -> list[CombinedGoal]:
         ours = [sae for sae, node in nodes.items() if node == name]
         far = {node for sae, node in nodes.items() if node != name and {frozenset((sae, own)) for own in ours} - named}
         goals += [CombinedGoal(node, WITHOUT_QKD) for node in sorted(far)]
-    return list(dict.fromkeys(goals))[: scenario.relay.pools_max]
+    return list(dict.fromkeys(goals))[:COMBINED_POOLS_MAX]
 
 
 def goals_of(scenario: Scenario, name: str) -> list[Goal]:
     """Return the pools of relayed key that a node keeps, whether somebody asks for key or not.
 
     They are those that a policy between two applications names, and one for every other node that is no neighbour and
-    has an application without a policy with one of ours. If that is more than [relay] allows, the latter are kept for
-    those who ask: see `on_demand_of`.
+    has an application without a policy with one of ours, or that a border needs. If that is more than [relay] allows,
+    the latter are kept for those who ask: see `on_demand_of`.
     """
     named, others = _goals(scenario, name)
-    return named[: scenario.relay.pools_max] if on_demand_of(scenario, name) else [*named, *others]
+    return named if on_demand_of(scenario, name) else [*named, *others]
 
 
 def on_demand_of(scenario: Scenario, name: str) -> list[Goal]:
@@ -113,7 +114,7 @@ def on_demand_of(scenario: Scenario, name: str) -> list[Goal]:
 
 
 def _goals(scenario: Scenario, name: str) -> tuple[list[Goal], list[Goal]]:
-    """Return the pools that policies and borders name, and those of pairs that nothing is said about."""
+    """Return the pools that policies name, and those that nothing is said about: of pairs, and for borders."""
     nodes = {sae.id: sae.node for sae in scenario.saes}
     strictest: dict[tuple[str, str], int | None] = {}
     for section in scenario.policies:
@@ -135,9 +136,8 @@ def _goals(scenario: Scenario, name: str) -> tuple[list[Goal], list[Goal]]:
     beyond = {name, *neighbours_of(scenario)[name]}
     far = {sae: node for sae, node in nodes.items() if node not in beyond}
     partners = {node for sae, node in far.items() for own in ours if frozenset((own, sae)) not in named}
+    partners |= _border_partners(scenario, name)
     plain = relay_profile(1, 1)
-    for peer in sorted(_border_partners(scenario, name)):
-        strictest.setdefault((peer, plain), None)
     goals = [Goal(peer, profile, limit) for (peer, profile), limit in strictest.items() if shape_of(profile)]
     return goals, [Goal(peer, plain) for peer in sorted(partners) if (peer, plain) not in strictest]
 
