@@ -130,6 +130,7 @@ class Board:
         self.delivered = 0
         self._verdict = judge_links(self._evidence)
         self._levels: list[dict[str, Any]] = []
+        self._judged = -1  # which change of the verdict they were judged for
 
     def audited(self, audit: Audit) -> None:
         """Take in the audit of the scenario, once it is there: the three levels, and what-if."""
@@ -235,10 +236,7 @@ class Board:
             self._say(event.time_s, "verdict.changed", f"link:{name}", text + self._verdict.sentence)
 
     def _level(self) -> None:
-        """Judge the three levels anew, with what the links have shown."""
-        if self.audit is not None:
-            levels = judge_levels(self.audit.scene, self.audit.findings, self._evidence)
-            self._levels = [level.to_json() for level in levels]
+        """Note that the three levels are to be judged anew, with what the links have shown: when somebody looks."""
         self._changed["verdict"] = self.number
 
     def stored(self, link: str, bits: int, time_s: float, *, full: bool = False) -> None:
@@ -258,6 +256,11 @@ class Board:
     def verdict(self) -> dict[str, Any]:
         """Return the verdict: in a sentence, and at three levels."""
         spoken = self._verdict
+        changed = self._changed.get("verdict", 0)
+        if self.audit is not None and self._judged != changed:  # takes a while where there are many pairs
+            self._judged = changed
+            levels = judge_levels(self.audit.scene, self.audit.findings, self._evidence)
+            self._levels = [level.to_json() for level in levels]
         return {"code": spoken.code, "sentence": spoken.sentence, "levels": self._levels}
 
     def snapshot(self) -> dict[str, Any]:
