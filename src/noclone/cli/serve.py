@@ -51,7 +51,7 @@ WebNames = Annotated[
     Parameter(name="--web-name", help="A name and port by which browsers reach it, such as a proxy's."),
 ]
 Private = Annotated[bool, Parameter(name="--web-private", negative=(), help="Let nobody look without the token.")]
-COLLECT = (10_000, 20, 50)  # of a network of hundreds of nodes a full look takes half a second
+COLLECT = (50_000, 20, 50)  # of a network of hundreds of nodes a full look takes half a second
 
 Speed = Annotated[float, Parameter(help="How much faster than the real links; inf: as fast as this machine can.")]
 
@@ -291,7 +291,13 @@ def _print_words(event: Event, *, both_ends: bool) -> None:
 
 
 def _stay() -> None:
-    """Have the collector of garbage leave alone what is here now: it stays, and a look at it costs tens of ms."""
+    """Have the collector of garbage leave alone what is here now: it stays, and a look at it costs tens of ms.
+
+    And let threads take turns quickly: the one of all nodes keeps Python's lock most of the time.
+    """
+    from noclone.process import prepare_to_compute
+
+    prepare_to_compute()
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT)

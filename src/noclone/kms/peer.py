@@ -48,7 +48,7 @@ class PeerLink:
         name: Of the other; its certificate must say so.
         address: Where it listens for KMEs.
         context: From `io.tls.client_context`, trusting the KMEs' authority.
-        patience_s: How long an answer may take before the conversation is given up and begun anew.
+        patience_s: How long an answer may take before the conversation is begun anew; None: as usual.
     """
 
     def __init__(
@@ -57,14 +57,14 @@ class PeerLink:
         name: str,
         address: tuple[str, int],
         context: SSL.Context,
-        patience_s: float = CALL_TIMEOUT_S,
+        patience_s: float | None = None,
     ) -> None:
         self.name = name
         self.problem = "not connected yet"
         self._kme = kme
         self._address = address
         self._context = context
-        self._patience_s = patience_s
+        self._patience_s = CALL_TIMEOUT_S if patience_s is None else patience_s
         self._frames: Frames | None = None
         self._serial_number: int | None = None
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}

@@ -20,7 +20,7 @@ from noclone.kms.files import Doors
 from noclone.kms.files import KmeFiles as KmeFiles
 from noclone.kms.kme import Kme
 from noclone.kms.limits import KmeSettings
-from noclone.kms.peer import CALL_TIMEOUT_S, PeerLink, PeerServer
+from noclone.kms.peer import PeerLink, PeerServer
 from noclone.kms.policies import Policies
 from noclone.kms.relay import Relay
 from noclone.kms.relay_calls import Calls, RelaySettings
@@ -46,7 +46,7 @@ class KmeService:
         timer: Hears how long each request of an application took.
         doors: Which doors are for post-quantum callers only.
         signatures: What exchanges are signed with; None: with every certificate that there is.
-        patience_s: How long another KME may take to answer.
+        patience_s: How long another KME may take to answer; None: as usual.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class KmeService:
         timer: Timer | None = None,
         doors: Doors | None = None,
         signatures: Sequence[str] | None = None,
-        patience_s: float = CALL_TIMEOUT_S,
+        patience_s: float | None = None,
     ) -> None:
         self._timer = timer
         self._doors = doors or Doors()

@@ -21,7 +21,6 @@ from noclone.errors import InputError, PkiError, StoreError
 from noclone.events import EventLog
 from noclone.io import tls
 from noclone.kms.kekfile import KekFile
-from noclone.kms.peer import CALL_TIMEOUT_S
 from noclone.kms.service import KmeService
 from noclone.kms.store import Store, StoreSettings
 from noclone.network.blocks import plan_link
@@ -49,12 +48,12 @@ class RunOptions:
     Args:
         seed: Makes light and settings repeatable. Its keys are no secret, so it takes this explicit word to use one.
         speed: How much faster than the real links; infinity: as fast as this machine can.
-        patience_s: How long another KME may take to answer: longer where one process does the work of many.
+        patience_s: How long another KME may take to answer, where one process does the work of many; None: as usual.
     """
 
     seed: bytes | None = None
     speed: float = 1.0
-    patience_s: float = CALL_TIMEOUT_S
+    patience_s: float | None = None
 
     def __post_init__(self) -> None:
         if not self.speed > 0:

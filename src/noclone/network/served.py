@@ -18,6 +18,7 @@ from noclone.errors import NocloneError
 from noclone.events import EventLog
 from noclone.io import tls
 from noclone.kms.key_records import find_among
+from noclone.kms.peer import CALL_TIMEOUT_S
 from noclone.network.blocks import AttackResolver, plan_link
 from noclone.network.control import Control, Steering, open_control
 from noclone.network.ends import block_room
@@ -103,8 +104,9 @@ class ServedNetwork:
         self.nodes: dict[str, Node] = {}
         self._pki = pki
         self._data = data
-        patience_s = max(options.patience_s, len(scenario.links) / LINKS_PER_SECOND)
-        self._options = replace(options, patience_s=patience_s)
+        if options.patience_s is None and len(scenario.links) > LINKS_AT_ONCE:
+            options = replace(options, patience_s=max(CALL_TIMEOUT_S, len(scenario.links) / LINKS_PER_SECOND))
+        self._options = options
         self._resolve = resolve
         self.control: Control | None = None
         self.watching: Watching | None = None
