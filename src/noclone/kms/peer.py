@@ -35,6 +35,7 @@ from noclone.kms.reservations import Refusal
 VERSION = 2
 CALL_TIMEOUT_S = 5.0
 PING_INTERVAL_S = 10.0
+FINISH_TIMEOUT_S = 5.0
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 UNANSWERED_MAX = 8
 REFUSALS_KNOWN = ("unknown-block", "already-assigned", "malformed")
@@ -291,6 +292,10 @@ class PeerServer:
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
         finally:
+            if tasks:  # who hangs up, or stops, waits for what is under way, but not for ever
+                await asyncio.wait(tasks, timeout=FINISH_TIMEOUT_S)
+            for task in tuple(tasks):
+                task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _answer(self, frames: Frames, peer: str, message: dict[str, Any], done: Callable[[], None]) -> None:
