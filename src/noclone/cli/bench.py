@@ -20,6 +20,8 @@ from noclone.cli.terminal import Json, announce_compilation, say
 
 Stage = Literal[
     "link",
+    "repeaters",
+    "satellites",
     "sifting",
     "reconciliation",
     "ldpc",
@@ -65,6 +67,8 @@ STAGES = {
     "link": Measurement(
         "noclone.link.bench:bench_link", quick={"losses_db": (10, 30), "lengths_km": (25,), "seconds": 0.3}
     ),
+    "repeaters": Measurement("noclone.repeater.bench:bench_repeaters", quick={"seconds": 0.3, "repeats": 1}),
+    "satellites": Measurement("noclone.network.satellite_bench:bench_satellites", quick={"hours": 12.0}),
     "sifting": Measurement("noclone.distill.sifting_bench:bench_sifting", quick={"mean_gaps": (100,), "repeats": 2}),
     "reconciliation": Measurement(
         "noclone.distill.bench:bench_reconciliation", quick={"qbers": (0.02, 0.05), "repeats": 1}

@@ -125,7 +125,20 @@ def _photon_jobs(result: Mapping[str, Any]) -> Iterator[Job]:
     return _light(result, {"pulses": 80_000, "clock_hz": 80e6, "photons_per_pulse": 0.4151})
 
 
+def _chain_jobs(result: Mapping[str, Any]) -> Iterator[Job]:
+    for row in _rows(result, "per_nodes"):
+        # So much of the network's time as takes it some seconds.
+        seconds = 1.0 if row["nodes"] <= 9 else 0.5
+        argument = {"nodes": row["nodes"], "length_km": result.get("link_km", 20.0)}
+        argument |= {"emission": result.get("emission", 0.5), "seconds": seconds}
+        yield Job("per_nodes", row["nodes"], argument, row["pairs_per_s"])
+
+
 PEERS = (
+    Peer(
+        "repeaters", "sequence", "chain_sequence.py", "pairs_per_s", "pairs/s",
+        "the same fibres, memories and swaps; every message an event, reservations, two rounds to a link", _chain_jobs,
+    ),
     Peer(
         "link", "sequence", "photons_sequence.py", "pulses_per_s", "pulses/s",
         "BB84 over the same loss at 80 MHz, one intensity, sifted; every photon an event", _photon_jobs,

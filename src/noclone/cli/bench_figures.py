@@ -105,6 +105,7 @@ CASES = {
     "light": Case("light: fibre, km", "length_km"),
     "per_claim": Case("keys a claim", "keys_a_claim"),
     "per_gap": Case("mean gap, slots", "mean_gap"),
+    "per_nodes": Case("nodes", "nodes"),
 }
 
 FIGURES = {
@@ -166,6 +167,9 @@ FIGURES = {
     "light_s": Figure("light that it stands for", "s"),
     "secret_bps_of_light": Figure("secret key a second of light", "kb/s", kilo),
     "keys_per_s": Figure("relayed keys", "keys/s"),
+    "day_s": Figure("all its passes", "s"),
+    "pairs_per_s": Figure("pairs delivered", "a second"),
+    "pairs_per_network_s": Figure("pairs delivered", "a second of the network's time"),
     "requests_per_s": Figure("enc_keys", "requests/s"),
     "p50_ms": Figure("answer, median", "ms"),
     "p99_ms": Figure("answer, 99th percentile", "ms"),

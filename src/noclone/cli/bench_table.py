@@ -33,6 +33,8 @@ TITLES = {
     "ldpc": "Error correction in one message, by LDPC codes",
     "amplification": "Privacy amplification, one party's work",
     "authentication": "Authentication, one party's work",
+    "satellites": "A satellite over four stations: orbits, passes, finite keys",
+    "repeaters": "Entangled pairs between the ends of a chain of repeaters",
     "chain": "The whole chain without light, both parties' work",
     "gpu": "The same on an NVIDIA GPU (NOCLONE_DEVICE=gpu)",
     "live": "A live link: light and both parties",

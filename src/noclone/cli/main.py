@@ -37,6 +37,7 @@ COMMANDS = (
     (DETECTIONS, "detections", "distill", "Turn a recording of detections into secret key."),
     (DETECTIONS, "detections", "keylength", "Say how long a key a table of counts allows, by each proof."),
     (DETECTIONS, "satellite", "satellite", "Say how much key one pass of a satellite gives."),
+    (DETECTIONS, "repeater", "repeater", "Deliver entangled pairs, and key, over repeaters that nobody has to trust."),
     (KEYS, "key", "key", "Fetch keys from a KME, as an application does."),
     (KEYS, "protect", "message", "Send or receive a short text under a one-time pad."),
     (KEYS, "protect", "file", "Send or receive a file under a one-time pad."),

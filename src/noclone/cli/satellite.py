@@ -1,13 +1,17 @@
-"""`noclone satellite`: how much key one pass of a satellite over a ground station gives."""
+"""`noclone satellite`: how much key one pass over a station gives, or a day of satellites and stations."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter, validators
+from cyclopts import App, Parameter, validators
 
-from noclone.cli.terminal import Json, grouped, show
+from noclone.cli.terminal import Json, grouped, progress, show
+from noclone.io.origins import origin_lines
+
+if TYPE_CHECKING:
+    from noclone.network.satellite_day import SatelliteDay
 
 Km = Annotated[float, Parameter(validator=validators.Number(gte=150, lte=50_000))]
 Degrees = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=90))]
@@ -15,8 +19,11 @@ Positive = Annotated[float, Parameter(validator=validators.Number(gt=0))]
 NonNegative = Annotated[float, Parameter(validator=validators.Number(gte=0))]
 Share = Annotated[float, Parameter(validator=validators.Number(gt=0, lte=1))]
 
+satellite = App(name="satellite", help="Say how much key satellites give: one pass, or a day over several stations.")
 
-def satellite(
+
+@satellite.default
+def one_pass(
     *,
     altitude_km: Km = 500.0,
     highest_deg: Degrees = 50.0,
@@ -38,8 +45,9 @@ def satellite(
 ) -> int:
     """Say how much key one pass gives, as one finite block of decoy-state BB84 from the satellite down.
 
-    The orbit is a circle over an Earth that does not turn. What is assumed stands in the options: their values are
-    those that we use for Micius (Liao et al., Nature 549, 43, 2017); `fixed_db` is ours, to meet its measured loss.
+    The orbit is a circle over an Earth that does not turn; `noclone satellite day` has real ones. What is assumed
+    stands in the options: their values are those that we use for Micius (Liao et al., Nature 549, 43, 2017);
+    `fixed_db` is ours, to meet its measured loss.
 
     Args:
         altitude_km: Of the orbit.
@@ -88,3 +96,70 @@ def satellite(
     ]
     show({**asdict(found), "nearest_km": nearest, "proof": proof}, lines, as_json=as_json)
     return 0 if found.secret_bits else 1
+
+
+@satellite.command
+def day(
+    scenario: str = "micius",
+    /,
+    *,
+    start: str | None = None,
+    hours: Annotated[float | None, Parameter(validator=validators.Number(gt=0, lte=744))] = None,
+    as_json: Json = False,
+) -> int:
+    """Follow satellites for a day (SGP4): every pass over every station, by night and by day, and what they relay.
+
+    Exits with 1 where no pass gives key. Needs `pip install 'noclone[satellite]'`; nothing is fetched at run time.
+
+    Args:
+        scenario: A file of satellites and stations, or a shipped one: micius.
+        start: When to begin, as 2026-11-01 or 2026-11-01T12:00; as the file says where not given.
+        hours: For how long.
+    """
+    from noclone.network.satellite_day import run_day
+    from noclone.network.satellite_file import load_satellites
+
+    brief = load_satellites(scenario).at(start, hours)
+    with progress() as bar:
+        task = bar.add_task(f"{brief.name}, {brief.hours:g} h", total=len(brief.satellite) * len(brief.station))
+        found = run_day(brief, lambda: bar.advance(task))
+    show(found.to_json(), _lines(found), as_json=as_json)
+    return 0 if any(one.key.secret_bits for one in found.passes) else 1
+
+
+def _lines(found: SatelliteDay) -> list[str]:
+    brief = found.brief
+    lines = [f"{brief.title or brief.name}: {brief.begins():%Y-%m-%d %H:%M} UTC and {brief.hours:g} h after"]
+    for one in found.passes:
+        key = one.key
+        sky = "day" if one.sun_deg > 0 else "night" if one.sun_deg < -18 else "twilight"
+        gives = f"{grouped(key.secret_bits)} secret bits, {key.qber:.2%} errors" if key.secret_bits else "no key"
+        lines.append(
+            f"  {one.start[:16]}  {one.satellite} over {one.station}: {key.seconds:.0f} s, up to {one.highest_deg:.0f}°"
+            f" and {one.nearest_km:.0f} km, {key.losses_db[0]:.1f} to {key.losses_db[1]:.1f} dB, {sky}: {gives}"
+        )
+    if not found.passes:
+        lines.append(f"  no satellite rises above {brief.lowest_deg:g}° anywhere")
+    for carried in found.relayed:
+        lines.append(
+            f"  {' and '.join(carried.between)}: {grouped(carried.secret_bits)} secret bits over {carried.satellite}, "
+            "which knows them and must be trusted"
+        )
+    for shared in found.from_orbit:
+        if not shared.seconds:
+            lines.append(f"  {' and '.join(shared.between)} are never in view of {shared.satellite} at once")
+            continue
+        gives = f"{grouped(shared.secret_bits)} secret bits" if shared.secret_bits else "no key from one block"
+        lines.append(
+            f"  {' and '.join(shared.between)}, pairs from {shared.satellite}, which need not be trusted: "
+            f"{shared.seconds:.0f} s in view of both, {shared.pairs:.0f} pairs at {shared.qber:.2%} errors: {gives}"
+        )
+    best = found.best()
+    for there in brief.published:
+        ours = grouped(best[there.what]) if best else "none"
+        shown = f"{grouped(there.value)}; ours, the best: {ours} ({there.source})"
+        lines.append(f"  published {there.what} of a pass: {shown}")
+    lines += origin_lines(brief.numbers(), brief.origins, "expected by the model under clear skies, no light simulated")
+    if brief.source:
+        lines.append(f"  {brief.source}")
+    return lines

@@ -58,10 +58,17 @@ def _chain() -> None:
     distill_block(case.settings, case.detections, case.job, *pools())
 
 
+def _repeaters() -> None:
+    from noclone.repeater.bench import bench_repeaters
+
+    bench_repeaters(nodes=(3,), seconds=0.001, repeats=1)
+
+
 JOBS: dict[str, Callable[[], None]] = {
     "light": _light,
     "cascade": _cascade,
     "ldpc": _ldpc,
     "amplification": _amplification,
     "chain": _chain,
+    "repeaters": _repeaters,
 }

@@ -2,10 +2,11 @@
 
 In: altitude, how high it rises, telescope and beam.  Out: range and elevation over time; loss in dB. Circular orbits
 over a sphere that does not turn: good to some per cent of a pass's length, which the Earth's rotation changes with the
-inclination.
+inclination; `orbit` has satellites over the Earth as it turns.
 
 Geometry: any textbook of astrodynamics. Airmass: Kasten and Young, Appl. Opt. 28, 4735 (1989), whose elevation is in
-degrees. Pointing: the mean of a Gaussian beam's intensity under jitter of the same width on both axes.
+degrees. Pointing: a Gaussian beam's intensity under jitter of the same width on both axes, its mean and its law
+(Kiasaleh, IEEE Trans. Commun. 42, 1994; Toyoshima et al., J. Opt. Soc. Am. A 19, 567, 2002).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from noclone.errors import InputError
@@ -132,10 +134,26 @@ class Downlink:
         theta = self.divergence_urad / 2
         return -10 * math.log10(theta**2 / (theta**2 + 4 * self.pointing_urad**2))
 
+    def fades_db(self, number: int) -> tuple[float, ...]:
+        """Return what pointing costs in so many equally likely cases, which have the mean of `pointing_db`.
+
+        Jitter leaves a share u of the intensity with P(u < x) = x^g, g = theta^2 / (4 sigma^2): where pointing is poor
+        the light comes in flashes. Each case is the mean of u over its part of that law.
+        """
+        if self.pointing_urad == 0:
+            return (0.0,)
+        g = (self.divergence_urad / 2) ** 2 / (4 * self.pointing_urad**2)
+        edges = [(i / number) ** ((g + 1) / g) for i in range(number + 1)]
+        means = [number * g / (g + 1) * (high - low) for low, high in pairwise(edges)]
+        return tuple(-10 * math.log10(mean) for mean in means)
+
+    def steady_db(self, distance_km: float, elevation: float) -> float:
+        """Return the loss between the satellite's exit and the detectors when it points well."""
+        return self.diffraction_db(distance_km) + self.zenith_db * airmass(elevation) + self.fixed_db
+
     def loss_db(self, distance_km: float, elevation: float) -> float:
-        """Return the whole loss between the satellite's exit and the detectors."""
-        air = self.zenith_db * airmass(elevation)
-        return self.diffraction_db(distance_km) + self.pointing_db() + air + self.fixed_db
+        """Return the whole loss, pointing by its mean."""
+        return self.steady_db(distance_km, elevation) + self.pointing_db()
 
 
 def background_hz(

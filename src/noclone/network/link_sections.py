@@ -12,10 +12,12 @@ from pydantic import Field, model_validator
 
 from noclone.distill.job import EFFICIENCY
 from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
+from noclone.network.fibre_section import FibreSection
 from noclone.network.fields import Name, NonNegative, Positive, Probability, Section
 from noclone.network.flaws_sections import FlawsSection, GuardsSection
 from noclone.proofs.epsilon import Epsilons
 from noclone.records import DecoyBB84
+from noclone.units import transmittance
 
 LINK_SECTIONS = ("source", "fibre", "receiver", "distillation", "flaws", "guards")
 TOEPLITZ_BITS_MAX = 400_000_000  # a block may have twice as many bits as it is made for
@@ -30,14 +32,6 @@ class SourceSection(Section):
     )
     probabilities: list[Probability] = Field(min_length=2, max_length=4, description="how often each is sent")
     p_key: Annotated[float, Field(gt=0, lt=1)] = Field(description="probability of the key basis")
-
-
-class FibreSection(Section):
-    """The quantum channel."""
-
-    length_km: NonNegative
-    attenuation_db_per_km: NonNegative = 0.2
-    extra_loss_db: NonNegative = Field(default=0.0, description="connectors, splices, filters")
 
 
 class ReceiverSection(Section):
@@ -133,13 +127,18 @@ class LinkSection(Section):
         def each(value: float | list[float]) -> tuple[float, ...]:
             return tuple(value) if isinstance(value, list) else (value,) * detectors
 
+        # Unpolarised light reaches all detectors alike, and counts as they do when nothing is sent.
+        stray_hz = self.fibre.noise_hz() * transmittance(receiver.loss_db) / detectors
+        efficiency, dark_hz = each(receiver.efficiency), each(receiver.dark_count_hz)
+        if len(efficiency) == len(dark_hz):  # else the receiver says what is wrong
+            dark_hz = tuple(rate + stray_hz * share for rate, share in zip(dark_hz, efficiency, strict=True))
         return LinkDevices(
             Source(self.source.clock_hz, self.decoy_bb84()),
             Fibre(self.fibre.length_km, self.fibre.attenuation_db_per_km, self.fibre.extra_loss_db),
             Receiver(
                 scheme=receiver.scheme,
-                efficiency=each(receiver.efficiency),
-                dark_count_hz=each(receiver.dark_count_hz),
+                efficiency=efficiency,
+                dark_count_hz=dark_hz,
                 dead_time_ns=receiver.dead_time_ns,
                 afterpulse_probability=receiver.afterpulse_probability,
                 afterpulse_lifetime_ns=receiver.afterpulse_lifetime_ns,

@@ -16,10 +16,10 @@ from noclone.errors import ScenarioError
 from noclone.io.toml import load_toml, parse_toml
 from noclone.network.audit_section import AuditSection
 from noclone.network.border_sections import BorderSection, check_borders
+from noclone.network.fibre_section import FibreSection
 from noclone.network.fields import Name, Positive, SaeId, Section
 from noclone.network.link_sections import (
     DefaultsSection,
-    FibreSection,
     LinkSection,
     ReceiverSection,
     SourceSection,

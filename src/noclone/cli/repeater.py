@@ -1,0 +1,105 @@
+"""`noclone repeater`: pairs and key between far ends, over repeaters that nobody has to trust."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter, validators
+
+from noclone.cli.terminal import Json, announce_compilation, progress, show
+
+if TYPE_CHECKING:
+    from noclone.repeater.brief import RepeaterBrief
+
+Km = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=100_000))]
+Positive = Annotated[float, Parameter(validator=validators.Number(gt=0))]
+Share = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1))]
+
+
+def repeater(
+    scenario: str | None = None,
+    /,
+    *,
+    pairs: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=100_000_000))] = None,
+    length_km: Km = 400.0,
+    links: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=1999))] = 8,
+    scheme: Literal["one-click", "two-clicks"] = "two-clicks",
+    emission: Share = 0.6,
+    visibility: Share = 0.98,
+    dephasing_s: Positive = 2.0,
+    cutoff_s: Positive | None = None,
+    swap_success: Share = 1.0,
+    swap_quality: Share = 0.99,
+    pumps: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=20))] = 0,
+    seed: Annotated[int | None, Parameter(validator=validators.Number(gte=0))] = None,
+    eps_secrecy: Positive = 1e-9,
+    as_json: Json = False,
+) -> int:
+    """Deliver entangled pairs to the ends of a chain of repeaters, and say how much key they are worth.
+
+    Exits with 1 where no key is to be had. The options from --length-km to --pumps describe a chain of equal links,
+    where no scenario is given; their values are assumed.
+
+    Args:
+        scenario: A file of repeaters, or a shipped one: backbone, boston, delft.
+        pairs: How many; as the scenario says, or 10000.
+        length_km: From end to end.
+        links: Elementary links in a row; one node fewer stands between the ends.
+        emission: Probability that a memory's photon enters the fibre.
+        visibility: Of two nodes' photons.
+        dephasing_s: T2 of the memories.
+        cutoff_s: The longest that a half may wait.
+        swap_success: Probability that a node's Bell measurement succeeds: 0.5 with linear optics.
+        swap_quality: Share of its results that are right.
+        pumps: Purifications of each link's pair before it is used.
+        seed: A number that makes the run repeatable; one is drawn where none is given.
+    """
+    from noclone import rng
+    from noclone.proofs.epsilon import Epsilons
+    from noclone.repeater.brief import load_repeaters
+    from noclone.repeater.result import serve
+
+    if scenario is not None:
+        brief = load_repeaters(scenario)
+    else:
+        devices = {"scheme": scheme, "emission": emission, "visibility": visibility}
+        rules = {"cutoff_s": cutoff_s, "swap_success": swap_success, "swap_quality": swap_quality, "pumps": pumps}
+        brief = _uniform(length_km, links, devices, {"dephasing_s": dephasing_s}, rules)
+    wanted = pairs or brief.request.pairs
+    drawn = secrets.randbelow(1 << 53) if seed is None else seed
+    announce_compilation()
+    with progress() as bar:
+        task = bar.add_task(f"{brief.name}, seed {drawn}", total=wanted)
+        found = serve(
+            brief,
+            wanted,
+            rng.seed_from_int(drawn),
+            Epsilons(eps_secrecy, 1e-15),
+            lambda done: bar.update(task, completed=done),
+        )
+    show({**found.to_json(), "seed": drawn}, found.lines(), as_json=as_json)
+    return 0 if found.fraction else 1
+
+
+def _uniform(
+    length_km: float,
+    links: int,
+    devices: Mapping[str, object],
+    memory: Mapping[str, object],
+    rules: Mapping[str, object],
+) -> RepeaterBrief:
+    from noclone.io.toml import validate
+    from noclone.repeater.brief import RepeaterBrief, RepeaterError
+
+    data = {
+        "name": "chain",
+        "title": f"A chain of {links} links",
+        "devices": devices,
+        "memory": memory,
+        "rules": {name: value for name, value in rules.items() if value is not None},
+        "link": [{"between": [f"node-{i}", f"node-{i + 1}"], "length_km": length_km / links} for i in range(links)],
+        "request": {"between": ["node-0", f"node-{links}"]},
+    }
+    return validate(data, RepeaterBrief, RepeaterError, name="options")

@@ -1,0 +1,225 @@
+"""A day of satellites over stations: every pass as a finite block, what a trusted satellite relays, pairs from orbit.
+
+In: a `SatelliteBrief`.  Out: a `SatelliteDay`. Skies are clear: multiply by the share of clear nights that you have.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from noclone.link.orbit import Track
+from noclone.link.satellite import background_hz
+from noclone.network.satellite_file import PairsSection, SatelliteBrief, SkySection
+from noclone.network.satellite_pass import Exposure, Gains, PassKey
+from noclone.proofs.entangled import PairSource, finite_length
+from noclone.proofs.entropy import error_entropy
+from noclone.proofs.epsilon import Epsilons
+from noclone.units import transmittance
+
+TWILIGHT_DEG = 18.0
+EFFICIENCY = 1.16
+
+
+@dataclass(frozen=True, slots=True)
+class PassOverStation:
+    """One pass and its key.
+
+    Args:
+        sun_deg: Elevation of the Sun at the station, at its highest during the pass.
+    """
+
+    satellite: str
+    station: str
+    start: str
+    highest_deg: float
+    nearest_km: float
+    sun_deg: float
+    key: PassKey
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """Key between two stations that a satellite carried: it has one with each, announces their XOR, and knows both."""
+
+    between: tuple[str, str]
+    satellite: str
+    secret_bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class FromOrbit:
+    """Key of pairs whose halves went to two stations at once: all passes that both saw are one block of BBM92.
+
+    The satellite need not be trusted: what it did to the pairs shows as errors.
+
+    Args:
+        seconds: That both saw it.
+        pairs: Coincidences in the same basis.
+    """
+
+    between: tuple[str, str]
+    satellite: str
+    seconds: float
+    pairs: float
+    qber: float
+    secret_bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class SatelliteDay:
+    """What came of the day."""
+
+    brief: SatelliteBrief
+    passes: tuple[PassOverStation, ...]
+    relayed: tuple[Relayed, ...]
+    from_orbit: tuple[FromOrbit, ...]
+
+    def best(self) -> dict[str, float]:
+        """Return what the best pass gave, to stand beside published passes."""
+        keys = [one.key for one in self.passes]
+        best = max(keys, key=lambda key: key.secret_bits, default=None)
+        return {} if best is None else {"sifted_bits": best.sifted_bits, "secret_bits": best.secret_bits}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        best = self.best()
+        return {
+            "name": self.brief.name,
+            "start": self.brief.begins().isoformat(),
+            "hours": self.brief.hours,
+            "simulated": True,
+            "passes": [asdict(one) for one in self.passes],
+            "relayed": [asdict(one) for one in self.relayed],
+            "from_orbit": [asdict(one) for one in self.from_orbit],
+            "secret_bits": sum(one.key.secret_bits for one in self.passes),
+            "published": [{**one.model_dump(), "ours": best.get(one.what)} for one in self.brief.published],
+            "origins": {
+                place: {"value": value, "origin": self.brief.origins.get(place, "given")}
+                for place, value in self.brief.numbers().items()
+            },
+        }
+
+
+def sky_radiance(sky: SkySection, sun_deg: float) -> float:
+    """Return the sky's radiance for the Sun's elevation: its logarithm falls evenly from sunset to 18 degrees below.
+
+    Real twilight falls faster at first, so this sees too much light rather than too little.
+    """
+    down = min(1.0, max(0.0, -sun_deg / TWILIGHT_DEG))
+    if sky.night <= 0 or sky.day <= 0:
+        return sky.night if down == 1.0 else sky.day
+    return math.exp((1 - down) * math.log(sky.day) + down * math.log(sky.night))
+
+
+def sky_hz(brief: SatelliteBrief, sun_deg: float) -> float:
+    """Return counts a second of the sky's light in each of a receiver's four detectors."""
+    sky = brief.sky
+    seen = background_hz(
+        sky_radiance(sky, sun_deg), sky.field_of_view_urad, brief.downlink.aperture_m, sky.filter_nm, sky.wavelength_nm
+    )
+    return seen * transmittance(sky.optics_db) * brief.devices.detector_efficiency / 4
+
+
+def run_day(brief: SatelliteBrief, tell: Callable[[], None] | None = None) -> SatelliteDay:
+    """Return all passes of the day with their keys.
+
+    Args:
+        tell: Is called after each satellite and station.
+    """
+    epsilons = Epsilons(brief.eps_secrecy, brief.eps_correctness)
+    passes, from_orbit = [], []
+    gains = Gains(brief.devices.devices)
+    for name, satellite in brief.satellites():
+        tracks: dict[str, list[Track]] = {}
+        for station in brief.station:
+            found = satellite.passes(
+                station.station(), brief.begins(), brief.hours, lowest_deg=brief.lowest_deg, step_s=brief.step_s
+            )
+            tracks[station.name] = list(found)
+            passes += [_key_of_track(brief, name, track, gains, epsilons) for track in tracks[station.name]]
+            if tell is not None:
+                tell()
+        if brief.pairs is not None:
+            from_orbit += [
+                _from_orbit(brief, brief.pairs, name, (wish.between[0], wish.between[1]), tracks, epsilons)
+                for wish in brief.relay
+            ]
+    in_order = tuple(sorted(passes, key=lambda one: one.start))
+    return SatelliteDay(brief, in_order, tuple(_relayed(brief, passes)), tuple(from_orbit))
+
+
+def _key_of_track(
+    brief: SatelliteBrief, satellite: str, track: Track, gains: Gains, epsilons: Epsilons
+) -> PassOverStation:
+    downlink = brief.downlink.downlink()
+    fades = downlink.fades_db(brief.downlink.fades)
+    exposure, losses = Exposure(gains), []
+    for distance_km, elevation, sun in zip(track.range_km, track.elevation_deg, track.sun_deg, strict=True):
+        steady_db, noise_hz = downlink.steady_db(distance_km, elevation), sky_hz(brief, float(sun))
+        for fade_db in fades:
+            exposure.add(steady_db + fade_db, noise_hz, track.step_s / len(fades))
+        losses.append(steady_db + downlink.pointing_db())
+    return PassOverStation(
+        satellite,
+        track.station.name,
+        track.start.isoformat(timespec="seconds"),
+        float(track.elevation_deg.max()),
+        float(track.range_km.min()),
+        float(track.sun_deg.max()),
+        exposure.key((float(min(losses)), float(max(losses))), epsilons, brief.proof),
+    )
+
+
+def _relayed(brief: SatelliteBrief, passes: Sequence[PassOverStation]) -> list[Relayed]:
+    """What each satellite could pass on: the smaller of the keys that it has with both."""
+    found = []
+    for wish in brief.relay:
+        for section in brief.satellite:
+            held = [
+                sum(one.key.secret_bits for one in passes if one.satellite == section.name and one.station == end)
+                for end in wish.between
+            ]
+            found.append(Relayed((wish.between[0], wish.between[1]), section.name, min(held)))
+    return found
+
+
+def _from_orbit(
+    brief: SatelliteBrief,
+    source: PairsSection,
+    satellite: str,
+    between: tuple[str, str],
+    tracks: dict[str, list[Track]],
+    epsilons: Epsilons,
+) -> FromOrbit:
+    seconds = coincidences = wrong = 0.0
+    for first in tracks[between[0]]:
+        for second in tracks[between[1]]:
+            both, in_first, in_second = np.intersect1d(first.unix_s, second.unix_s, return_indices=True)
+            seconds += both.size * brief.step_s
+            for i, j in zip(in_first, in_second, strict=True):
+                number, error = _coincidences(brief, source, (first, int(i)), (second, int(j)))
+                coincidences, wrong = coincidences + number, wrong + number * error
+    error = wrong / coincidences if coincidences else 0.5
+    # Half of the coincidences are of the same basis: a quarter in each.
+    quarter = int(coincidences / 4)
+    leak = EFFICIENCY * quarter * error_entropy(error)
+    bits = finite_length(quarter, quarter, error, leak, epsilons.secrecy, epsilons.correctness)
+    return FromOrbit(between, satellite, seconds, coincidences / 2, error, bits)
+
+
+def _coincidences(brief: SatelliteBrief, source: PairsSection, *ends: tuple[Track, int]) -> tuple[float, float]:
+    """Return the coincidences of one step and their share of errors, windows taken for pulses of the source."""
+    downlink, window_s = brief.downlink.downlink(), source.window_ns * 1e-9
+    arms = []
+    for track, k in ends:
+        loss_db = downlink.loss_db(float(track.range_km[k]), float(track.elevation_deg[k]))
+        noise = 4 * (brief.devices.dark_count_hz + sky_hz(brief, float(track.sun_deg[k]))) * window_s
+        arms.append((transmittance(loss_db) * brief.devices.detector_efficiency, -math.expm1(-noise)))
+    (eta_a, dark_a), (eta_b, dark_b) = arms
+    pairs = PairSource(source.rate_hz * window_s, eta_a, eta_b, dark_a, dark_b, source.error)
+    return pairs.gain() * brief.step_s / window_s, pairs.error_rate()

@@ -1,0 +1,239 @@
+"""The file that describes satellites, stations and a day, as TOML.
+
+In: a file, or the name of a shipped one.  Out: a checked `SatelliteBrief`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from noclone.errors import InputError
+from noclone.io.origins import check_origins, numbers
+from noclone.io.toml import load_toml, parse_toml
+from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
+from noclone.link.orbit import Circle, Elements, Satellite, Station
+from noclone.link.satellite import Downlink
+from noclone.network.fields import Name, NonNegative, Positive, Probability, Section
+from noclone.records import DecoyBB84
+
+SECTIONS = ("satellite", "station", "downlink", "sky", "devices", "pairs")
+
+
+class SatelliteError(InputError):
+    """A file of satellites cannot be read, or describes what cannot be."""
+
+
+class OrbitSection(Section):
+    """A satellite: two-line elements, or a circle."""
+
+    name: Name
+    title: str = ""
+    elements: Annotated[list[str], Field(min_length=2, max_length=2)] | None = Field(
+        default=None, description="the two lines"
+    )
+    altitude_km: Annotated[float, Field(ge=150, le=50_000)] | None = None
+    inclination_deg: Annotated[float, Field(ge=0, le=180)] | None = None
+    node_local_time_h: Annotated[float, Field(ge=0, lt=24)] = 0.0
+    phase_deg: Annotated[float, Field(ge=0, lt=360)] = 0.0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.elements is None) == (self.altitude_km is None or self.inclination_deg is None):
+            raise ValueError("give either 'elements', or 'altitude_km' and 'inclination_deg'")
+        return self
+
+    def satellite(self, epoch: datetime) -> Satellite:
+        """Return the satellite."""
+        if self.elements is not None:
+            return Satellite(self.name, Elements(*self.elements), epoch)
+        assert self.altitude_km is not None
+        assert self.inclination_deg is not None
+        circle = Circle(self.altitude_km, self.inclination_deg, self.node_local_time_h, self.phase_deg)
+        return Satellite(self.name, circle, epoch)
+
+
+class StationSection(Section):
+    """A telescope on the ground."""
+
+    name: Name
+    title: str = ""
+    latitude_deg: Annotated[float, Field(ge=-90, le=90)]
+    longitude_deg: Annotated[float, Field(ge=-180, le=180)]
+    height_m: Annotated[float, Field(ge=-500, le=9000)] = 0.0
+
+    def station(self) -> Station:
+        """Return the station."""
+        return Station(self.name, self.latitude_deg, self.longitude_deg, self.height_m)
+
+
+class DownlinkSection(Section):
+    """Beam, telescope, air."""
+
+    divergence_urad: Positive
+    aperture_m: Positive
+    pointing_urad: NonNegative = 0.0
+    zenith_db: NonNegative = 1.5
+    fixed_db: NonNegative = 0.0
+    beam: Literal["gaussian", "top-hat"] = "gaussian"
+    fades: Annotated[int, Field(ge=1, le=64)] = Field(default=6, description="cases of pointing in a second")
+
+    def downlink(self) -> Downlink:
+        """Return the downlink."""
+        return Downlink(
+            self.divergence_urad, self.aperture_m, self.pointing_urad, self.zenith_db, self.fixed_db, self.beam
+        )
+
+
+class SkySection(Section):
+    """What the telescope sees beside the satellite."""
+
+    night: NonNegative = Field(default=1.5e-6, description="radiance, W / (m^2 sr nm), with the Sun 18 degrees down")
+    day: NonNegative = Field(default=1.5e-2, description="the same with the Sun up")
+    field_of_view_urad: Positive = 50.0
+    filter_nm: Positive = 1.0
+    wavelength_nm: Positive = 850.0
+    optics_db: NonNegative = Field(default=3.0, description="from the aperture to the detectors, of the sky's light")
+
+
+class DevicesSection(Section):
+    """The satellite's source and a station's receiver: decoy-state BB84, bases chosen by a beam splitter."""
+
+    clock_hz: Positive = 1e8
+    intensities: list[NonNegative] = Field(default=[0.8, 0.1, 1e-6], min_length=2, max_length=3)
+    probabilities: list[Probability] = Field(default=[0.5, 0.25, 0.25], min_length=2, max_length=3)
+    p_key: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    detector_efficiency: Annotated[float, Field(gt=0, le=1)] = 0.5
+    dark_count_hz: NonNegative = 25.0
+    gate_ns: Positive = 2.0
+    misalignment: Annotated[float, Field(ge=0, le=0.5)] = 0.008
+
+    def devices(self, sky_hz: float) -> LinkDevices:
+        """Return source and receiver, each detector with so many counts of the sky beside its own."""
+        protocol = DecoyBB84(tuple(self.intensities), tuple(self.probabilities), self.p_key, self.p_key)
+        receiver = Receiver(
+            scheme="passive",
+            efficiency=(self.detector_efficiency,) * 4,
+            dark_count_hz=(self.dark_count_hz + sky_hz,) * 4,
+            gate_ps=1000 * self.gate_ns,
+            misalignment=self.misalignment,
+        )
+        return LinkDevices(Source(self.clock_hz, protocol), Fibre(0.0, 0.0), receiver)
+
+
+class PairsSection(Section):
+    """A source of entangled pairs on board, each half sent to another station."""
+
+    rate_hz: Positive = Field(description="pairs a second, at the source")
+    window_ns: Positive = 2.5
+    error: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        default=0.02, description="of pairs, the sky and darkness apart"
+    )
+
+
+class RelaySection(Section):
+    """Two stations that want to share key."""
+
+    between: Annotated[list[Name], Field(min_length=2, max_length=2)]
+
+
+class PublishedSection(Section):
+    """A published result, to stand beside ours."""
+
+    what: Literal["sifted_bits", "secret_bits"] = Field(description="of the best pass")
+    value: NonNegative
+    source: str
+
+
+class SatelliteBrief(Section):
+    """Satellites, stations, devices, a day."""
+
+    name: Name
+    title: str = ""
+    source: str = ""
+    start: datetime
+    epoch: datetime | None = Field(default=None, description="of circular orbits; the start where not given")
+    hours: Annotated[float, Field(gt=0, le=24 * 31)] = 24.0
+    lowest_deg: Annotated[float, Field(ge=0, lt=90)] = 15.0
+    step_s: Annotated[float, Field(ge=0.1, le=60)] = 1.0
+    proof: str = "lim2014"
+    eps_secrecy: Annotated[float, Field(gt=0, lt=1)] = 1e-9
+    eps_correctness: Annotated[float, Field(gt=0, lt=1)] = 1e-15
+    satellite: Annotated[list[OrbitSection], Field(min_length=1, max_length=100)]
+    station: Annotated[list[StationSection], Field(min_length=1, max_length=100)]
+    downlink: DownlinkSection
+    sky: SkySection = SkySection()
+    devices: DevicesSection = DevicesSection()
+    pairs: PairsSection | None = None
+    relay: list[RelaySection] = Field(default=[], max_length=1000)
+    published: list[PublishedSection] = Field(default=[], max_length=100)
+    origins: dict[str, str] = Field(
+        default={}, description='by place: "published: ...", "fitted: ..." or "assumed: ..."'
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for what, names in (
+            ("satellite", [s.name for s in self.satellite]),
+            ("station", [s.name for s in self.station]),
+        ):
+            if len(set(names)) < len(names):
+                raise ValueError(f"two of [[{what}]] have the same name")
+        check_origins(self.origins, self.numbers())
+        known = {one.name for one in self.station}
+        for wish in self.relay:
+            unknown = set(wish.between) - known
+            if unknown or wish.between[0] == wish.between[1]:
+                raise ValueError(f"a relay is between two stations of the file, not {' and '.join(wish.between)}")
+        return self
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the numbers of the file by place."""
+        return numbers(self, SECTIONS)
+
+    def at(self, start: str | None, hours: float | None) -> Self:
+        """Return the same for another day, or for longer."""
+        if start is None and hours is None:
+            return self
+        try:
+            begins = self.start if start is None else datetime.fromisoformat(start)
+        except ValueError:
+            raise SatelliteError(f"'{start}' is no date", hint="as 2026-11-01 or 2026-11-01T12:00") from None
+        long = self.hours if hours is None else hours
+        return self.model_copy(update={"start": begins, "epoch": self.epoch or self.start, "hours": long})
+
+    def begins(self) -> datetime:
+        """Return the start, UTC where it names no zone."""
+        return _utc(self.start)
+
+    def satellites(self) -> list[tuple[str, Satellite]]:
+        """Return the satellites by name; a circle's place is given for the epoch."""
+        return [(one.name, one.satellite(_utc(self.epoch or self.start))) for one in self.satellite]
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def shipped() -> list[str]:
+    """Return the names of shipped files."""
+    folder = resources.files("noclone.network") / "satellites"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_satellites(path: Path | str) -> SatelliteBrief:
+    """Read a file, or a shipped one by its name, such as `micius`.
+
+    Raises:
+        SatelliteError: It cannot be read, or does not fit.
+    """
+    if Path(path).exists():
+        return load_toml(Path(path), SatelliteBrief, SatelliteError)
+    if str(path) not in shipped():
+        raise SatelliteError(f"'{path}' is neither a file nor shipped", hint=f"shipped: {', '.join(shipped())}")
+    text = (resources.files("noclone.network") / "satellites" / f"{path}.toml").read_text(encoding="utf-8")
+    return parse_toml(text, SatelliteBrief, SatelliteError, name=f"{path}.toml")
