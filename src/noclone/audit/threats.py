@@ -18,30 +18,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from noclone.audit.device_flaws import flawed
+from noclone.audit.judgement import STATUSES as STATUSES
+from noclone.audit.judgement import Judgement as Judgement
+from noclone.audit.judgement import Level as Level
+from noclone.audit.judgement import Status as Status
+from noclone.audit.on_trust import another_domain, simulated, vendors_word
 from noclone.audit.scene import Scene
-
-Status = Literal["countered", "watched", "assumed", "open", "not-modelled"]
-Level = Literal["in transit", "end to end", "across the network"]
-STATUSES: tuple[Status, ...] = ("open", "not-modelled", "assumed", "watched", "countered")  # worst first
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What stands against a threat.
-
-    Args:
-        why: A sentence.
-        where: Names of links, nodes or pairs that it is said of; empty: all.
-        remedy: What would make it better, or empty.
-    """
-
-    status: Status
-    why: str
-    where: tuple[str, ...] = ()
-    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,53 +173,16 @@ def _fibre_cut(scene: Scene) -> Judgement:
     )
 
 
-def _simulated(scene: Scene) -> Judgement:
-    if not scene.sections:
-        return Judgement("countered", "no key here is made of simulated light")
-    return Judgement(
-        "assumed",
-        "the light is simulated: whoever controls the process that makes it knows everything",
-        tuple(section.name for section in scene.sections),
-        "draw keys from real devices",
-    )
-
-
-def _vendors_word(scene: Scene) -> Judgement:
-    if not scene.vendors:
-        return Judgement("countered", "no key here comes from a vendor's system")
-    return Judgement(
-        "assumed",
-        "the light, devices, proofs and software of a vendor's system are not known here: nothing else in this list "
-        "is judged for them, and their keys are as good as the vendor says",
-        scene.vendors,
-        "cross such a link with shares on other paths as well, or combine its key with post-quantum key",
-    )
-
-
-def _another_domain(scene: Scene) -> Judgement:
-    borders = scene.scenario.borders
-    if not borders:
-        return Judgement("countered", "no key leaves for another operator's domain")
-    return Judgement(
-        "assumed",
-        "keys for applications in another operator's domain are in the clear at the KME on our side of the border, at "
-        "the one on theirs, and in TLS between the two; what that domain does with them is not known here, and no pair "
-        "of applications across a border is judged",
-        tuple(f"{border.node} ({border.domain})" for border in borders),
-        "let the two applications combine such a key with a post-quantum one of their own",
-    )
-
-
 THREATS: tuple[Threat, ...] = (
     Threat(
         "another-domain",
         "Another operator knows the keys that cross a border",
         "end to end",
         "ETSI GS QKD 020 V1.1.1 (2026), its use case",
-        _another_domain,
+        another_domain,
     ),
-    Threat("vendors-word", "A vendor's keys are taken on his word", "in transit", "noclone's own", _vendors_word),
-    Threat("simulated-light", "The light is a program", "in transit", "noclone's own", _simulated),
+    Threat("vendors-word", "A vendor's keys are taken on his word", "in transit", "noclone's own", vendors_word),
+    Threat("simulated-light", "The light is a program", "in transit", "noclone's own", simulated),
     Threat(
         "intercept-resend",
         "Intercept and resend",

@@ -12,12 +12,14 @@ import asyncio
 import contextlib
 import itertools
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from noclone.errors import KeysExhausted, KmeError, NocloneError, StoreError
 from noclone.events import EventLog
 from noclone.kms import local_keys
+from noclone.kms.allowances import Limit
 from noclone.kms.calls import Abroad
 from noclone.kms.calls import Handler as Handler
 from noclone.kms.calls import PeerCalls as PeerCalls
@@ -131,25 +133,22 @@ class Kme:
         def fell_back(profile: str) -> None:
             self.events.add("key.fallback", f"sae:{caller}", slave=slave, profile=profile)
 
-        async with self._counted(caller, slaves, request.number * size_bits):
-            runs = await obtain(want, attempt, fell_back)
+        get, limits = partial(obtain, want, attempt, fell_back), self.policies.limits(caller, slaves)
+        runs = await (self._counted(limits, request.number * size_bits, get) if limits else get())
         for run in runs:
             self.say_run(run.assignment.key_id, run.assignment.number, size_bits, caller, (caller, slave))
         return Delivered(tuple([key for run in runs for key in run.keys]), (self.name, peer))
 
-    @contextlib.asynccontextmanager
-    async def _counted(self, master: str, slaves: Sequence[str], n_bits: int) -> AsyncIterator[None]:
-        """Count what pairs get of what their policies allow them; nothing, where they are refused after all."""
-        limits = self.policies.limits(master, slaves)
-        if not limits:
-            yield
-            return
+    async def _counted(
+        self, limits: Sequence[Limit], n_bits: int, get: Callable[[], Awaitable[list[Reservation]]]
+    ) -> list[Reservation]:
+        """Get keys and count them as what their pairs are allowed; nothing counts where they are refused after all."""
         try:
             then_s = await self.store.spend(limits, n_bits)
         except StoreError as error:
             raise Refused(503, "key data access error", "store-failed", detail=error.message) from None
         try:
-            yield
+            return await get()
         except Refused:
             with contextlib.suppress(StoreError):
                 await self.store.put_back(limits, n_bits, then_s)
