@@ -15,11 +15,13 @@ from noclone.errors import InputError
 from noclone.network.blocks import plan_link
 from noclone.network.scenario import load_scenario
 from noclone.network.topology_files import random_topology
-from noclone.plan.candidates import Candidate, candidates_of, secret_bps
-from noclone.plan.sites import Brief, DeviceSection, brief_of_topology, load_brief
+from noclone.plan.candidates import Candidate, candidates_of
+from noclone.plan.devices import DeviceSection
+from noclone.plan.rates import secret_bps
+from noclone.plan.reasons import reasons
+from noclone.plan.sites import Brief, brief_of_topology, load_brief
 from noclone.plan.solver import solve
-from noclone.plan.sweep import sweep
-from noclone.plan.writing import plan_json, scenario_of_plan
+from noclone.plan.writing import scenario_of_plan
 
 ALPINE = Path(__file__).parents[2] / "examples" / "sites.toml"
 
@@ -74,8 +76,11 @@ def test_the_plan_is_the_cheapest(seed: int) -> None:
     edges = [pair for pair in itertools.combinations("abcd", 2) if draw.random() < 0.8] or [("a", "d")]
     fibres = [(a, b, draw.choice([20.0, 60.0, 100.0, 140.0])) for a, b in edges]
     given = brief(fibres, [("a", "d", draw.choice([2_000.0, 30_000.0, 120_000.0]), 1)], costs={"node": 60.0})
-    candidates, _ = candidates_of(given)
+    candidates, _ = candidates_of(given, only_what_runs=True)
     found = solve(given, candidates, gap=0.0)
+    narrowed = solve(given, candidates, gap=0.0, small=0)
+    assert narrowed.cost == pytest.approx(found.cost)
+    assert narrowed.bound <= found.cost + 1e-6
     expected = brute_force(given, candidates)
     if expected is None:
         assert found.unmet[0] > 0
@@ -114,26 +119,33 @@ def test_disjoint_paths_share_no_node_and_cost_what_they_take() -> None:
     assert all(used == pytest.approx(1000.0) for used in found.used_bps)
 
 
+def why(given: Brief) -> list[str]:
+    candidates, _ = candidates_of(given)
+    return reasons(given, candidates, solve(given, candidates))
+
+
 def test_what_cannot_be_met_is_said_with_the_reason() -> None:
     chain = brief([("a", "b", 50.0), ("b", "c", 50.0)], [("a", "c", 1000.0, 2), ("a", "b", 1e9, 1), ("a", "z", 1.0, 1)])
-    candidates, notes = candidates_of(chain)
-    told = plan_json(chain, solve(chain, candidates), notes)["demands"]
-    assert told[0]["unmet_share"] == 1.0
-    assert "share no node" in told[0]["why"]
-    assert 0 < told[1]["unmet_share"] < 1
-    assert "give no more" in told[1]["why"]
-    assert "no chain of links" in told[2]["why"]
+    told = why(chain)
+    assert "1 of the 2 paths" in told[0]
+    assert "a-b, the narrowest place" in told[1]
+    assert "no link with any device" in told[2]
+    apart = brief([("a", "b", 50.0), ("y", "z", 50.0)], [("a", "z", 1.0, 1)])
+    assert "they lead to a, b only" in why(apart)[0]
+    barred = brief([("a", "b", 90.0), ("b", "c", 90.0)], [("a", "c", 1.0, 1)], site={"b": {"trusted": False}})
+    barred = barred.model_copy(update={"devices": [DeviceSection(name="x", cost=1.0)]})
+    assert "must not relay here, such as b" in why(barred)[0]
 
 
 def test_a_site_that_may_not_relay_does_not() -> None:
     fibres = [("a", "b", 40.0), ("b", "d", 40.0), ("a", "c", 90.0), ("c", "d", 90.0)]
     given = brief(fibres, [("a", "d", 1000.0, 1)], site={"b": {"trusted": False}})
-    candidates, _ = candidates_of(given)
+    candidates, _ = candidates_of(given, only_what_runs=True)
     assert solve(given, candidates).relays == ("c",)
 
 
 def test_a_fibre_too_long_is_named() -> None:
-    given = brief([("a", "b", 600.0)], [("a", "b", 1.0, 1)])
+    given = brief([("a", "b", 900.0)], [("a", "b", 1.0, 1)])
     candidates, notes = candidates_of(given)
     assert candidates == []
     assert "a to b" in notes[0]
@@ -173,12 +185,6 @@ def test_without_fibres_near_sites_may_be_joined() -> None:
     assert all(one.length_km <= given.reach_km for one in candidates)
 
 
-def test_a_sweep_costs_more_for_more() -> None:
-    found = sweep(load_brief(ALPINE), [0.5, 100.0], time_limit_s=30, gap=0.0)
-    assert [one.scale for one in found] == [0.5, 100.0]
-    assert found[0].cost < found[1].cost
-
-
 def test_the_command_plans_writes_and_says_what_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "net.toml"
     assert run_command(["plan", str(ALPINE), "-o", str(out), "--json"]) == 0
@@ -193,13 +199,12 @@ def test_the_command_plans_writes_and_says_what_fails(tmp_path: Path, capsys: py
     assert "sight" in capsys.readouterr().err
 
 
-def test_a_map_is_planned_within_its_time(tmp_path: Path) -> None:
+def test_a_map_is_planned_to_its_gap() -> None:
     given = brief_of_topology(random_topology(40, 3), bps=500.0, pairs=8)
     candidates, _ = candidates_of(given)
-    found = solve(given, candidates, time_limit_s=10, gap=0.05)
+    found = solve(given, candidates, time_limit_s=60, gap=0.3)
     assert found.unmet == (0.0,) * len(given.demands)
-    assert found.bound <= found.cost
-    assert found.seconds < 40
+    assert found.bound <= found.cost <= 1.3 * found.bound + 1e-6
 
 
 def test_nothing_to_build_is_an_error() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from noclone.cli.main import run_command
@@ -51,6 +52,19 @@ def test_delft_on_demand_beats_one_half_ten_times_a_second() -> None:
     assert found is not None
     assert found.period_s == 0.1
     assert 0.5 < found.fidelity < 0.65
+
+
+def test_a_clocked_link_is_what_trying_and_waiting_gives() -> None:
+    """The closed form of first successes that wait until the tick, against drawn ones."""
+    link = Link(0.0, 0.01, 1e-3, BellPair(0.8, 0.8, 0.9))
+    clocked = Clocked(link, Memory(0.3, 0.5), 0.2, 0.05)
+    first = np.random.default_rng(4).geometric(0.01, 200_000)
+    there = first[first <= 150]
+    assert clocked.success == pytest.approx(there.size / first.size, abs=0.006)
+    waited_s = (150 - there) * 1e-3
+    noise = np.exp(-2 * waited_s / 0.5)
+    assert clocked.pair().z == pytest.approx(0.9 * noise.mean(), abs=0.006)
+    assert clocked.pair().x == pytest.approx((0.8 * noise * np.exp(-2 * waited_s / 0.3)).mean(), abs=0.006)
 
 
 @pytest.mark.parametrize("efficiency", [0.5, 1.0, 8.0])

@@ -5,18 +5,17 @@ In: an `Audit`.  Out: HTML text. Every reason of the verdict links to the table 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from importlib import resources
 from typing import Any
 
-from noclone import __version__
 from noclone.audit.audit import Audit, demand_json, listed
 from noclone.audit.demands import Demand
 from noclone.audit.levels import LevelVerdict
 from noclone.audit.map import draw
 from noclone.audit.threats import STATUSES
 from noclone.errors import InputError
+from noclone.page.document import document, figure, listing, section, table
 
 MARKS = {"yes": "✓", "conditional": "◐", "no": "✗"}
 COALITIONS_LISTED = 5
@@ -31,7 +30,6 @@ def render(audit: Audit, matrix: Mapping[str, Any] | None = None) -> str:
     scene = audit.scene
     title = scene.scenario.title or scene.scenario.name
     weak = frozenset(node for demand in scene.demands for node in demand.nodes_alone)
-    style = (resources.files("noclone.audit") / "report.css").read_text(encoding="utf-8")
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="what">{escape(scene.scenario.description)}</p>' if scene.scenario.description else "",
@@ -49,16 +47,9 @@ def render(audit: Audit, matrix: Mapping[str, Any] | None = None) -> str:
         _cover(audit),
         _exposure(audit),
         _run(audit),
-        f"<footer>noclone {escape(__version__)}. Nothing here has been certified or evaluated by anybody.</footer>",
     ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        f"<title>Audit: {escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    closing = "Nothing here has been certified or evaluated by anybody."
+    return document(f"Audit: {title}", parts, closing)
 
 
 def _level(level: LevelVerdict) -> str:
@@ -76,14 +67,14 @@ def _level(level: LevelVerdict) -> str:
 
 def _figure(svg: str, weak: bool) -> str:
     legend = "Dashed: a link that gives no key." + (" Square: a node that knows keys of others." if weak else "")
-    return f"<figure>{svg}<figcaption>{legend}</figcaption></figure>"
+    return figure(svg, legend)
 
 
 def _requirements(audit: Audit) -> str:
     if not audit.outcomes:
         return ""
     rows = [("holds" if one.holds else "FAILS", one.text) for one in audit.outcomes]
-    return _section("requirements", "What the scenario requires", _table(("", "requirement"), rows))
+    return section("requirements", "What the scenario requires", table(("", "requirement"), rows))
 
 
 def _recommendations(audit: Audit) -> str:
@@ -93,7 +84,7 @@ def _recommendations(audit: Audit) -> str:
         (one.text, str(one.gain) if one.gain else "cannot be tried here", one.command) for one in audit.recommendations
     ]
     head = ("change", "pairs of applications helped", "shown by")
-    return _section("recommendations", "What would change the verdict most", _table(head, rows))
+    return section("recommendations", "What would change the verdict most", table(head, rows))
 
 
 def _links(audit: Audit) -> str:
@@ -117,14 +108,14 @@ def _links(audit: Audit) -> str:
         rows.append((link.section.name, f"{link.length_km:g}", *told))
     head = ("link", "km", "secret b/s", "error rate expected", "proof", "ε a block", "ε a year")
     note = "<p>By the devices' model. ε: the probability that a promise of secrecy or equality fails.</p>"
-    return _section("links", "Links", note + _table(head, rows))
+    return section("links", "Links", note + table(head, rows))
 
 
 def _demands(audit: Audit) -> str:
     shown = listed(audit.scene.demands)
     note = f"<p>{len(shown)} of {len(audit.scene.demands)} pairs of applications; those with a policy first.</p>"
     head = ("applications", "key", "over", "who knows it alone", "nodes that must collude", "smallest coalitions")
-    return _section("demands", "Keys between applications", note + _table(head, map(_demand_row, shown)))
+    return section("demands", "Keys between applications", note + table(head, map(_demand_row, shown)))
 
 
 def _demand_row(demand: Demand) -> Sequence[str]:
@@ -160,7 +151,7 @@ def _availability(audit: Audit) -> str:
     if not rows:
         return ""
     more = f"<p>and {len(rows) - 200} more pairs</p>" if len(rows) > 200 else ""
-    return _section("availability", "Who is cut off by what", _table(head, rows[:200]) + more)
+    return section("availability", "Who is cut off by what", table(head, rows[:200]) + more)
 
 
 def _threats(audit: Audit) -> str:
@@ -175,7 +166,7 @@ def _threats(audit: Audit) -> str:
         )
         for finding in findings
     ]
-    return _section("threats", "Threats", _table(("status", "threat", "here", "what would help", "source"), rows))
+    return section("threats", "Threats", table(("status", "threat", "here", "what would help", "source"), rows))
 
 
 def _matrix(matrix: Mapping[str, Any]) -> str:
@@ -208,42 +199,31 @@ def _matrix(matrix: Mapping[str, Any]) -> str:
         "that came out and is not secret from her.</p>"
     )
     head = ("attack", "", "Eve's bits per bit", "key bits", "exposed", "error rate seen", "seen after", "outcome")
-    return _section("matrix", "What the red team measured", note + _table(head, rows))
+    return section("matrix", "What the red team measured", note + table(head, rows))
 
 
 def _criticisms(audit: Audit) -> str:
     rows = [(one.criticism, one.by, one.holds, one.answer) for one in audit.criticisms]
-    return _section(
+    return section(
         "criticisms",
         "The agencies' criticisms of QKD, answered",
-        _table(("criticism", "by", "holds here", "answer"), rows),
+        table(("criticism", "by", "holds here", "answer"), rows),
     )
 
 
 def _cover(audit: Audit) -> str:
-    items = "".join(f"<li>{escape(one)}</li>" for one in audit.cover.sentences)
-    return _section("cover", "What each shield covers when the other falls", f"<ul>{items}</ul>")
+    return section("cover", "What each shield covers when the other falls", listing(audit.cover.sentences))
 
 
 def _exposure(audit: Audit) -> str:
     if not audit.exposure:
         return ""
-    items = "".join(f"<li>{escape(one.sentence)}</li>" for one in audit.exposure[:200])
-    return _section("exposure", "Recorded now, decrypted later", f"<ul>{items}</ul>")
+    told = listing(one.sentence for one in audit.exposure[:200])
+    return section("exposure", "Recorded now, decrypted later", told)
 
 
 def _run(audit: Audit) -> str:
     if audit.run is None:
         return ""
     lines = escape("\n".join(audit.run.lines()))
-    return _section("run", "What the run showed", f"<pre>{lines}</pre>")
-
-
-def _section(anchor: str, title: str, body: str) -> str:
-    return f'<section id="{anchor}"><h2>{escape(title)}</h2>{body}</section>'
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    cells = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
+    return section("run", "What the run showed", f"<pre>{lines}</pre>")

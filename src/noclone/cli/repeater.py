@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter, validators
@@ -11,7 +12,10 @@ from cyclopts import Parameter, validators
 from noclone.cli.terminal import Json, announce_compilation, progress, show
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from noclone.repeater.brief import RepeaterBrief
+    from noclone.repeater.tuning import Tried
 
 Km = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=100_000))]
 Positive = Annotated[float, Parameter(validator=validators.Number(gt=0))]
@@ -33,6 +37,7 @@ def repeater(
     swap_success: Share = 1.0,
     swap_quality: Share = 0.99,
     pumps: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=20))] = 0,
+    best_cutoff: Annotated[bool, Parameter(negative=())] = False,
     seed: Annotated[int | None, Parameter(validator=validators.Number(gte=0))] = None,
     eps_secrecy: Positive = 1e-9,
     as_json: Json = False,
@@ -53,6 +58,7 @@ def repeater(
         cutoff_s: The longest that a half may wait.
         swap_success: Probability that a node's Bell measurement succeeds: 0.5 with linear optics.
         swap_quality: Share of its results that are right.
+        best_cutoff: Try cut-offs, and take the one that gives most key.
         pumps: Purifications of each link's pair before it is used.
         seed: A number that makes the run repeatable; one is drawn where none is given.
     """
@@ -70,7 +76,11 @@ def repeater(
     wanted = pairs or brief.request.pairs
     drawn = secrets.randbelow(1 << 53) if seed is None else seed
     announce_compilation()
+    tried: list[Tried] = []
     with progress() as bar:
+        if best_cutoff:
+            tried = _tried(brief, rng.seed_from_int(drawn), bar)
+            brief = brief.with_cutoff(tried[0].cutoff_s)
         task = bar.add_task(f"{brief.name}, seed {drawn}", total=wanted)
         found = serve(
             brief,
@@ -79,8 +89,22 @@ def repeater(
             Epsilons(eps_secrecy, 1e-15),
             lambda done: bar.update(task, completed=done),
         )
-    show({**found.to_json(), "seed": drawn}, found.lines(), as_json=as_json)
+    data, lines = {**found.to_json(), "seed": drawn}, found.lines()
+    if tried:
+        data["cutoffs"] = [asdict(one) for one in tried]
+        chosen = tried[0].cutoff_s
+        lines.insert(2, f"  cut-off {'none' if chosen is None else f'{chosen:.4g} s'}, the best of {len(tried)} tried")
+    show(data, lines, as_json=as_json)
     return 0 if found.fraction else 1
+
+
+def _tried(brief: RepeaterBrief, seed: bytes, bar: Progress) -> list[Tried]:
+    from noclone.repeater.tuning import best_cutoff
+
+    task = bar.add_task(f"{brief.name}: cut-offs", total=None)
+    found = best_cutoff(brief.chain(), seed, tell=lambda: bar.advance(task))
+    bar.remove_task(task)
+    return found
 
 
 def _uniform(

@@ -22,6 +22,7 @@ from noclone.network.scenario import LINKS_MAX, NODES_MAX
 EARTH_RADIUS_KM = 6371.0088  # IUGG mean radius R1 (Moritz 1980, Geodetic Reference System 1980)
 NAME_CHARACTERS = 32
 NEIGHBOURS = 3  # of each node of a random network, at least
+RANDOM_NODES_MAX = 2000  # more than a scenario holds: plans take them
 
 # The devices of the shipped scenario `metro`, whose sources stand there.
 DEVICES = """\
@@ -138,7 +139,7 @@ def _places(nodes: Mapping[Any, Mapping[str, Any]], notes: list[str]) -> dict[st
         if not (abs(latitude) <= 90 and abs(longitude) <= 180):
             notes.append(f"{title} lies at {latitude}, {longitude}, which is nowhere: left out, with its links")
             continue
-        name = _unused(slug(title) or f"node-{slug(str(identifier))}", taken)
+        name = unused(slug(title) or f"node-{slug(str(identifier))}", taken)
         taken.add(name)
         places[str(identifier)] = Place(name, title, latitude, longitude)
     return places
@@ -154,8 +155,8 @@ def random_topology(nodes: int, seed: int, *, side_km: float = 0.0) -> Topology:
     """
     import numpy as np
 
-    if not 4 <= nodes <= NODES_MAX:
-        raise InputError(f"a random network has 4 to {NODES_MAX} nodes, not {nodes}")
+    if not 4 <= nodes <= RANDOM_NODES_MAX:
+        raise InputError(f"a random network has 4 to {RANDOM_NODES_MAX} nodes, not {nodes}")
     side_km = side_km or 40.0 * math.sqrt(nodes)
     spots = np.random.default_rng(seed).random((nodes, 2)) * side_km
     far = np.hypot(*(spots[:, None, :] - spots[None, :, :]).transpose(2, 0, 1))
@@ -230,7 +231,7 @@ def scenario_text(
     parts += [f'[[sae]]\nid = "sae-{place.name}"\nnode = "{place.name}"\n' for place in places]
     taken: set[str] = set()
     for a, b in pairs:
-        name = _unused(f"{a}-{b}", taken)
+        name = unused(f"{a}-{b}", taken)
         taken.add(name)
         parts.append(
             f'[[link]]\nname = "{name}"\nalice = "{a}"\nbob = "{b}"\nfibre.length_km = {max(lengths[a, b], 0.1):.2f}\n'
@@ -268,7 +269,7 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:NAME_CHARACTERS].strip("-")
 
 
-def _unused(name: str, taken: set[str]) -> str:
+def unused(name: str, taken: set[str]) -> str:
     """Shorten a name to what is allowed, and number it if it is taken."""
     name = name[:NAME_CHARACTERS].strip("-")
     candidate, number = name, 2

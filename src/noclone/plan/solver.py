@@ -1,37 +1,44 @@
-"""The cheapest network that meets the demands: an integer program, solved by HiGHS with its gap stated.
+"""The cheapest network that meets the demands, with a bound that no network goes below.
 
-In: candidates, demands, what nodes cost.  Out: a `Solution`: which device on which fibre, which nodes relay, which
-demands cannot be met in full. Variables:
-
-    x[c]      1 if candidate c is built; one device per fibre at most
-    y[v]      1 if node v relays keys that are not its own
-    f[k, h]   bits a second of commodity k over hop h (a fibre in one direction)
-    u[d]      the share of demand d that is not met
+In: candidates, demands, what nodes cost.  Out: a `Solution`: which links, which nodes relay, which demands cannot be
+met in full, and how far from the optimum it may be.
 
 It is solved twice: first for the least that cannot be met, whatever it costs; then for the least cost at which no more
-than that is left. So the gap is about money alone.
-
-Demands for one path are flows from their first site, added up by it (they may be split over paths: any mixture of
-relays meets them). A demand for n disjoint paths has whole flows of its own: n paths, each node once. Every hop takes
-as many bits of key as it carries. HiGHS: Huangfu and Hall, Math. Program. Comput. 10, 119 (2018), through SciPy.
+than that is left. So the gap is about money alone. A program of more than `SMALL` variables is first solved without
+whole numbers, which bounds the cost of every network from below; then with them, over the links that this uses and
+those of the cheapest paths (`narrow`); then, unless it has more than `LARGE`, over everything, with that cost as the
+most allowed. The gap is always stated against a bound over everything.
 """
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
-
-import numpy as np
 
 from noclone.errors import NocloneError
 from noclone.plan.candidates import Candidate
-from noclone.plan.sites import Brief, DemandSection
+from noclone.plan.model import Model, Pair
+from noclone.plan.program import require_scipy
+from noclone.plan.sites import Brief
 
 UNMET_TOLERANCE = 1e-7
-ROOM = 1.001  # a link is never planned to its last bit
+UNMET_FROM = 1e-6  # less than this of a demand is nothing
+SMALL, LARGE = 2_500, 30_000  # variables
+LEAST_USED = 1e-6
+LEAST_S = 5.0  # with less time left than this, no second try is made
+RELAXED_SHARE = 0.4  # of the time, for each of the two bounds of a large program at most
+
+
+class NoPlan(NocloneError):
+    """HiGHS found nothing in the time."""
+
+    @classmethod
+    def within(cls, time_limit_s: float, message: str) -> NoPlan:
+        """Return the error for a time limit."""
+        return cls(f"no plan was found within {time_limit_s:.0f} s ({message})", hint="give more time: --time-limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +50,9 @@ class Solution:
         used_bps: For each built candidate, in their order, the key that the plan takes of it.
         unmet: For each demand the share that is not met.
         cost: Of everything built.
-        gap: How far from the optimum it may be, relatively; 0 when it is proven.
-        bound: No network costs less.
+        gap: How far above the cheapest network it may be, relatively; 0 when it is proven to be the cheapest.
+        bound: No network costs less that leaves as little unmet.
+        unmet_bound: No network leaves less unmet, added up over the demands.
     """
 
     built: tuple[Candidate, ...]
@@ -54,221 +62,190 @@ class Solution:
     cost: float
     gap: float
     bound: float
+    unmet_bound: float
     variables: int
     seconds: float
 
+    @property
+    def met(self) -> int:
+        """How many demands are met in full."""
+        return sum(unmet < UNMET_FROM for unmet in self.unmet)
 
-class Program:
-    """An integer program, built up row by row."""
-
-    def __init__(self) -> None:
-        self.cost: list[float] = []
-        self.upper: list[float] = []
-        self.whole: list[int] = []
-        self._rows: list[tuple[dict[int, float], float, float]] = []
-
-    def variable(self, cost: float = 0.0, upper: float = 1.0, *, whole: bool = False) -> int:
-        """Add a variable from 0 to `upper`."""
-        self.cost.append(cost)
-        self.upper.append(upper)
-        self.whole.append(int(whole))
-        return len(self.cost) - 1
-
-    def row(self, terms: dict[int, float], low: float, high: float) -> None:
-        """Add low <= sum of terms <= high."""
-        self._rows.append((terms, low, high))
-
-    def solve(self, cost: list[float], time_limit_s: float, gap: float) -> Any:
-        """Hand it to HiGHS, to find the least of a cost."""
-        from scipy.optimize import Bounds, LinearConstraint, milp
-        from scipy.sparse import csr_array
-
-        data, columns, starts = [], [], [0]
-        for terms, _, _ in self._rows:
-            columns += list(terms)
-            data += list(terms.values())
-            starts.append(len(columns))
-        matrix = csr_array((data, columns, starts), shape=(len(self._rows), len(self.cost)))
-        low, high = (np.array([row[i] for row in self._rows], float) for i in (1, 2))
-        return milp(
-            np.array(cost),
-            integrality=np.array(self.whole),
-            bounds=Bounds(0, np.array(self.upper)),
-            constraints=LinearConstraint(matrix, low, high),
-            options={"time_limit": time_limit_s, "mip_rel_gap": gap},
-        )
+    def against(self, unmet_bound: float, bound: float) -> Solution:
+        """Return it with bounds over more candidates than it was chosen from, or with better ones."""
+        bound = min(bound, self.cost)
+        return replace(self, unmet_bound=max(0.0, unmet_bound), bound=bound, gap=_gap(self.cost, bound))
 
 
-def solve(brief: Brief, candidates: Sequence[Candidate], *, time_limit_s: float = 60.0, gap: float = 0.01) -> Solution:
+def solve(
+    brief: Brief,
+    candidates: Sequence[Candidate],
+    *,
+    time_limit_s: float = 60.0,
+    gap: float = 0.01,
+    small: int = SMALL,
+    large: int = LARGE,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> Solution:
     """Return the cheapest network found.
 
     Args:
         gap: Stop when it is proven to be this near to the optimum, relatively.
+        small: With more variables than this, a narrower program is solved first;
+        large: with more than this, that one only.
+        on_step: Told what is being solved.
 
     Raises:
         NocloneError: SciPy is not installed, or HiGHS found nothing in the time.
     """
-    import time
-
+    require_scipy()
+    clock = _Clock(time.monotonic(), time_limit_s)
+    everything = Model(brief, candidates)
+    variables = len(everything.program.cost)
+    if variables <= small:
+        return _exact(everything, clock, gap, on_step)
+    on_step(f"a bound without whole numbers, {variables:,} variables")
+    bounds, used = _relaxed(everything, RELAXED_SHARE * time_limit_s)
+    first = _exact(Model(brief, narrow(brief, candidates, used)), clock.part(0.5), gap, on_step).against(*bounds)
+    if variables > large or first.gap <= gap or clock.left_s < LEAST_S:
+        return replace(first, variables=variables, seconds=clock.spent_s)
+    # Again over everything, for nothing that costs more: a better network, or a better bound.
+    program = everything.program = Model(brief, candidates).program
+    program.row({n: cost for n, cost in enumerate(program.cost) if cost}, 0.0, first.cost * (1.0 + 1e-9))
+    attained = first.unmet if sum(first.unmet) <= bounds[0] + UNMET_FROM else None
     try:
-        import scipy.optimize  # noqa: F401
-    except ImportError:
-        raise NocloneError(
-            "the planner's solver is not installed", hint="pip install 'noclone[plan]' brings SciPy, and HiGHS with it"
-        ) from None
-    started = time.monotonic()
-    model = _Model(brief, candidates)
+        second = _exact(everything, clock, gap, on_step, attained)
+    except NoPlan:
+        return replace(first, variables=variables, seconds=clock.spent_s)
+    better = second if second.cost < first.cost and sum(second.unmet) <= sum(first.unmet) + UNMET_FROM else first
+    better = better.against(bounds[0], max(bounds[1], second.bound if attained else 0.0))
+    return replace(better, variables=variables, seconds=clock.spent_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    """How long there is."""
+
+    started: float
+    limit_s: float
+
+    @property
+    def spent_s(self) -> float:
+        return time.monotonic() - self.started
+
+    @property
+    def left_s(self) -> float:
+        return max(1.0, self.limit_s - self.spent_s)
+
+    def part(self, share: float) -> _Clock:
+        """Return the clock of a step that may take a share of what is left."""
+        return _Clock(self.started, self.spent_s + share * self.left_s)
+
+
+def _exact(
+    model: Model,
+    clock: _Clock,
+    gap: float,
+    on_step: Callable[[str], None],
+    unmet: Sequence[float] | None = None,
+) -> Solution:
+    """Solve one program: the least that cannot be met, unless it is known, then the least cost."""
     program = model.program
-    unmet = [float(variable in model.u) for variable in range(len(program.cost))]
-    least = _solved(program.solve(unmet, time_limit_s / 2, 1e-6), time_limit_s)
-    for variable in model.u:
-        program.upper[variable] = min(1.0, max(0.0, float(least.x[variable])) + UNMET_TOLERANCE)
-    left_s = max(1.0, time_limit_s - (time.monotonic() - started))
-    found = _solved(program.solve(program.cost, left_s, gap), time_limit_s)
-    return model.read(found, time.monotonic() - started)
+    variables = len(program.cost)
+    unmet_bound = 0.0
+    if unmet is None:
+        on_step(f"what cannot be met, {variables:,} variables")
+        least = _found(program.solve(_unmet_cost(model), clock.left_s / 2, 1e-6), clock.limit_s)
+        unmet, unmet_bound = [float(least.x[variable]) for variable in model.u], float(least.mip_dual_bound or 0.0)
+    for variable, share in zip(model.u, unmet, strict=True):
+        program.upper[variable] = min(1.0, max(0.0, share) + UNMET_TOLERANCE)
+    on_step(f"the least cost, {variables:,} variables")
+    found = _found(program.solve(program.cost, clock.left_s, gap), clock.limit_s)
+    return _read(model, found.x, unmet_bound, float(found.mip_dual_bound or 0.0), clock.spent_s)
 
 
-def _solved(found: Any, time_limit_s: float) -> Any:
+def _unmet_cost(model: Model) -> list[float]:
+    unmet = set(model.u)
+    return [float(variable in unmet) for variable in range(len(model.program.cost))]
+
+
+def _relaxed(model: Model, time_limit_s: float) -> tuple[tuple[float, float], set[Pair]]:
+    """Return bounds of what is unmet and of the cost, and the pairs of sites whose links the relaxation uses."""
+    program = model.program
+    least = program.relax(_unmet_cost(model), time_limit_s)
+    if least.status != 0:
+        raise NoPlan.within(time_limit_s / RELAXED_SHARE, least.message)
+    # What is unmet in all is bounded, not by demand: else the bound would hold for one way to share the shortage only.
+    program.row(dict.fromkeys(model.u, 1.0), 0.0, float(least.fun) + UNMET_TOLERANCE * len(model.u))
+    cheapest = program.relax(program.cost, time_limit_s)
+    if cheapest.status != 0:
+        raise NoPlan.within(time_limit_s / RELAXED_SHARE, cheapest.message)
+    used = {pair for pair, numbers in model.pairs.items() if sum(cheapest.x[model.x[n]] for n in numbers) > LEAST_USED}
+    return (float(least.fun), float(cheapest.fun) * (1.0 - 1e-7)), used
+
+
+def narrow(brief: Brief, candidates: Sequence[Candidate], used: set[Pair]) -> list[Candidate]:
+    """Return the candidates between pairs of sites that the relaxation uses, and along each demand's cheapest paths."""
+    import networkx
+
+    costs, relays = brief.node_costs(), brief.may_relay()
+    graph: Any = networkx.Graph()
+    for one in candidates:
+        a, b = one.pair
+        weight = one.cost + (costs[a] + costs[b]) / 2
+        if not graph.has_edge(a, b) or weight < graph.edges[a, b]["weight"]:
+            graph.add_edge(a, b, weight=weight)
+    kept = set(used)
+    for demand in brief.demands:
+        ends = set(demand.between)
+        allowed = (relays - set(demand.avoid)) | ends
+        here = graph.subgraph(allowed)
+        if not ends <= set(here):
+            continue
+        kept |= _pairs_of(networkx, here, demand.between, demand.disjoint_paths, fewest=demand.max_relays is not None)
+    return [one for one in candidates if one.pair in kept]
+
+
+def _pairs_of(networkx: Any, graph: Any, ends: list[str], paths: int, *, fewest: bool) -> set[Pair]:
+    try:
+        found = [networkx.shortest_path(graph, *ends, weight="weight")]
+        if fewest:
+            found.append(networkx.shortest_path(graph, *ends))
+        if paths > 1 and not graph.has_edge(*ends):
+            found += list(networkx.node_disjoint_paths(graph, *ends, cutoff=paths))
+    except networkx.NetworkXNoPath:
+        return set()
+    return {(a, b) if a < b else (b, a) for path in found for a, b in pairwise(path)}
+
+
+def _found(found: Any, time_limit_s: float) -> Any:
     if found.x is None:
-        raise NocloneError(
-            f"no plan was found within {time_limit_s:g} s ({found.message})", hint="give it more time: --time-limit"
-        )
+        raise NoPlan.within(time_limit_s, found.message)
     return found
 
 
-class _Model:
-    """The program of one brief."""
+def _gap(cost: float, bound: float) -> float:
+    gap = (cost - bound) / bound if bound > 0 else float(cost > 0)
+    return 0.0 if gap < 1e-9 else gap
 
-    def __init__(self, brief: Brief, candidates: Sequence[Candidate]) -> None:
-        self.brief = brief
-        self.candidates = candidates
-        self.program = program = Program()
-        self.x = [program.variable(one.cost, whole=True) for one in candidates]
-        self.fibres: dict[tuple[str, str], list[int]] = defaultdict(list)
-        for number, one in enumerate(candidates):
-            self.fibres[one.a, one.b].append(number)
-        ends = {end for demand in brief.demands for end in demand.between}
-        self.y = {
-            site.name: program.variable(brief.costs.node if site.cost is None else site.cost, whole=True)
-            for site in brief.sites
-            if site.trusted or site.name in ends
-        }
-        self.u = [program.variable() for _ in brief.demands]
-        self.load: dict[tuple[str, str], dict[int, float]] = {fibre: {} for fibre in self.fibres}
-        self.through: dict[str, list[tuple[dict[int, float], float]]] = defaultdict(list)
-        self._flows()
-        self._limits()
 
-    def _flows(self) -> None:
-        """Add the flows of all demands."""
-        by_source: dict[tuple[str, int], list[int]] = defaultdict(list)  # a thousandfold demand would drown another
-        for number, demand in enumerate(self.brief.demands):
-            if demand.disjoint_paths == 1:
-                by_source[demand.between[0], math.floor(math.log10(demand.bps) / 3)].append(number)
-            else:
-                self._disjoint(number, demand)
-        for (source, _), numbers in by_source.items():
-            self._commodity(source, numbers)
-
-    def _hops(self) -> list[tuple[tuple[str, str], str, str]]:
-        return [(fibre, a, b) for fibre in self.fibres for a, b in (fibre, fibre[::-1])]
-
-    def _needs(self, flow: int, fibre: tuple[str, str], a: str, source: str) -> None:
-        """A flow needs its fibre lit, and its node paid for: said of each flow by itself, the bound is much tighter."""
-        self.program.row({flow: 1.0, **{self.x[number]: -1.0 for number in self.fibres[fibre]}}, -np.inf, 0.0)
-        if a != source:
-            self.program.row({flow: 1.0, self.y[a]: -1.0}, -np.inf, 0.0)
-
-    def _commodity(self, source: str, numbers: list[int]) -> None:
-        """One source, many sinks; in units of all that it sends."""
-        program, demands = self.program, self.brief.demands
-        total = sum(demands[number].bps for number in numbers)
-        share: dict[str, dict[int, float]] = defaultdict(dict)
-        for number in numbers:
-            share[demands[number].between[1]][self.u[number]] = demands[number].bps / total
-        balance: dict[str, dict[int, float]] = defaultdict(dict)
-        into: dict[str, dict[int, float]] = defaultdict(dict)
-        for fibre, a, b in self._hops():
-            if b == source or (a != source and a not in self.y):
-                continue
-            flow = program.variable()
-            balance[a][flow] = balance[a].get(flow, 0.0) - 1.0
-            balance[b][flow] = 1.0
-            into[b][flow] = 1.0
-            self.load[fibre][flow] = total
-            self._needs(flow, fibre, a, source)
-        for site in {site.name for site in self.brief.sites} - {source}:
-            wanted = sum(share[site].values())
-            terms = {**balance[site], **share[site]}
-            if terms:
-                program.row(terms, wanted, wanted)  # what stays, and what is not met, is what it wants
-            if into[site]:
-                self.through[site].append(({**into[site], **share[site]}, wanted))
-
-    def _disjoint(self, number: int, demand: DemandSection) -> None:
-        """So many paths of one demand, which share no node; all of them, or none."""
-        program = self.program
-        source, target = demand.between
-        balance: dict[str, dict[int, float]] = defaultdict(dict)
-        into: dict[str, dict[int, float]] = defaultdict(dict)
-        for fibre, a, b in self._hops():
-            if b == source or a == target or (a != source and a not in self.y):
-                continue
-            flow = program.variable(whole=True)
-            balance[a][flow] = balance[a].get(flow, 0.0) - 1.0
-            balance[b][flow] = 1.0
-            into[b][flow] = 1.0
-            self.load[fibre][flow] = demand.bps
-            self._needs(flow, fibre, a, source)
-        paths = float(demand.disjoint_paths)
-        whole = self.program.variable(whole=True)  # 1: not met at all
-        program.row({whole: 1.0, self.u[number]: -1.0}, 0.0, 0.0)
-        for site in {site.name for site in self.brief.sites} - {source}:
-            if site == target:
-                program.row({**balance[site], whole: paths}, paths, paths)
-            elif balance[site]:
-                program.row(balance[site], 0.0, 0.0)
-                program.row({**into[site], self.y[site]: -1.0} if site in self.y else into[site], -np.inf, 0.0)
-
-    def _limits(self) -> None:
-        """Add what fibres can carry, and that nodes which relay are paid for."""
-        program = self.program
-        for fibre, numbers in self.fibres.items():
-            program.row({self.x[number]: 1.0 for number in numbers}, 0.0, 1.0)
-            best = max(self.candidates[number].bps for number in numbers)
-            terms = {flow: ROOM * bps / best for flow, bps in self.load[fibre].items()}
-            for number in numbers:
-                terms[self.x[number]] = -self.candidates[number].bps / best
-            if self.load[fibre]:
-                program.row(terms, -np.inf, 0.0)
-        for site, commodities in self.through.items():
-            if site not in self.y:
-                continue  # nothing leaves it again
-            for terms, wanted in commodities:
-                # What comes in beyond what the site wants itself is relayed; a commodity is 1 in all.
-                program.row({**terms, self.y[site]: -(1.0 - wanted + 1e-9)}, -np.inf, wanted)
-
-    def read(self, found: Any, seconds: float) -> Solution:
-        """Return the solution in the terms of the brief."""
-        values = found.x
-        chosen = [number for number in range(len(self.candidates)) if values[self.x[number]] > 0.5]
-        used = []
-        for number in chosen:
-            one = self.candidates[number]
-            used.append(float(sum(bps * values[flow] for flow, bps in self.load[one.a, one.b].items())))
-        relays = tuple(sorted(site for site, variable in self.y.items() if values[variable] > 0.5))
-        node = {site.name: self.brief.costs.node if site.cost is None else site.cost for site in self.brief.sites}
-        cost = sum(self.candidates[number].cost for number in chosen) + sum(node[site] for site in relays)
-        unmet = tuple(max(0.0, round(float(values[variable]), 6)) for variable in self.u)
-        bound = float(found.mip_dual_bound) if found.mip_dual_bound is not None else 0.0
-        return Solution(
-            tuple(self.candidates[number] for number in chosen),
-            relays,
-            tuple(used),
-            unmet,
-            cost,
-            float(found.mip_gap or 0.0),
-            max(0.0, bound),
-            len(values),
-            seconds,
-        )
+def _read(model: Model, values: Any, unmet_bound: float, bound: float, seconds: float) -> Solution:
+    """Return a solution in the terms of the brief."""
+    chosen = [model.candidates[number] for number, variable in enumerate(model.x) if values[variable] > 0.5]
+    used = [float(sum(bps * values[flow] for flow, bps in model.load[one.pair].items())) for one in chosen]
+    relays = tuple(sorted(site for site, variable in model.y.items() if values[variable] > 0.5))
+    cost = sum(one.cost for one in chosen) + sum(model.node_costs[site] for site in relays)
+    bound = min(max(0.0, bound), cost)
+    unmet = tuple(max(0.0, round(float(values[variable]), 6)) for variable in model.u)
+    return Solution(
+        tuple(chosen),
+        relays,
+        tuple(used),
+        unmet,
+        cost,
+        _gap(cost, bound),
+        bound,
+        max(0.0, unmet_bound),
+        len(values),
+        seconds,
+    )

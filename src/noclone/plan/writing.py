@@ -1,20 +1,22 @@
-"""From a plan to a scenario that `noclone run` accepts, and to a table of what to buy.
+"""From a plan to a scenario that `noclone run` accepts.
 
-In: `Brief`, `Solution`.  Out: TOML text; plain JSON values; lines.
+In: `Brief`, `Solution`.  Out: TOML text. Links that noclone cannot simulate yet (planning only), satellites' and
+vendors' are written as [[vendor_link]]: what is to be bought there hands its keys over by ETSI GS QKD 014, and
+`noclone serve` draws them once the doors are filled in. `noclone run` runs the light of all other links.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Sequence
 
 from noclone.network.scenario import LINKS_MAX, NODES_MAX
-from noclone.network.topology_files import quoted
-from noclone.plan.candidates import Candidate, link_section
-from noclone.plan.sites import Brief, PlanError
-from noclone.plan.solver import Solution
-
-UNMET_FROM = 1e-6
+from noclone.network.topology_files import quoted, unused
+from noclone.plan.candidates import Candidate
+from noclone.plan.devices import PLANNING_ONLY, DeviceSection
+from noclone.plan.rates import link_section
+from noclone.plan.sites import Brief, DemandSection, PlanError
+from noclone.plan.solver import UNMET_FROM, Solution
 
 
 def scenario_of_plan(brief: Brief, solution: Solution) -> str:
@@ -27,127 +29,118 @@ def scenario_of_plan(brief: Brief, solution: Solution) -> str:
     if not solution.built:
         raise PlanError("nothing can be built for these demands", hint="see why in the plan's own output")
     if len(names) > NODES_MAX or len(solution.built) > LINKS_MAX:
-        raise PlanError(f"the plan has {len(names)} nodes and {len(solution.built)} links: more than a scenario holds")
-    sites = {site.name: site for site in brief.sites}
+        raise PlanError(
+            f"the plan has {len(names)} nodes and {len(solution.built)} links, and a scenario holds {NODES_MAX} and "
+            f"{LINKS_MAX}",
+            hint="leave --output out: --report and --json take a plan of any size",
+        )
     met = [d for d, unmet in zip(brief.demands, solution.unmet, strict=True) if unmet < 1.0 - UNMET_FROM]
     ends = sorted({end for demand in met for end in demand.between})
-    parts = [
-        f"# Made by `noclone plan` from the brief '{brief.name}': cost {solution.cost:g}, "
-        f"at most {solution.gap:.1%} above the cheapest network.\n"
-        f'name = "{brief.name}"\ntitle = {quoted(brief.title or brief.name)}\n'
-    ]
-    for name in names:
-        site = sites[name]
-        place = ""
-        if site.latitude is not None and site.longitude is not None:
-            place = f"latitude = {site.latitude:g}\nlongitude = {site.longitude:g}\n"
-        parts.append(f'[[node]]\nname = "{name}"\ntitle = {quoted(site.title or name)}\n{place}')
+    taken: set[str] = set()
+    links = [_link(one, _name(one, taken)) for one in solution.built]
+    parts = [_head(brief, solution), *(_node(brief, name) for name in names)]
     parts += [f'[[sae]]\nid = "sae-{name}"\nnode = "{name}"\n' for name in ends]
-    parts += [_link(one) for one in solution.built]
-    for demand in met:
-        if demand.disjoint_paths > 1:
-            a, b = demand.between
-            parts.append(
-                f'[[policy]]\nbetween = ["sae-{a}", "sae-{b}"]\ndisjoint_paths = {demand.disjoint_paths}\n'
-                "max_nodes_knowing = 0\n"
-            )
-    return "\n".join(parts)
+    return "\n".join([*parts, *links, *_policies(met, solution.built)])
 
 
-def _link(one: Candidate) -> str:
-    section = link_section("link", one.a, one.b, one.length_km, one.loss_db, one.device)
+def _head(brief: Brief, solution: Solution) -> str:
+    told = [
+        f"# Made by `noclone plan` from the brief '{brief.name}': cost {solution.cost:g}, "
+        f"at most {solution.gap:.1%} above the cheapest network."
+    ]
+    foreign = [one for one in solution.built if not one.runs]
+    if foreign:
+        told += [
+            f"# {len(foreign)} of {len(solution.built)} links are vendor_links with doors to fill in: noclone does not "
+            "simulate their light.",
+            "# `noclone run` runs the others; `noclone serve` draws from these once their doors are there.",
+        ]
+    return "\n".join(told) + f'\nname = "{brief.name}"\ntitle = {quoted(brief.title or brief.name)}\n'
+
+
+def _node(brief: Brief, name: str) -> str:
+    titles = {site.name: site.title for site in brief.sites} | {one.name: one.title for one in brief.satellites}
+    place = next(
+        (
+            f"latitude = {site.latitude:g}\nlongitude = {site.longitude:g}\n"
+            for site in brief.sites
+            if site.name == name and site.latitude is not None and site.longitude is not None
+        ),
+        "",
+    )
+    return f'[[node]]\nname = "{name}"\ntitle = {quoted(titles[name] or name)}\n{place}'
+
+
+def _name(one: Candidate, taken: set[str]) -> str:
+    name = unused(f"{one.a}-{one.b}", taken)
+    taken.add(name)
+    return name
+
+
+def _link(one: Candidate, name: str) -> str:
+    if isinstance(one.device, DeviceSection):
+        return _simulated(one, one.device, name)
+    return _foreign(one, name)
+
+
+def _simulated(one: Candidate, device: DeviceSection, name: str) -> str:
+    section = link_section("link", one.a, one.b, one.length_km, one.loss_db, device)
     attenuation = one.loss_db / one.length_km
     source, receiver = section.source, section.receiver
-    name = f"{one.a}-{one.b}"[:32].strip("-")
     return (
-        f"[[link]] # {one.device.name}: {one.bps:,.0f} b/s promised\n"
+        f"[[link]] # {device.name}: {one.bps:,.0f} b/s promised\n"
         f'name = "{name}"\nalice = "{one.a}"\nbob = "{one.b}"\n'
         f"source = {{ clock_hz = {source.clock_hz:g}, intensities = {json.dumps(source.intensities)}, "
         f"probabilities = {json.dumps(source.probabilities)}, p_key = {source.p_key:g} }}\n"
         f"fibre = {{ length_km = {one.length_km:.4f}, attenuation_db_per_km = {attenuation:.6g} }}\n"
-        f"receiver = {{ p_key = {receiver.p_key:g}, efficiency = {one.device.efficiency:g}, "
-        f"dark_count_hz = {one.device.dark_count_hz:g}, dead_time_ns = {one.device.dead_time_ns:g}, "
-        f"misalignment = {one.device.misalignment:g} }}\n"
-        f"distillation = {{ block_key_bits = {one.device.block_key_bits} }}\n"
+        f"receiver = {{ p_key = {receiver.p_key:g}, efficiency = {device.efficiency:g}, "
+        f"dark_count_hz = {device.dark_count_hz:g}, dead_time_ns = {device.dead_time_ns:g}, "
+        f"misalignment = {device.misalignment:g} }}\n"
+        f"distillation = {{ block_key_bits = {device.block_key_bits} }}\n"
     )
 
 
-def plan_json(brief: Brief, solution: Solution, notes: list[str]) -> dict[str, Any]:
-    """Return the plan as plain JSON values."""
-    return {
-        "name": brief.name,
-        "cost": solution.cost,
-        "bound": solution.bound,
-        "gap": solution.gap,
-        "seconds": solution.seconds,
-        "variables": solution.variables,
-        "links": [
-            {
-                "between": [one.a, one.b],
-                "device": one.device.name,
-                "length_km": one.length_km,
-                "loss_db": one.loss_db,
-                "promised_bps": one.bps,
-                "used_bps": used,
-                "cost": one.cost,
-            }
-            for one, used in zip(solution.built, solution.used_bps, strict=True)
-        ],
-        "relays": list(solution.relays),
-        "demands": [
-            {
-                "between": demand.between,
-                "bps": demand.bps,
-                "paths": demand.disjoint_paths,
-                "unmet_share": unmet,
-                "why": why,
-            }
-            for demand, unmet, why in zip(brief.demands, solution.unmet, whys(brief, solution, notes), strict=True)
-        ],
-        "left_out": notes,
-    }
+def _foreign(one: Candidate, name: str) -> str:
+    """Return a link whose key comes from equipment: `.invalid` (RFC 2606) stands where its addresses will."""
+    what = "to be had" if one.protocol == "vendor" else f"{one.protocol}, {PLANNING_ONLY}"
+    over = f" over a station at {one.middle}" if one.middle else ""
+    stated = (
+        f"epsilon = {one.epsilon:g}\n"
+        if one.epsilon is not None
+        else "# epsilon = what the vendor states of each key\n"
+    )
+    doors = "".join(
+        f'[vendor_link.at_{end}]\nurl = "https://{name}-{end}.invalid:8443"\nsae = "kms-{end}"\n'
+        'certificate = "vendor.crt"\nkey = "vendor.key"\nca = "vendor-ca.crt"\n'
+        for end in ("alice", "bob")
+    )
+    return (
+        f"[[vendor_link]] # {what}: {one.bps:,.0f} b/s planned{over}\n"
+        f'name = "{name}"\nalice = "{one.a}"\nbob = "{one.b}"\nvendor = {quoted(one.made_by)}\n{stated}{doors}'
+    )
 
 
-def whys(brief: Brief, solution: Solution, notes: list[str]) -> list[str]:
-    """Say of each demand why it is not met in full, or nothing."""
+def _policies(demands: Sequence[DemandSection], built: Sequence[Candidate]) -> list[str]:
+    """Return the policies; as comments where a vendor's link states no epsilon, since no policy holds over it."""
+    unstated = sorted(one.made_by for one in built if not one.runs and one.epsilon is None)
     out = []
-    for demand, unmet in zip(brief.demands, solution.unmet, strict=True):
-        if unmet < UNMET_FROM:
-            out.append("")
-        elif demand.disjoint_paths > 1:
-            out.append(f"there are not {demand.disjoint_paths} paths of enough key that share no node")
-        elif unmet > 1.0 - UNMET_FROM:
-            left = f" ({len(notes)} fibres give no key at all)" if notes else ""
-            out.append(f"no chain of links that give key, over sites that may relay, joins the two{left}")
+    for demand in demands:
+        a, b = demand.between
+        lines = [f'[[policy]]\nbetween = ["sae-{a}", "sae-{b}"]']
+        if demand.disjoint_paths > 1:
+            lines.append(f"disjoint_paths = {demand.disjoint_paths}\nmax_nodes_knowing = 0")
+        elif demand.max_relays is not None:
+            lines.append(f"max_nodes_knowing = {demand.max_relays}")
         else:
-            out.append("the best devices on every fibre give no more")
-    return out
-
-
-def plan_lines(brief: Brief, solution: Solution, notes: list[str]) -> list[str]:
-    """Return the plan as text."""
-    out = [
-        f"PLAN  {brief.title or brief.name}: {len(solution.built)} links, {len(solution.relays)} relaying nodes, "
-        f"cost {solution.cost:,.0f}",
-        f"  no network costs less than {solution.bound:,.0f}: this one is at most {solution.gap:.1%} above the cheapest"
-        f" ({solution.variables:,} variables, {solution.seconds:.1f} s)",
-        "",
-        f"  {'link':34} {'device':16} {'km':>7} {'dB':>6} {'promised b/s':>13} {'used':>7} {'cost':>8}",
-    ]
-    for one, used in sorted(
-        zip(solution.built, solution.used_bps, strict=True), key=lambda pair: (pair[0].a, pair[0].b)
-    ):
-        name = f"{one.a} - {one.b}"
+            continue
+        text = "\n".join(lines)
+        if unstated:
+            why = f"This policy waits for the epsilon that the maker of {unstated[0]} states: no policy holds without."
+            text = "\n".join(f"# {line}" for line in (why, *text.splitlines()))
+        out.append(text + "\n")
+    avoided = sorted({name for demand in demands for name in demand.avoid})
+    if avoided:
         out.append(
-            f"  {name:34} {one.device.name:16} {one.length_km:7.1f} {one.loss_db:6.1f} {one.bps:13,.0f} "
-            f"{used / one.bps:7.1%} {one.cost:8,.0f}"
+            f"# Some demands avoid {', '.join(avoided)}: a scenario cannot say so, its nodes choose their routes.\n"
         )
-    if solution.relays:
-        out += ["", f"  trusted to relay: {', '.join(solution.relays)}"]
-    out.append("")
-    for demand, unmet, why in zip(brief.demands, solution.unmet, whys(brief, solution, notes), strict=True):
-        if why:
-            out.append(f"  {' and '.join(demand.between)}: {unmet:.1%} of {demand.bps:,.0f} b/s is NOT met: {why}")
-    met = sum(unmet < UNMET_FROM for unmet in solution.unmet)
-    out.append(f"  {met} of {len(brief.demands)} demands are met in full")
     return out

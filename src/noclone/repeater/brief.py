@@ -191,6 +191,12 @@ class RepeaterBrief(Table):
         links = tuple(shortest[frozenset(hop)] for hop in pairwise(self.path()))
         return Chain(links, (self.memory.memory(),) * (len(links) + 1), Rules(**self.rules.model_dump()))
 
+    def with_cutoff(self, cutoff_s: float | None) -> Self:
+        """Return the same with another cut-off, which comes from nowhere but us."""
+        rules = self.rules.model_copy(update={"cutoff_s": cutoff_s})
+        origins = {place: origin for place, origin in self.origins.items() if place != "rules.cutoff_s"}
+        return self.model_copy(update={"rules": rules, "origins": origins})
+
     def clocked(self) -> Clocked | None:
         """Return the link that hands over at stated times, if the file has a clock."""
         if self.clock is None:

@@ -186,15 +186,18 @@ class Running:
         )  # fmt: skip
         return int(done)
 
-    def request(self, number: int, tell: Callable[[int], None] | None = None) -> Deliveries:
+    def request(
+        self, number: int, tell: Callable[[int], None] | None = None, *, most_events: int | None = None
+    ) -> Deliveries:
         """Return the next so many pairs.
 
         Args:
             tell: Is told how many have come.
+            most_events: Give up after about so many.
 
         Raises:
-            InputError: No pair came in 2 * 10^8 events: swaps fail too often for so long a chain; or the network's time
-                has run for 36 years.
+            InputError: No pair came in 2 * 10^8 events, or not all in `most_events`: swaps fail too often for so long a
+                chain; or the network's time has run for 36 years.
         """
         if number < 1:
             raise InputError("ask for one pair or more")
@@ -208,6 +211,9 @@ class Running:
                 )
             fresh = self._step(times[done:], correlations[done:], self._slice_events)
             done, idle = done + fresh, 0 if fresh else idle + self._slice_events
+            spent = int(self._counted[0] - before[0])
+            if done < number and most_events is not None and spent >= most_events:
+                raise InputError(f"{done} of {number} pairs in {spent:,} events")
             if idle >= PATIENCE_EVENTS:
                 raise InputError(
                     f"no pair in {idle:,} events: this chain does not deliver",
@@ -219,9 +225,16 @@ class Running:
         return Deliveries((times[:, 1] - times[:, 0]) / NS, correlations, counted)
 
 
-def sample(chain: Chain, number: int, seed: bytes, tell: Callable[[int], None] | None = None) -> Deliveries:
+def sample(
+    chain: Chain,
+    number: int,
+    seed: bytes,
+    tell: Callable[[int], None] | None = None,
+    *,
+    most_events: int | None = None,
+) -> Deliveries:
     """Return so many pairs of a chain that begins empty."""
-    return Running(chain, seed).request(number, tell)
+    return Running(chain, seed).request(number, tell, most_events=most_events)
 
 
 def joined(parts: Sequence[Deliveries]) -> Deliveries:

@@ -1,0 +1,122 @@
+"""What can be bought: the catalogue's tables, one kind for each protocol.
+
+In: `[[device]]` of a brief.  Out: checked sections. Only links of `SIMULATED` protocols run under `noclone run`; the
+others are planned by the formulas of `noclone.proofs`, and labelled "planning only" wherever they appear.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from noclone.network.fields import Name, NonNegative, Positive, Probability, Section
+
+SIMULATED = frozenset({"decoy-bb84"})
+PLANNING_ONLY = "planning only"
+Epsilon = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _DeviceSection(Section):
+    """A pair of ends that can be bought, with what stands between them."""
+
+    name: Name
+    cost: Positive = Field(description="of everything: both ends and a station between them")
+    clock_hz: Positive = Field(default=1e9, description="pulses (cv: symbols) a second")
+    counted: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0, description="share of the promised rate that is planned with: room for the weather of a real link"
+    )
+
+
+class _ClickSection(_DeviceSection):
+    """With detectors of single photons."""
+
+    efficiency: Annotated[float, Field(gt=0, le=1)] = 0.2
+    dark_count_hz: NonNegative = 100.0
+    misalignment: Annotated[float, Field(ge=0, le=0.2)] = 0.01
+
+
+class DeviceSection(_ClickSection):
+    """Decoy-state BB84: a transmitter and a receiver."""
+
+    protocol: Literal["decoy-bb84"] = "decoy-bb84"
+    dead_time_ns: NonNegative = 100.0
+    block_key_bits: Annotated[int, Field(ge=10_000, le=1_000_000_000)] = 2_000_000
+
+
+class PairsSection(_ClickSection):
+    """BBM92: a source of entangled pairs, at one end or between two receivers."""
+
+    protocol: Literal["bbm92"]
+    block_key_bits: Annotated[int, Field(ge=10_000, le=1_000_000_000)] = 2_000_000
+    eps_secrecy: Annotated[float, Field(gt=0, lt=1e-3)] = 1e-10
+    epsilon: Epsilon | None = Field(default=None, description="what its maker states of each key; for the scenario")
+
+
+class StationSection(_ClickSection):
+    """MDI or twin-field: two transmitters, and a station between them that nobody has to trust."""
+
+    protocol: Literal["mdi", "twin-field"]
+    phase_rad: Annotated[float, Field(ge=0, le=3.14)] = Field(
+        default=0.2, description="twin-field: standard deviation of the phase between the arms"
+    )
+    epsilon: Epsilon | None = Field(default=None, description="what its maker states of each key; for the scenario")
+
+
+class GaussianSection(_DeviceSection):
+    """Continuous variables: coherent states and a homodyne or heterodyne receiver."""
+
+    protocol: Literal["cv"]
+    clock_hz: Positive = 1e8
+    detection: Literal["homodyne", "heterodyne"] = "heterodyne"
+    trusted_receiver: bool = Field(default=True, description="its loss and noise are out of Eve's reach")
+    efficiency: Annotated[float, Field(gt=0, le=1)] = 0.6
+    electronic: NonNegative = Field(default=0.05, description="noise of the receiver, in shot-noise units")
+    excess: NonNegative = Field(default=0.01, description="noise at the channel's input, in shot-noise units")
+    beta: Probability = Field(default=0.95, description="efficiency of reconciliation: stated, not computed")
+    block_symbols: Annotated[float, Field(ge=1e6, le=1e12)] = 1e9
+    epsilon: Epsilon | None = Field(default=None, description="what its maker states of each key; for the scenario")
+
+
+def _protocol(device: Any) -> str:
+    given = device.get("protocol", "decoy-bb84") if isinstance(device, dict) else device.protocol
+    return "station" if given in ("mdi", "twin-field") else str(given)
+
+
+Device = DeviceSection | PairsSection | StationSection | GaussianSection
+AnyDevice = Annotated[
+    Annotated[DeviceSection, Tag("decoy-bb84")]
+    | Annotated[PairsSection, Tag("bbm92")]
+    | Annotated[StationSection, Tag("station")]
+    | Annotated[GaussianSection, Tag("cv")],
+    Discriminator(
+        _protocol,
+        custom_error_type="protocol",
+        custom_error_message="protocol is one of: decoy-bb84, bbm92, mdi, twin-field, cv",
+    ),
+]
+
+# Where a brief names no devices. The figures of merit are in the range of what is sold or published; the costs are of
+# our own making, in thousands of some currency, to be replaced by offers.
+CATALOGUE: tuple[Device, ...] = (
+    DeviceSection(
+        name="avalanche", cost=80.0, efficiency=0.2, dark_count_hz=500.0, dead_time_ns=2000.0, misalignment=0.015
+    ),
+    DeviceSection(
+        name="superconducting", cost=250.0, efficiency=0.8, dark_count_hz=50.0, dead_time_ns=40.0, misalignment=0.01
+    ),
+    GaussianSection(name="coherent", protocol="cv", cost=90.0),
+    PairsSection(name="pairs", protocol="bbm92", cost=280.0, efficiency=0.8, dark_count_hz=50.0),
+    StationSection(name="mdi", protocol="mdi", cost=300.0, efficiency=0.8, dark_count_hz=50.0),
+    StationSection(name="twin-field", protocol="twin-field", cost=450.0, efficiency=0.8, dark_count_hz=10.0),
+)
+
+
+def runs(device: Device) -> bool:
+    """Say whether `noclone run` can run links of a device."""
+    return device.protocol in SIMULATED
+
+
+def has_middle(device: Device) -> bool:
+    """Say whether something of the device stands between the two ends, or may."""
+    return device.protocol in ("bbm92", "mdi", "twin-field")
