@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ U8 = NDArray[np.uint8]
 U64 = NDArray[np.uint64]
 
 MAX_INTENSITIES = 4
+NOTHING = 0x10  # in a code of `Settings`
 MAX_SLOTS = 1 << 48  # a slot number shares 64 bits with 16 flags
 LINK_PROFILE = "link"
 LOCAL_PROTOCOL = "local"  # of keys that one KME made for its own applications
@@ -44,22 +45,43 @@ class DecoyBB84:
         p_key_bob: Probability that Bob measures in the key basis.
     """
 
+    NAME: ClassVar[str] = "decoy-bb84"
+
     intensities: tuple[float, ...]
     probabilities: tuple[float, ...]
     p_key_alice: float
     p_key_bob: float
 
     def __post_init__(self) -> None:
-        if not 2 <= len(self.intensities) <= MAX_INTENSITIES:
-            raise ValueError("a decoy protocol needs 2 to 4 intensities")
-        if len(self.probabilities) != len(self.intensities):
-            raise ValueError("there must be one probability for each intensity")
-        if list(self.intensities) != sorted(set(self.intensities), reverse=True) or self.intensities[-1] < 0:
-            raise ValueError("intensities must fall, without repetition, to zero or above")
-        if abs(sum(self.probabilities) - 1) > 1e-9 or min(self.probabilities) <= 0:
-            raise ValueError("intensity probabilities must be above zero and add up to 1")
+        check_intensities(self.intensities, self.probabilities)
         if not (0 < self.p_key_alice < 1 and 0 < self.p_key_bob < 1):
             raise ValueError("basis probabilities must lie between 0 and 1, both excluded")
+
+    @property
+    def levels(self) -> int:
+        """How many intensities Alice tells apart."""
+        return len(self.intensities)
+
+    @property
+    def peer_levels(self) -> int:
+        """How many Bob does, who sends nothing."""
+        return 1
+
+
+def check_intensities(intensities: tuple[float, ...], probabilities: tuple[float, ...]) -> None:
+    """Refuse what no sender of decoys can do.
+
+    Raises:
+        ValueError: Too few intensities, or not in order, or probabilities that do not fit them.
+    """
+    if not 2 <= len(intensities) <= MAX_INTENSITIES:
+        raise ValueError("a decoy protocol needs 2 to 4 intensities")
+    if len(probabilities) != len(intensities):
+        raise ValueError("there must be one probability for each intensity")
+    if list(intensities) != sorted(set(intensities), reverse=True) or intensities[-1] < 0:
+        raise ValueError("intensities must fall, without repetition, to zero or above")
+    if abs(sum(probabilities) - 1) > 1e-9 or min(probabilities) <= 0:
+        raise ValueError("intensity probabilities must be above zero and add up to 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +102,13 @@ class Origin:
 
 
 class Settings(Protocol):
-    """Alice's record of what she sent: her secret."""
+    """Alice's record of what she sent, or of what she measured where pairs come to both: her secret."""
 
     def at(self, slots: U64) -> U8:
-        """Return one code per slot: bit 0 the bit value, bit 1 the `Basis`, bits 2-3 the intensity's index."""
+        """Return one code per slot: bit 0 the bit value, bit 1 the `Basis`, bits 2-3 the intensity's index.
+
+        Where Alice measures as well, bit 4 (`NOTHING`) says that she detected nothing in the slot.
+        """
         ...
 
 
@@ -100,8 +125,10 @@ class Detections:
             bit 0      value, already drawn at random where several detectors clicked,
             bit 1      `Basis` that was measured,
             bit 2      more than one detector clicked,
+            bit 3      measured in a further basis, for CHSH; bit 1 says in which of two,
             bits 4-7   which detectors clicked, one bit each,
-            bits 8-15  arrival within the slot, signed, in 1/256 of the slot's period from its centre.
+            bits 8-15  arrival within the slot, signed, in 1/256 of the slot's period from its centre; where Bob sends,
+                       to a station in the middle, the index of his own intensity.
         origin: Simulated, recorded or hardware.
     """
 
@@ -115,6 +142,7 @@ class Detections:
     VALUE = 0x1
     BASIS = 0x2
     MULTIPLE = 0x4
+    CHSH = 0x8
     DETECTOR_SHIFT = 4
     ARRIVAL_SHIFT = 8
     SLOT_SHIFT = 16
@@ -146,6 +174,8 @@ class Detections:
 @dataclass(frozen=True, slots=True)
 class Counts:
     """What both parties know of a block after sifting: one number per intensity, brightest first.
+
+    Where both send, one per pair of intensities: Alice's index times the number of Bob's, and his index.
 
     Args:
         n_slots: Pulses sent in the block.

@@ -15,8 +15,9 @@ import pytest
 
 from noclone.audit.audit import audit
 from noclone.audit.demands import demands_of, plan_links
+from noclone.audit.judging import judge_threats
 from noclone.audit.report import render
-from noclone.audit.threats import STATUSES, THREATS, judge_threats
+from noclone.audit.threats import STATUSES, THREATS
 from noclone.cli.main import run_command
 from noclone.crypto.secret_sharing import products, split
 from noclone.errors import InputError, ScenarioError

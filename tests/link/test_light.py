@@ -12,7 +12,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from noclone.link.light import segment_length, transmit_chunks
+from noclone.link.light import transmit_chunks
+from noclone.link.segments import segment_length
 from noclone.link.tap import NO_TAP, PASS, SETTINGS, Outcome, Tap
 from noclone.link.theory import expected_counts
 from noclone.records import DecoyBB84, Detections

@@ -16,11 +16,12 @@ from noclone.audit.cover import Cover, cover
 from noclone.audit.criticisms import Answer, answers
 from noclone.audit.demands import Demand, demands_of, plan_links
 from noclone.audit.exposure import Exposure, exposures
+from noclone.audit.judging import judge_threats
 from noclone.audit.levels import LevelVerdict, judge_levels
 from noclone.audit.recommendations import Recommendation, recommend
 from noclone.audit.requirements import Outcome, hold
 from noclone.audit.scene import Scene
-from noclone.audit.threats import STATUSES, Finding, judge_threats
+from noclone.audit.threats import STATUSES, Finding
 from noclone.audit.verdict import Verdict, gather, judge
 from noclone.audit.what_if import Consequence, consequence, names_of, suppose
 from noclone.events import Event

@@ -20,7 +20,7 @@ from noclone.crypto.wegman_carter import forgery_bound
 from noclone.errors import ScenarioError
 from noclone.kms.policies import nodes_knowing
 from noclone.kms.vendor_messages import record_of
-from noclone.network.blocks import LinkPlan, plan_link
+from noclone.network.blocks import LinkPlan, error_rate, plan_link
 from noclone.network.link_sections import LinkSection
 from noclone.network.relay_sections import PolicySection, shape_of
 from noclone.network.routing import HOP_COST, NoRoute, find_routes
@@ -45,7 +45,7 @@ class PlannedLink:
     Args:
         block: Provenance that its first block would have; None where no key is to be expected.
         secret_bps: Secret bits per second of light, agreed before a block.
-        qber: Error rate in the test basis that the model expects.
+        qber: Error rate that the model expects; see `network.blocks.error_rate`.
         epsilon_per_year: Failure probabilities of all blocks of a year of light, added up; 1 for a vendor's link, for
             nobody says how many keys it gives.
         problem: Why no key is to be expected, else empty.
@@ -67,7 +67,7 @@ class PlannedLink:
     @property
     def length_km(self) -> float | None:
         """How long its fibre is; a vendor's is not known here."""
-        return self.section.fibre.length_km if isinstance(self.section, LinkSection) else None
+        return self.section.length_km if isinstance(self.section, LinkSection) else None
 
     @property
     def vendor(self) -> str | None:
@@ -89,7 +89,8 @@ class PlannedLink:
             "between": [self.section.alice, self.section.bob],
             "length_km": self.length_km,
             "vendor": self.vendor,
-            "proof": self.section.distillation.proof if isinstance(self.section, LinkSection) else "none",
+            "protocol": self.section.protocol if isinstance(self.section, LinkSection) else "vendor",
+            "proof": self.section.proof if isinstance(self.section, LinkSection) else "none",
             "statement": None if block is None else block.statement,
             "origin": None if block is None else block.origin.kind,
             "bootstrap": None if block is None else block.bootstrap,
@@ -122,8 +123,7 @@ def _plan(link: LinkSection, bootstrap: str) -> PlannedLink:
         plan = plan_link(link)
     except ScenarioError as error:
         return PlannedLink(link, None, problem=error.message)
-    expected = plan.expected
-    qber = sum(expected.m_test) / sum(expected.n_test) if sum(expected.n_test) else 0.0
+    qber = error_rate(plan.expected) or 0.0
     if not plan.agreement.length_bits:
         return PlannedLink(link, None, qber=qber, problem=plan.agreement.reason)
     block = _block(link, plan, bootstrap)

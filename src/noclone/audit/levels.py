@@ -13,6 +13,7 @@ from typing import Any, Literal
 from noclone.audit.demands import PlannedLink
 from noclone.audit.scene import Scene
 from noclone.audit.threats import Finding, Level
+from noclone.audit.trusted_devices import trusts
 from noclone.audit.verdict import ATTACKED, NO_KEY, LinkEvidence
 
 Answer = Literal["yes", "conditional", "no"]
@@ -125,6 +126,7 @@ def _in_transit(scene: Scene, findings: Sequence[Finding], evidence: Mapping[str
                 "links",
             )
         )
+    reasons += [Reason(text, "links") for text in trusts(scene.sections)]
     opened = [finding for finding in findings if finding.threat.level == "in transit" and finding.status == "open"]
     for finding in opened:
         bad = True

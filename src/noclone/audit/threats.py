@@ -16,17 +16,31 @@ implementation attacks (2023) ask for the same evaluation; noclone has been eval
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from noclone.audit.device_flaws import flawed
-from noclone.audit.judgement import STATUSES as STATUSES
-from noclone.audit.judgement import Judgement as Judgement
-from noclone.audit.judgement import Level as Level
-from noclone.audit.judgement import Status as Status
-from noclone.audit.on_trust import another_domain, simulated, vendors_word
 from noclone.audit.scene import Scene
+
+Status = Literal["countered", "watched", "assumed", "open", "not-modelled"]
+Level = Literal["in transit", "end to end", "across the network"]
+STATUSES: tuple[Status, ...] = ("open", "not-modelled", "assumed", "watched", "countered")  # worst first
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What stands against a threat.
+
+    Args:
+        why: A sentence.
+        where: Names of links, nodes or pairs that it is said of; empty: all.
+        remedy: What would make it better, or empty.
+    """
+
+    status: Status
+    why: str
+    where: tuple[str, ...] = ()
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +110,7 @@ def _intercept_resend(scene: Scene) -> Judgement:
 
 
 def _photon_number_splitting(scene: Scene) -> Judgement:
-    one = tuple(link.name for link in scene.sections if len(set(link.source.intensities)) < 2)
+    one = tuple(link.name for link in scene.sections if link.source and len(set(link.source.intensities)) < 2)
     if one:
         return Judgement("open", "one intensity: nothing bounds what pulses of several photons give away", one)
     return Judgement(
@@ -110,7 +124,7 @@ def _efficiency_mismatch(scene: Scene) -> Judgement:
     unequal = tuple(
         link.name
         for link in scene.sections
-        if isinstance(link.receiver.efficiency, list) and len(set(link.receiver.efficiency)) > 1
+        if any(isinstance(r.efficiency, list) and len(set(r.efficiency)) > 1 for r in link.receivers)
     )
     if unequal:
         return Judgement(
@@ -128,7 +142,7 @@ def _efficiency_mismatch(scene: Scene) -> Judgement:
 
 
 def _dead_time(scene: Scene) -> Judgement:
-    with_dead_time = tuple(link.name for link in scene.sections if link.receiver.dead_time_ns > 0)
+    with_dead_time = tuple(link.name for link in scene.sections if any(r.dead_time_ns > 0 for r in link.receivers))
     if not with_dead_time:
         return Judgement("countered", "no detector here has a dead time")
     return Judgement(
@@ -173,16 +187,46 @@ def _fibre_cut(scene: Scene) -> Judgement:
     )
 
 
+def _simulated(scene: Scene) -> Judgement:
+    if not scene.sections:
+        return Judgement("countered", "no key here is made of simulated light")
+    return Judgement(
+        "assumed",
+        "the light is simulated: whoever controls the process that makes it knows everything",
+        tuple(section.name for section in scene.sections),
+        "draw keys from real devices",
+    )
+
+
+def _vendors_word(scene: Scene) -> Judgement:
+    if not scene.vendors:
+        return Judgement("countered", "no key here comes from a vendor's system")
+    return Judgement(
+        "assumed",
+        "the light, devices, proofs and software of a vendor's system are not known here: nothing else in this list "
+        "is judged for them, and their keys are as good as the vendor says",
+        scene.vendors,
+        "cross such a link with shares on other paths as well, or combine its key with post-quantum key",
+    )
+
+
+def _another_domain(scene: Scene) -> Judgement:
+    borders = scene.scenario.borders
+    if not borders:
+        return Judgement("countered", "no key leaves for another operator's domain")
+    return Judgement(
+        "assumed",
+        "keys that cross a border are in the clear at both KMEs there, and what the other domain does with them is not "
+        "known here: no pair of applications across a border is judged",
+        tuple(f"{border.node} ({border.domain})" for border in borders),
+        "let the two applications combine such a key with a post-quantum one of their own",
+    )
+
+
 THREATS: tuple[Threat, ...] = (
-    Threat(
-        "another-domain",
-        "Another operator knows the keys that cross a border",
-        "end to end",
-        "ETSI GS QKD 020 V1.1.1 (2026), its use case",
-        another_domain,
-    ),
-    Threat("vendors-word", "A vendor's keys are taken on his word", "in transit", "noclone's own", vendors_word),
-    Threat("simulated-light", "The light is a program", "in transit", "noclone's own", simulated),
+    Threat("another-domain", "Another operator knows some keys", "end to end", "ETSI GS QKD 020", _another_domain),
+    Threat("vendors-word", "A vendor's keys are taken on his word", "in transit", "noclone's own", _vendors_word),
+    Threat("simulated-light", "The light is a program", "in transit", "noclone's own", _simulated),
     Threat(
         "intercept-resend",
         "Intercept and resend",
@@ -400,16 +444,3 @@ THREATS: tuple[Threat, ...] = (
         ),
     ),
 )
-
-
-def judge_threats(scene: Scene, threats: Sequence[Threat] = THREATS) -> list[Finding]:
-    """Hold every threat of the catalogue against the network."""
-    return [Finding(threat, _of_devices(threat.name, scene) or threat.judge(scene)) for threat in threats]
-
-
-def _of_devices(threat: str, scene: Scene) -> Judgement | None:
-    """Return the judgement where a scenario says that its devices have the flaw."""
-    found = flawed(threat, scene.sections)
-    if found is None:
-        return None
-    return Judgement("open" if found.loose else "watched", found.why, found.loose or found.links, found.remedy)

@@ -43,6 +43,7 @@ class LinkEvidence:
 
     Args:
         rates: Error rates of the blocks that gave key.
+        chsh: Of an entangled link: the newest block's CHSH value and what it means.
         refused: Reason and message of the blocks that gave none; reason "peer-aborted" where none is proven.
         truth: Blocks on which Eve was, by what the simulator alone knows: attack and strength.
     """
@@ -54,6 +55,7 @@ class LinkEvidence:
     assumptions: dict[str, None] = field(default_factory=dict)
     refused: dict[int, tuple[str, str]] = field(default_factory=dict)
     alarms: list[str] = field(default_factory=list)
+    chsh: dict[str, Any] | None = None
     truth: dict[int, tuple[str, float]] = field(default_factory=dict)
 
     @property
@@ -193,6 +195,7 @@ def take(evidence: LinkEvidence, event: Event) -> None:
             evidence.secret_bits += data["secret_bits"]
             evidence.rates.append(data["qber"])
             evidence.assumptions.update(dict.fromkeys(data["assumptions"]))
+            evidence.chsh = data.get("chsh") or evidence.chsh
         case "block.aborted":
             _refuse(evidence, data)
         case "alarm.raised":
@@ -221,6 +224,9 @@ def _happened(evidence: LinkEvidence) -> list[str]:
             f"{evidence.link}: {_blocks(evidence.made)} gave {evidence.secret_bits:,} secret bits, "
             f"at a mean error rate of {mean:.2%}."
         )
+    if evidence.chsh is not None and evidence.chsh["value"] is not None:
+        value, error = evidence.chsh["value"], evidence.chsh["standard_error"]
+        sentences.append(f"{evidence.link}: CHSH value {value:.3f} +- {error:.3f}, {evidence.chsh['means']}.")
     if evidence.refused:
         numbers = sorted(evidence.refused)
         reason, message = evidence.refused[numbers[-1]]

@@ -20,6 +20,7 @@ from noclone.cli.terminal import Json, announce_compilation, say
 
 Stage = Literal[
     "link",
+    "protocols",
     "repeaters",
     "satellites",
     "sifting",
@@ -66,6 +67,9 @@ class Measurement:
 STAGES = {
     "link": Measurement(
         "noclone.link.bench:bench_link", quick={"losses_db": (10, 30), "lengths_km": (25,), "seconds": 0.3}
+    ),
+    "protocols": Measurement(
+        "noclone.link.protocols_bench:bench_protocols", threads=2, quick={"losses_db": (20,), "seconds": 0.3}
     ),
     "repeaters": Measurement("noclone.repeater.bench:bench_repeaters", quick={"seconds": 0.3, "repeats": 1}),
     "satellites": Measurement("noclone.network.satellite_bench:bench_satellites", quick={"hours": 12.0}),

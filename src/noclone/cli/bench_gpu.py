@@ -171,8 +171,9 @@ def _pulses(devices: LinkDevices) -> tuple[Pulses, CardPulses]:
     """Return the first half of the light, here and on the card."""
     from noclone.link.aes import aes256_keys, ars_keys
     from noclone.link.clicktable import click_table
-    from noclone.link.light import Pulses, segment_length
+    from noclone.link.light import Pulses
     from noclone.link.pulses_cuda import CardPulses
+    from noclone.link.segments import segment_length
     from noclone.link.tap import NO_TAP
 
     table = click_table(devices, NO_TAP)

@@ -28,6 +28,7 @@ NEAR = 0.1  # 10^6 bits stand beside somebody's 2^20
 
 TITLES = {
     "link": "Light: a 1 GHz source, all effects on",
+    "protocols": "Light of other protocols: entangled pairs, a station in the middle",
     "sifting": "Sifting, both parties' work",
     "reconciliation": "Error correction by Cascade, both parties' work",
     "ldpc": "Error correction in one message, by LDPC codes",

@@ -98,11 +98,12 @@ class _Story:
 
     def _introduce(self, scenario: Scenario) -> None:
         link = scenario.links[0]
-        fibre = link.devices().fibre
+        devices = link.devices()
+        fibre, intensities = devices.fibre, devices.protocol.intensities
         self.tell(f"[bold]1  Light[/]  {scenario.title}: {fibre.length_km:g} km of fibre, {fibre.loss_db:.1f} dB")
         self.tell(
-            f"   {link.alice} sends {si(link.source.clock_hz, 'pulses/s')} of {link.source.intensities[0]:g} photons, "
-            f"and decoys of {link.source.intensities[1]:g}; {link.bob} counts what arrives."
+            f"   {link.alice} sends {si(devices.clock_hz, 'pulses/s')} of {intensities[0]:g} photons, "
+            f"and decoys of {intensities[1]:g}; {link.bob} counts what arrives."
         )
         self.tell("   [dim]SIMULATED light: published devices, no physical secrecy[/]")
 

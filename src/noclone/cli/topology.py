@@ -88,7 +88,7 @@ def _write(topology: Topology, source: str, settings: dict[str, float], output: 
         "name": scenario.name,
         "nodes": len(scenario.nodes),
         "links": len(scenario.links),
-        "longest_km": max(link.fibre.length_km for link in scenario.links),
+        "longest_km": max(link.length_km for link in scenario.links),
         "notes": notes,
         "file": str(output) if output else None,
     }

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from noclone.bits import Words, count_ones
-from noclone.distill.sifting import Levels, count_levels
+from noclone.bits import Words
+from noclone.distill.sifting import Levels, count_classes
 from noclone.errors import Aborted
 from noclone.proofs.entropy import binary_entropy
 from noclone.records import Counts
@@ -20,12 +20,14 @@ QBER_MIN = 1e-4  # Cascade's block sizes need a rate above zero, also when no er
 QBER_MAX = 0.5
 
 
-def errors_by_intensity(ours: Words, theirs: Words, levels: Levels, n_bits: int, intensities: int) -> tuple[int, ...]:
-    """Return how many of the first `n_bits` differ, for each intensity."""
+def errors_by_intensity(
+    ours: Words, theirs: Words, levels: Levels, n_bits: int, intensities: int, peers: int = 1
+) -> tuple[int, ...]:
+    """Return how many of the first `n_bits` differ, for each intensity or pair of intensities."""
     wrong = ours ^ theirs
     if n_bits % 64:
         wrong[-1] &= np.uint64((1 << n_bits % 64) - 1)
-    return count_levels(count_ones(wrong), wrong & levels[0], wrong & levels[1], intensities)
+    return count_classes(wrong, levels, intensities, peers)
 
 
 def qber_estimate(counts: Counts, expected: float | None) -> float:

@@ -13,11 +13,12 @@ from noclone.crypto.polynomial_hash import tag_bits_for
 from noclone.distill.authentication import PAIR_BITS, Role
 from noclone.errors import Aborted
 from noclone.proofs.agreement import Agreement
+from noclone.proofs.chsh import Chsh
 from noclone.proofs.epsilon import Epsilons
 from noclone.proofs.keylength import KeyLength
-from noclone.records import MAX_SLOTS, Counts, DecoyBB84, Origin, SecretKey
+from noclone.protocols import LinkProtocol
+from noclone.records import MAX_SLOTS, Counts, Origin, SecretKey
 
-PROTOCOL_NAME = "decoy-bb84"
 BLOCK_MAX = 1 << 62  # the number of every block is smaller
 Reconciliation = Literal["cascade", "ldpc"]
 Amplification = Literal["reed-solomon-1", "binary-toeplitz"]
@@ -67,7 +68,7 @@ class BlockJob:
     bob: str
     block: int
     n_slots: int
-    protocol: DecoyBB84
+    protocol: LinkProtocol
     clock_hz: float
     epsilons: Epsilons
     proof: str
@@ -117,6 +118,7 @@ class BlockStatistics:
         stage: How far the block got.
         detections: Detections that Bob announced.
         counts: Known after parameter estimation; the key basis' errors after confirmation.
+        chsh: Of an entangled link whose Bob has further bases.
         leak_bits: Parities that Alice told, and Bob's reports on LDPC frames.
         leak_factor: leak_bits / (n h(qber of the key basis)): 1 is Shannon's limit. 0 while unknown.
         cascade_rounds: Queries that waited for an answer, those about LDPC frames included.
@@ -144,6 +146,7 @@ class BlockStatistics:
     rounds: int = 0
     authentication_bits: int = 0
     refill_bits: int = 0
+    chsh: Chsh | None = None
     length: KeyLength | None = None
     epsilon: float = 0.0
     cumulative_epsilon: float = 0.0

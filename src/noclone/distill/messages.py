@@ -66,6 +66,7 @@ class Kind(IntEnum):
     CONFIRMED = 11
     AMPLIFY = 12
     TAG = 13
+    CHSH = 14
 
 
 KINDS = {int(kind): kind for kind in Kind}

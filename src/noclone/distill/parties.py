@@ -8,6 +8,8 @@ Out: a `BlockResult` each, with the same key; or `BlockAborted` or `ChannelError
                                     <-   HELLO        the same; both now hold a fresh pair of tag keys
     ANNOUNCE*  slots and bases      ->
                                     <-   SIFT*        which match, and their intensities
+    CHSH       further outcomes     ->                (only where Bob has further bases, for CHSH)
+                                    <-   CHSH         coincidences and agreements
     TEST       test-basis values    ->
                                     <-   COUNTS       errors per intensity; error rate and seed for Cascade
                                     <-   ANSWER       (with LDPC codes only: the frames' syndromes)
@@ -33,6 +35,7 @@ import numpy as np
 
 from noclone.bits import Words, bytes_from_words, words_from_bytes
 from noclone.crypto.polynomial_hash import digest
+from noclone.distill import chsh
 from noclone.distill.authentication import AuthenticationPool
 from noclone.distill.cascade import Answerer, Questioner
 from noclone.distill.estimation import errors_by_intensity, pack_numbers, qber_estimate, unpack_numbers
@@ -40,10 +43,20 @@ from noclone.distill.greeting import HELLO_BYTES_MAX, Hello
 from noclone.distill.job import BlockAborted, BlockJob, BlockResult
 from noclone.distill.ldpc import Listener, Teller
 from noclone.distill.messages import Kind, Misbehaved, Steps
+from noclone.distill.pair_sifting import pack_levels, peer_levels_of, sift_received, sift_sent, split_levels
 from noclone.distill.side import Side, conduct
-from noclone.distill.sifting import ANNOUNCEMENT_BYTES_MAX, CHUNK, Announcement, Announcer, Sieve, answer, apply_answer
+from noclone.distill.sifting import (
+    ANNOUNCEMENT_BYTES_MAX,
+    CHUNK,
+    Announcement,
+    Announcer,
+    Sieve,
+    answer,
+    apply_answer,
+    level_bits,
+)
 from noclone.errors import Aborted, InputError
-from noclone.records import Basis, Counts, Detections, Settings
+from noclone.records import U64, Basis, Counts, Detections, Settings
 
 Party = Steps[BlockResult]
 Entropy = Callable[[int], bytes]
@@ -118,6 +131,7 @@ class _Alice(Side):
         greeting = self.greet(ours, data)
         yield from talk.send(Kind.HELLO, ours.to_bytes())
         sieve = yield from self._sift(settings)
+        yield from self._chsh(settings)
         counts = yield from self._estimate(sieve)
         words, n_bits = sieve.bits(Basis.KEY), int(sieve.n[Basis.KEY])
         yield from self._reconcile(words, n_bits, qber_estimate(counts, qber_expected), counts, entropy)
@@ -135,16 +149,18 @@ class _Alice(Side):
         """Read Bob's announcement, then answer which detections match."""
         talk, n_slots = self.talk, self.job.n_slots
         most = self.detections_max
-        sieve = Sieve.empty()
+        bytes_max = ANNOUNCEMENT_BYTES_MAX + TOTAL.size + level_bits(self.peers) * CHUNK // 8
+        sieve = Sieve.empty(peers=self.peers)
         answers: list[bytes] = []
         previous, announced, total = -1, 0, 1
         room = np.empty(CHUNK, np.uint64)
         while announced < total:
-            _, data = yield from talk.receive(Kind.ANNOUNCE, bytes_max=ANNOUNCEMENT_BYTES_MAX + TOTAL.size)
+            _, data = yield from talk.receive(Kind.ANNOUNCE, bytes_max=bytes_max)
             if len(data) < TOTAL.size:
                 raise Misbehaved("an announcement of detections is truncated")
             total = TOTAL.unpack_from(data)[0]
-            chunk = Announcement.read(memoryview(data)[TOTAL.size :], previous, n_slots, room)
+            said, peer_levels = split_levels(memoryview(data)[TOTAL.size :], self.peers)
+            chunk = Announcement.read(said, previous, n_slots, room)
             count = len(chunk.slots)
             announced += count
             if total > most:
@@ -154,9 +170,12 @@ class _Alice(Side):
             if count == 0:
                 break
             if not answers:
-                sieve = Sieve.empty(total)
+                sieve = Sieve.empty(total, peers=self.peers)
             previous = int(chunk.slots[-1])
-            answers.append(answer(chunk, settings.at(chunk.slots), self.levels, sieve))
+            codes = settings.at(chunk.slots)
+            answers.append(answer(chunk, codes, self.levels, sieve))
+            if sieve.beside is not None:
+                sift_sent(codes, chunk.bases, peer_levels, sieve.beside)
         self.statistics.detections = announced
         self.statistics.stage = "sifting"
         if not announced:
@@ -165,18 +184,25 @@ class _Alice(Side):
             yield from talk.send(Kind.SIFT, data)
         return sieve
 
+    def _chsh(self, settings: Settings) -> Steps[None]:
+        """Where the protocol has further bases: hear what Bob measured in them, tell what it is worth."""
+        if not self.has_chsh:
+            return
+        _, data = yield from self.talk.receive(Kind.CHSH, bytes_max=chsh.told_bytes_max(self.detections_max))
+        self.statistics.chsh = chsh.count(data, settings, self.job.n_slots)
+        yield from self.talk.send(Kind.CHSH, chsh.answer(self.statistics.chsh))
+
     def _estimate(self, sieve: Sieve) -> Steps[Counts]:
         """Compare the test-basis values that Bob discloses with hers."""
         n_test = int(sieve.n[Basis.TEST])
         _, data = yield from self.talk.receive(Kind.TEST, bytes_max=(n_test + 7) // 8)
         if len(data) != (n_test + 7) // 8:
             raise Misbehaved(f"the peer disclosed {8 * len(data)} test bits of {n_test}")
+        shape = self.levels, self.peers
         errors = errors_by_intensity(
-            sieve.bits(Basis.TEST), words_from_bytes(data), sieve.levels(Basis.TEST), n_test, self.levels
+            sieve.bits(Basis.TEST), words_from_bytes(data), sieve.levels(Basis.TEST), n_test, *shape
         )
-        counts = Counts(
-            self.job.n_slots, sieve.tally(Basis.KEY, self.levels), sieve.tally(Basis.TEST, self.levels), errors
-        )
+        counts = Counts(self.job.n_slots, sieve.tally(Basis.KEY, *shape), sieve.tally(Basis.TEST, *shape), errors)
         self.estimated(counts)
         return counts
 
@@ -213,8 +239,8 @@ class _Alice(Side):
         tag_bits = self.tag_bits(n_bits)
         key = entropy(HASH_KEY_BYTES)
         yield from self.talk.send(Kind.CONFIRM, key + digest(words, n_bits, key, tag_bits))
-        _, data = yield from self.talk.receive(Kind.CONFIRMED, bytes_max=8 * self.levels)
-        return unpack_numbers(data, 1, self.levels)[0]
+        _, data = yield from self.talk.receive(Kind.CONFIRMED, bytes_max=8 * self.classes)
+        return unpack_numbers(data, 1, self.classes)[0]
 
 
 class _Bob(Side):
@@ -225,13 +251,16 @@ class _Bob(Side):
         yield from talk.send(Kind.HELLO, ours.to_bytes())
         _, data = yield from talk.receive(Kind.HELLO, bytes_max=HELLO_BYTES_MAX)
         greeting = self.greet(ours, data)
-        sieve = yield from self._sift(detections)
+        events, for_chsh = chsh.split_events(detections.events) if self.has_chsh else (detections.events, None)
+        sieve = yield from self._sift(events)
+        if for_chsh is not None:
+            yield from self._chsh(for_chsh)
         qber, seed = yield from self._estimate(sieve)
         n_bits = int(sieve.n[Basis.KEY])
         raw = sieve.bits(Basis.KEY)
         words = yield from self._reconcile(raw, n_bits, qber, seed)
         yield from self._confirm(words, n_bits)
-        m_key = errors_by_intensity(raw, words, sieve.levels(Basis.KEY), n_bits, self.levels)
+        m_key = errors_by_intensity(raw, words, sieve.levels(Basis.KEY), n_bits, self.levels, self.peers)
         yield from talk.send(Kind.CONFIRMED, pack_numbers(m_key))
         _, seed = yield from talk.receive(Kind.AMPLIFY, bytes_max=n_bits // 4 + 2048)
         length = self.settled(m_key)
@@ -244,9 +273,14 @@ class _Bob(Side):
         yield from talk.send_tag()
         return self.release(key, length, greeting)
 
-    def _sift(self, detections: Detections) -> Steps[Sieve]:
+    def _chsh(self, events: U64) -> Steps[None]:
+        """Tell what was measured in the further bases; learn the CHSH value."""
+        yield from self.talk.send(Kind.CHSH, chsh.tell(events))
+        _, data = yield from self.talk.receive(Kind.CHSH, bytes_max=chsh.ANSWER_BYTES)
+        self.statistics.chsh = chsh.read_answer(data, len(events))
+
+    def _sift(self, events: U64) -> Steps[Sieve]:
         """Announce slots and bases, and keep what Alice says matches."""
-        events = detections.events
         self.statistics.detections = len(events)
         total = TOTAL.pack(len(events))
         announced = []
@@ -254,11 +288,14 @@ class _Bob(Side):
         for start in range(0, max(len(events), 1), CHUNK):
             pieces, kept = announcer.announce(start)
             announced.append(kept)
-            yield from self.talk.send(Kind.ANNOUNCE, total, *pieces)
-        sieve = Sieve.empty(len(events))
-        for kept in announced:
+            own = b"" if self.peers == 1 else pack_levels(peer_levels_of(events[start : start + CHUNK]), self.peers)
+            yield from self.talk.send(Kind.ANNOUNCE, total, *pieces, own)
+        sieve = Sieve.empty(len(events), peers=self.peers)
+        for i, kept in enumerate(announced):
             _, data = yield from self.talk.receive(Kind.SIFT, bytes_max=CHUNK)
             apply_answer(kept, data, self.levels, sieve)
+            if sieve.beside is not None:
+                sift_received(kept, peer_levels_of(events[i * CHUNK : (i + 1) * CHUNK]), data, sieve.beside)
         self.statistics.stage = "sifting"
         return sieve
 
@@ -266,13 +303,14 @@ class _Bob(Side):
         """Disclose the test-basis values; check Alice's counts against what she let him sift."""
         n_test = int(sieve.n[Basis.TEST])
         yield from self.talk.send(Kind.TEST, bytes_from_words(sieve.bits(Basis.TEST), n_test))
-        size = PLAN.size + 24 * self.levels
+        size = PLAN.size + 24 * self.classes
         _, data = yield from self.talk.receive(Kind.COUNTS, bytes_max=size)
         if len(data) != size:
             raise Misbehaved("the peer's counts are truncated")
         qber, seed = PLAN.unpack_from(data)
-        n_key, n_tested, m_test = unpack_numbers(data[PLAN.size :], 3, self.levels)
-        ours = sieve.tally(Basis.KEY, self.levels), sieve.tally(Basis.TEST, self.levels)
+        n_key, n_tested, m_test = unpack_numbers(data[PLAN.size :], 3, self.classes)
+        shape = self.levels, self.peers
+        ours = sieve.tally(Basis.KEY, *shape), sieve.tally(Basis.TEST, *shape)
         if (n_key, n_tested) != ours or not 0 < qber <= 0.5:
             raise Misbehaved("the peer's counts are not those of what was sifted")
         try:

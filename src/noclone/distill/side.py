@@ -17,11 +17,12 @@ from noclone.distill.authentication import PAIR_BITS, AuthenticationPool
 from noclone.distill.cascade import CascadeParameters, plan
 from noclone.distill.estimation import leak_factor
 from noclone.distill.greeting import Greeting, Hello, compare
-from noclone.distill.job import PROTOCOL_NAME, BlockJob, BlockResult, BlockStatistics
+from noclone.distill.job import BlockJob, BlockResult, BlockStatistics
 from noclone.distill.messages import Conversation, Misbehaved, epsilon_of
 from noclone.errors import Aborted, ChannelError, InputError
 from noclone.proofs.agreement import screen, settle
 from noclone.proofs.keylength import KeyLength
+from noclone.protocols import EntangledPairs
 from noclone.records import BlockProvenance, Counts, SecretKey
 
 T = TypeVar("T")
@@ -48,7 +49,9 @@ class Side:
         self.statistics = BlockStatistics(job.link, job.block, pool.role)
         self.talk = Conversation(pool.role, self.statistics)
         self.time_s = time_s
-        self.levels = len(job.protocol.intensities)
+        self.levels, self.peers = job.protocol.levels, job.protocol.peer_levels
+        self.classes = self.levels * self.peers
+        self.has_chsh = isinstance(job.protocol, EntangledPairs) and job.protocol.p_chsh > 0
         self.hashes = HASHES[job.amplification]
 
     def close(self) -> None:
@@ -84,7 +87,7 @@ class Side:
                 f"each must give {KEY_BITS_MIN} at least",
             )
         screen(self.job.agreement, counts)
-        settle(self.job.agreement, replace(counts, m_key=(0,) * self.levels), 0)
+        settle(self.job.agreement, replace(counts, m_key=(0,) * self.classes), 0)
 
     def tag_bits(self, n_bits: int) -> int:
         """Return how long the confirmation tag is: what was agreed, if that is enough for so many bits."""
@@ -145,7 +148,7 @@ class Side:
             alice=job.alice,
             bob=job.bob,
             block=job.block,
-            protocol=PROTOCOL_NAME,
+            protocol=self.job.protocol.NAME,
             origin=job.origin,
             proof=length.proof,
             statement=length.statement,

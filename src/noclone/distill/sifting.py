@@ -31,7 +31,7 @@ COUNT = struct.Struct(">I")
 ANNOUNCEMENT_BYTES_MAX = COUNT.size + CHUNK // GROUP * (1 + 8 * WIDTH_MAX) + CHUNK // 8
 ROOM_MAX = 1 << 26  # bits; 24 MB, of which a sieve fills what it needs
 ROWS = 3  # of a sieve: values, low and high bits of intensities
-Levels = tuple[Words, Words]  # low and high bits of intensities
+Levels = tuple[Words, ...]  # low and high bits of Alice's intensities; where Bob sends, too, then those of his
 
 
 @dataclass(slots=True)
@@ -41,16 +41,23 @@ class Sieve:
     Args:
         rows: By basis: values, and the low and the high bits of Alice's intensity indices, packed. The first `n` count.
         sums: By basis: bits so far, and how many of them have an intensity with the low bit set, the high bit, both.
+        beside: A second sieve with the same bits' intensities of Bob's, where he sends, too; see `pair_sifting`.
     """
 
     rows: list[NDArray[np.uint64]] = field(repr=False)
     sums: NDArray[np.int64]
+    beside: Sieve | None = None
 
     @classmethod
-    def empty(cls, room: int = 0) -> Sieve:
-        """Return a sieve that holds nothing yet, with room for so many bits (but not more than is cheap to promise)."""
+    def empty(cls, room: int = 0, *, peers: int = 1) -> Sieve:
+        """Return a sieve that holds nothing yet, with room for so many bits (but not more than is cheap to promise).
+
+        Args:
+            peers: How many intensities Bob tells apart.
+        """
         words = word_count(min(room, ROOM_MAX)) + 2
-        return cls([_rows(words) for _ in Basis], np.zeros((len(Basis), 4), np.int64))
+        beside = cls.empty(room) if peers > 1 else None
+        return cls([_rows(words) for _ in Basis], np.zeros((len(Basis), 4), np.int64), beside)
 
     @property
     def n(self) -> NDArray[np.int64]:
@@ -73,11 +80,18 @@ class Sieve:
 
     def levels(self, basis: Basis) -> Levels:
         """Return the low and the high bits of the intensity of each bit of one basis."""
-        return self._row(basis, 1), self._row(basis, 2)
+        own = self._row(basis, 1), self._row(basis, 2)
+        return own if self.beside is None else (*own, *self.beside.levels(basis))
 
-    def tally(self, basis: Basis, intensities: int) -> tuple[int, ...]:
-        """Return how many bits of one basis came from each intensity."""
-        return by_level(*self.sums[basis].tolist())[:intensities]
+    def tally(self, basis: Basis, intensities: int, peers: int = 1) -> tuple[int, ...]:
+        """Return how many bits of one basis came from each intensity, or pair of intensities."""
+        if self.beside is None:
+            return by_level(*self.sums[basis].tolist())[:intensities]
+        n = int(self.n[basis])
+        every = np.full(word_count(n), ~np.uint64(0))
+        if n % 64:
+            every[-1] = np.uint64((1 << n % 64) - 1)
+        return count_classes(every, self.levels(basis), intensities, peers)
 
     def _row(self, basis: Basis, row: int) -> Words:
         words: Words = self.rows[basis][row, : word_count(int(self.n[basis]))]
@@ -91,9 +105,20 @@ def _rows(words: int) -> NDArray[np.uint64]:
     return rows
 
 
-def count_levels(total: int, low: Words, high: Words, intensities: int) -> tuple[int, ...]:
-    """Return how many of `total` things have each intensity, by the low and high bits of their intensities."""
-    return by_level(total, count_ones(low), count_ones(high), count_ones(low & high))[:intensities]
+def count_classes(chosen: Words, levels: Levels, intensities: int, peers: int = 1) -> tuple[int, ...]:
+    """Return how many chosen bits there are of each intensity of Alice's, or of each pair of hers and Bob's."""
+    if peers == 1:
+        return _count_levels(chosen, levels[0], levels[1])[:intensities]
+    found: list[int] = []
+    for one in range(intensities):
+        low, high = (row if one >> k & 1 else ~row for k, row in enumerate(levels[:2]))
+        found.extend(_count_levels(chosen & low & high, levels[2], levels[3])[:peers])
+    return tuple(found)
+
+
+def _count_levels(chosen: Words, low: Words, high: Words) -> tuple[int, ...]:
+    low, high = chosen & low, chosen & high
+    return by_level(count_ones(chosen), count_ones(low), count_ones(high), count_ones(low & high))
 
 
 def by_level(total: int, low: int, high: int, both: int) -> tuple[int, ...]:
@@ -255,7 +280,7 @@ def cut(row, at):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def sift_settings(token, codes, theirs, matches, told, key, test, sums):  # type: ignore[no-untyped-def]
-    """Append Alice's bits where the bases agree; write matches and their intensities; return how many match."""
+    """Append Alice's bits where she has one and the bases agree; write matches and their intensities; count matches."""
     key_sums, test_sums, matched = _row(sums, 0), _row(sums, 1), np.int64(0)
     padded = np.zeros(GROUP, np.uint8)
     at = np.int64(codes.ctypes.data)
@@ -268,7 +293,7 @@ def sift_settings(token, codes, theirs, matches, told, key, test, sums):  # type
             at = np.int64(padded.ctypes.data)
             every = (np.uint64(1) << np.uint64(rest)) - np.uint64(1)
         value, low, high = plane_of_bytes(at, 0), plane_of_bytes(at, 2), plane_of_bytes(at, 3)
-        same = ~(plane_of_bytes(at, 1) ^ theirs[group]) & every
+        same = ~(plane_of_bytes(at, 1) ^ theirs[group]) & ~plane_of_bytes(at, 4) & every
         at += GROUP
         matches[group] = same
         put(told[0], matched, gather(token, low, same))

@@ -51,7 +51,7 @@ def _measure(n_detections: int, mean_gap: int, repeats: int) -> dict[str, float]
 
 def sift(case: ModelBlock, codes: U8 | None) -> int:
     """Sift a block at both ends, chunk by chunk as the parties do; return how many bytes crossed."""
-    events, levels = case.detections.events, len(case.job.protocol.intensities)
+    events, levels = case.detections.events, case.job.protocol.levels
     at_alice, at_bob = Sieve.empty(len(events)), Sieve.empty(len(events))
     announcer, room = Announcer(events), np.empty(CHUNK, np.uint64)
     kept: list[Announced] = []

@@ -125,17 +125,14 @@ class Receiver:
 
 
 @dataclass(frozen=True, slots=True)
-class LinkDevices:
-    """Everything that the light meets on one link, with what it may do beyond its data sheet; see `flaws`."""
+class Clocked:
+    """A receiver beside the clock of the light that comes to it: its times, in slots."""
 
-    source: Source
-    fibre: Fibre
     receiver: Receiver
-    flaws: Flaws = field(default_factory=Flaws)
-    guards: Guards = field(default_factory=Guards)
+    clock_hz: float
 
     def __post_init__(self) -> None:
-        period_ps = self.source.period_ps
+        period_ps = PS_PER_S / self.clock_hz
         # Rates whose period is no whole number of ps leave a rounding error of 1e-16 here.
         if (self.receiver.gate_ps or 0.0) > period_ps * (1 + 1e-9):
             raise ValueError(f"gate_ps must not exceed the slot's period of {period_ps:g} ps")
@@ -146,19 +143,79 @@ class LinkDevices:
     def gate_fraction(self) -> float:
         """Share of the slot that the gate covers."""
         gate_ps = self.receiver.gate_ps
-        return min(1.0, gate_ps / self.source.period_ps) if gate_ps else 1.0
+        return min(1.0, gate_ps / (PS_PER_S / self.clock_hz)) if gate_ps else 1.0
 
     @property
     def jitter_periods(self) -> float:
         """Standard deviation of the arrival time, in slots."""
-        return self.receiver.jitter_ps / self.source.period_ps
+        return self.receiver.jitter_ps / (PS_PER_S / self.clock_hz)
 
     @property
     def dead_time_periods(self) -> float:
         """Dead time in slots."""
-        return self.receiver.dead_time_ns * 1e-9 * self.source.clock_hz
+        return self.receiver.dead_time_ns * 1e-9 * self.clock_hz
 
     @property
     def afterpulse_lifetime_periods(self) -> float:
         """Mean afterpulse delay, counted from the end of the dead time, in slots."""
-        return self.receiver.afterpulse_lifetime_ns * 1e-9 * self.source.clock_hz
+        return self.receiver.afterpulse_lifetime_ns * 1e-9 * self.clock_hz
+
+    @property
+    def in_gate(self) -> float:
+        """Share of its slot's photons that arrive within the gate."""
+        sigma = self.jitter_periods
+        return math.erf(self.gate_fraction / (2 * math.sqrt(2) * sigma)) if sigma > 0 else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDevices:
+    """Everything that the light meets on one link, with what it may do beyond its data sheet; see `flaws`."""
+
+    source: Source
+    fibre: Fibre
+    receiver: Receiver
+    flaws: Flaws = field(default_factory=Flaws)
+    guards: Guards = field(default_factory=Guards)
+
+    def __post_init__(self) -> None:
+        assert self.clocked  # refuses what does not fit the clock
+
+    @property
+    def clock_hz(self) -> float:
+        """Slots per second."""
+        return self.source.clock_hz
+
+    @property
+    def protocol(self) -> DecoyBB84:
+        """What both ends agree on."""
+        return self.source.protocol
+
+    @property
+    def loss_db(self) -> float:
+        """Loss between the two ends."""
+        return self.fibre.loss_db
+
+    @property
+    def clocked(self) -> Clocked:
+        """The receiver beside the source's clock."""
+        return Clocked(self.receiver, self.source.clock_hz)
+
+    @property
+    def gate_fraction(self) -> float:
+        """Share of the slot that the gate covers."""
+        return self.clocked.gate_fraction
+
+    @property
+    def jitter_periods(self) -> float:
+        """Standard deviation of the arrival time, in slots."""
+        return self.clocked.jitter_periods
+
+    @property
+    def dead_time_periods(self) -> float:
+        """Dead time in slots."""
+        return self.clocked.dead_time_periods
+
+    @property
+    def afterpulse_lifetime_periods(self) -> float:
+        """Mean afterpulse delay, counted from the end of the dead time, in slots."""
+        return self.clocked.afterpulse_lifetime_periods

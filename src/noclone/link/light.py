@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +27,7 @@ from noclone.link.late import Late
 from noclone.link.pulses import MAX_SEGMENT_BITS, MOST, Law, would_be_clicks
 from noclone.link.readout import Readout
 from noclone.link.sampling import TICKS
+from noclone.link.segments import Lengths, in_order, segment_length
 from noclone.link.settings import setting_limits, share_of_32_bits
 from noclone.link.tap import NO_TAP, Tap
 from noclone.records import MAX_SLOTS, U64, Detections, Origin
@@ -37,21 +37,10 @@ if TYPE_CHECKING:
 
 I64 = NDArray[np.int64]
 
-PROPOSALS_PER_SEGMENT = 1 << 17  # a few MB and a ms of work
-AHEAD = 4  # segments for each thread
-
 
 def physics_key(physics_seed: bytes, link: str, block: int, part: str) -> bytes:
     """Return the key of one part of a block's physics: "light", "detectors", "bob" or "eve"."""
     return rng.derive(physics_seed, f"{link}/block-{block}/{part}")
-
-
-def segment_length(p_max: float) -> int:
-    """Return how many slots are worked out in one go: a power of two with about as many proposals as planned."""
-    if p_max <= 0:
-        return 1 << MAX_SEGMENT_BITS
-    bits = round(math.log2(PROPOSALS_PER_SEGMENT / p_max))
-    return 1 << min(MAX_SEGMENT_BITS, max(10, bits))
 
 
 class Pulses:
@@ -118,76 +107,6 @@ def _on_card(pulses: Pulses) -> CardPulses | None:
     return card if card.fits else None
 
 
-class _Segment:
-    """One segment, to be worked out by whoever comes first."""
-
-    def __init__(self, pool: ThreadPoolExecutor, pulses: Pulses, segment: int, n_slots: int) -> None:
-        self._work = (pulses, segment, n_slots)
-        self._clicks: I64 | None = None
-        self._future = pool.submit(pulses.clicks, segment, n_slots)
-
-    def ready(self) -> bool:
-        """Return whether the clicks are known."""
-        return self._clicks is not None or self._future.done()
-
-    def take(self) -> bool:
-        """Work it out here, if nobody has begun; return whether that was so."""
-        if self._clicks is not None or not self._future.cancel():
-            return False
-        pulses, segment, n_slots = self._work
-        self._clicks = pulses.clicks(segment, n_slots)
-        return True
-
-    def clicks(self) -> I64:
-        """Return the clicks, when they are known."""
-        return self._clicks if self._clicks is not None else self._future.result()
-
-
-def _in_order(pulses: Pulses, lengths: _Lengths, threads: int) -> Iterator[I64]:
-    """Yield each segment's clicks in order, working some segments ahead in threads.
-
-    The caller's thread is one of them: it has the clicks to read out, and while it waits for the next ones it works on
-    segments too. One thread more would fight with it for a processor.
-    """
-    if threads == 1:
-        for segment, n_slots in enumerate(lengths):
-            yield pulses.clicks(segment, n_slots)
-        return
-    ahead: deque[_Segment] = deque()
-    pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="light")
-    try:
-        for segment, n_slots in enumerate(lengths):
-            ahead.append(_Segment(pool, pulses, segment, n_slots))
-            if len(ahead) == AHEAD * threads:
-                yield _first(ahead)
-        while ahead:
-            yield _first(ahead)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _first(ahead: deque[_Segment]) -> I64:
-    """Return the first segment's clicks, doing something useful until they are there."""
-    while not ahead[0].ready() and any(later.take() for later in ahead):
-        pass
-    return ahead.popleft().clicks()
-
-
-class _Lengths:
-    """The lengths of all segments, without a list of them."""
-
-    def __init__(self, n_slots: int, segment_slots: int) -> None:
-        self._n_slots = n_slots
-        self._segment_slots = segment_slots
-
-    def __len__(self) -> int:
-        return -(-self._n_slots // self._segment_slots)
-
-    def __iter__(self) -> Iterator[int]:
-        for first in range(0, self._n_slots, self._segment_slots):
-            yield min(self._segment_slots, self._n_slots - first)
-
-
 def transmit_chunks(
     devices: LinkDevices,
     *,
@@ -225,20 +144,16 @@ def transmit_chunks(
     key_table = np.stack([*secrets, ars_keys(keys["light"][:16])])
     pulses = Pulses(devices, table, key_table, length)
     active = devices.receiver.scheme == "active"
-    readout = Readout(
+    readout = Readout.of(
+        devices.clocked,
         detector_key=keys["detectors"],
         bob_key=keys["bob"],
         bob_limit=share_of_32_bits(devices.source.protocol.p_key_bob) if active else None,
-        dead_time_periods=devices.dead_time_periods,
-        gate_fraction=devices.gate_fraction,
-        jitter_ticks=devices.jitter_periods * TICKS,
-        afterpulse_probability=devices.receiver.afterpulse_probability,
-        afterpulse_lifetime_periods=devices.afterpulse_lifetime_periods,
     )
-    lengths = _Lengths(n_slots, length)
+    lengths = Lengths(n_slots, length)
     late = Late.of(devices, tap, alice_seed, keys["eve"])
     card = _on_card(pulses)
-    found = card.in_order(n_slots, pulses.clicks) if card else _in_order(pulses, lengths, threads)
+    found = card.in_order(n_slots, pulses.clicks) if card else in_order(pulses, lengths, threads)
     for segment, clicks in enumerate(found):
         first = segment * length
         events = readout.segment(clicks, first, min(length, n_slots - first), last=segment == len(lengths) - 1)

@@ -25,6 +25,7 @@ from noclone.link.detectors import (
     WAITING,
     read_out,
 )
+from noclone.link.devices import Clocked
 from noclone.link.hits import JITTER_SIGMAS
 from noclone.link.sampling import TICK_BITS, TICKS
 
@@ -72,6 +73,20 @@ class Readout:
         self._kept = np.full(KEPT_ROOM, -NEVER, np.int64)
         self._several = np.empty(0, np.int64)
         self._carried = np.zeros(0, np.int64)
+
+    @classmethod
+    def of(cls, clocked: Clocked, *, detector_key: bytes, bob_key: bytes, bob_limit: int | None) -> Readout:
+        """Return the detectors of a receiver, all alive."""
+        return cls(
+            detector_key=detector_key,
+            bob_key=bob_key,
+            bob_limit=bob_limit,
+            dead_time_periods=clocked.dead_time_periods,
+            gate_fraction=clocked.gate_fraction,
+            jitter_ticks=clocked.jitter_periods * TICKS,
+            afterpulse_probability=clocked.receiver.afterpulse_probability,
+            afterpulse_lifetime_periods=clocked.afterpulse_lifetime_periods,
+        )
 
     def segment(self, clicks: I64, first_slot: int, n_slots: int, *, last: bool) -> U64:
         """Return the events that are certain after this segment."""

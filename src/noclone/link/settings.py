@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from noclone.link.aes import aes256_keys
 from noclone.link.aes_simd import AES
 from noclone.link.choices import alice_codes
-from noclone.records import U8, U64, DecoyBB84
+from noclone.protocols import Sender
+from noclone.records import NOTHING, U8, U64, DecoyBB84, Detections
 
 
 def share_of_32_bits(probability: float) -> int:
@@ -26,18 +27,18 @@ def share_of_32_bits(probability: float) -> int:
     return min(1 << 32, max(0, round(probability * 2**32)))
 
 
-def setting_limits(protocol: DecoyBB84) -> NDArray[np.int64]:
+def setting_limits(sender: DecoyBB84 | Sender) -> NDArray[np.int64]:
     """Return the thresholds of `choices.alice_batch`."""
     limits = np.full(4, 1 << 32, np.int64)
-    for i in range(len(protocol.intensities) - 1):
-        limits[i] = share_of_32_bits(sum(protocol.probabilities[: i + 1]))
-    limits[3] = share_of_32_bits(protocol.p_key_alice)
+    for i in range(len(sender.intensities) - 1):
+        limits[i] = share_of_32_bits(sum(sender.probabilities[: i + 1]))
+    limits[3] = share_of_32_bits(sender.p_key if isinstance(sender, Sender) else sender.p_key_alice)
     return limits
 
 
 @dataclass(frozen=True, slots=True)
 class SeededSettings:
-    """What Alice sends in every slot of one block.
+    """What a sender sends in every slot of one block.
 
     Args:
         seed: 32 bytes, Alice's secret. Never use one for two blocks: slots count from 0 in each, so both blocks would
@@ -46,7 +47,7 @@ class SeededSettings:
     """
 
     seed: bytes = field(repr=False)
-    protocol: DecoyBB84
+    protocol: DecoyBB84 | Sender
     _keys: U64 = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -60,3 +61,25 @@ class SeededSettings:
         codes = np.empty(len(slots), np.uint8)
         alice_codes(AES, self._keys, slots, setting_limits(self.protocol), codes)
         return codes
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredSettings:
+    """What Alice measured in every slot of one block, where pairs come to both ends.
+
+    Args:
+        detections: Hers.
+    """
+
+    detections: Detections = field(repr=False)
+
+    def at(self, slots: U64) -> U8:
+        """Return one code per slot: bit 0 the value, bit 1 the `Basis`, or `NOTHING`."""
+        events = self.detections.events
+        if not len(events):
+            return np.full(len(slots), NOTHING, np.uint8)
+        places = np.minimum(np.searchsorted(events, slots << np.uint64(Detections.SLOT_SHIFT)), len(events) - 1)
+        found = events[places]
+        low = np.uint64(Detections.VALUE | Detections.BASIS)
+        codes = np.where(found >> np.uint64(Detections.SLOT_SHIFT) == slots, found & low, np.uint64(NOTHING))
+        return codes.astype(np.uint8)

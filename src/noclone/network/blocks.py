@@ -15,13 +15,16 @@ from noclone.distill.job import BlockAborted, BlockJob, BlockResult, BlockStatis
 from noclone.errors import ScenarioError
 from noclone.events import EventLog
 from noclone.link.devices import LinkDevices
+from noclone.link.lights import LinkLight, expected
+from noclone.link.meeting import Meeting
 from noclone.link.overheard import overheard
 from noclone.link.tap import Eavesdropper
 from noclone.link.telemetry import Tally, Telemetry, measure
-from noclone.link.theory import ExpectedCounts, expected_counts
+from noclone.link.theory import ExpectedCounts
+from noclone.link.twin import TwinStation
 from noclone.network.link_sections import LinkSection
-from noclone.proofs.agreement import Agreement, agree
-from noclone.records import MAX_SLOTS, BlockProvenance, Detections, Origin
+from noclone.proofs.agreement import Agreement, agree, refusal_probability
+from noclone.records import MAX_INTENSITIES, MAX_SLOTS, BlockProvenance, Counts, Detections, Origin
 from noclone.trust.provenance import PRE_SHARED_KEY
 from noclone.watch.meters import Watched, watched
 
@@ -40,31 +43,50 @@ class LinkPlan:
 
     Args:
         n_slots: Slots of each block.
-        expected: What the devices' model says of a block.
+        light: The devices that it meets.
+        expected: What their model says of a block.
         agreement: The length that both ends agree on for each block.
     """
 
     link: LinkSection
-    devices: LinkDevices
+    light: LinkLight
     n_slots: int
     expected: ExpectedCounts
     agreement: Agreement
 
     @property
+    def devices(self) -> LinkDevices:
+        """The devices of a decoy-state BB84 link, for whatever works with these only.
+
+        Raises:
+            ScenarioError: The link has another protocol.
+        """
+        return self.light if isinstance(self.light, LinkDevices) else self.link.devices()
+
+    @property
     def seconds_per_block(self) -> float:
         """How long the light of one block takes on the real link."""
-        return self.n_slots / self.devices.source.clock_hz
+        return self.n_slots / self.light.clock_hz
+
+    @property
+    def qber_expected(self) -> float | None:
+        """Error rate to plan reconciliation for, where the test basis says nothing of the key basis; None else."""
+        if isinstance(self.light, Meeting):
+            return sum(self.expected.m_key) / sum(self.expected.n_key)
+        return None
 
     @property
     def detections_max(self) -> int:
         """How many detections Bob may announce for a block before Alice's end stops to listen."""
-        expected = self.expected.click_rate_hz * self.seconds_per_block
-        return min(self.n_slots, max(DETECTIONS_FLOOR, math.ceil(DETECTIONS_MARGIN * expected)))
+        detections = self.expected.click_rate_hz * self.seconds_per_block
+        return min(self.n_slots, max(DETECTIONS_FLOOR, math.ceil(DETECTIONS_MARGIN * detections)))
 
     @property
     def watched(self) -> Watched:
         """What the link's monitors hold its blocks against."""
-        return watched(self.devices, self.expected, self.agreement.length_bits)
+        if isinstance(self.light, LinkDevices):
+            return watched(self.light, self.expected, self.agreement.length_bits)
+        return Watched(self.expected, refusal=refusal_probability(4.0) if self.agreement.length_bits else 0.0)
 
     def job(self, block: int, origin: Origin, bootstrap: str = PRE_SHARED_KEY) -> BlockJob:
         """Return the job of one block."""
@@ -74,8 +96,8 @@ class LinkPlan:
             bob=self.link.bob,
             block=block,
             n_slots=self.n_slots,
-            protocol=self.devices.source.protocol,
-            clock_hz=self.devices.source.clock_hz,
+            protocol=self.light.protocol,
+            clock_hz=self.light.clock_hz,
             epsilons=self.link.epsilons(),
             proof=self.agreement.proof,
             agreement=self.agreement,
@@ -93,27 +115,31 @@ def plan_link(link: LinkSection) -> LinkPlan:
     Raises:
         ScenarioError: The link can never detect as many bits as a block needs.
     """
-    devices = link.devices()
-    trial = expected_counts(devices, TRIAL_SLOTS)
+    light = link.light()
+    trial = expected(light, TRIAL_SLOTS)
     rate = sum(trial.n_key) / TRIAL_SLOTS
     n_slots = math.ceil(link.distillation.block_key_bits / rate) if rate > 0 else MAX_SLOTS + 1
     if n_slots > MAX_SLOTS:
         raise ScenarioError(
             f"link '{link.name}': a block of {link.distillation.block_key_bits} key bits would take more than "
-            f"{MAX_SLOTS} pulses ({MAX_SLOTS / devices.source.clock_hz / 86400:.0f} days of light)",
+            f"{MAX_SLOTS} pulses ({MAX_SLOTS / light.clock_hz / 86400:.0f} days of light)",
             hint="use a smaller distillation.block_key_bits, or a link with less loss",
         )
-    expected = expected_counts(devices, n_slots)
+    counts = expected(light, n_slots)
     agreement = agree(
-        expected,
-        devices.source.protocol,
+        counts,
+        light.protocol,
         link.epsilons(),
-        link.distillation.proof,
+        link.proof,
         efficiency=link.distillation.efficiency_agreed,
         confirmation_bits=agreed_tag_bits(link.distillation.block_key_bits, link.epsilons()),
     )
-    stricter = min(agreement.qber_max, link.distillation.qber_abort)
-    return LinkPlan(link, devices, n_slots, expected, replace(agreement, qber_max=stricter))
+    worst = link.distillation.qber_abort
+    if isinstance(light, Meeting):  # many of the test bits are wrong by nature; with twin fields they mean nothing
+        worst = 1.0 if isinstance(light, TwinStation) else agreement.qber_max
+        agreement = replace(agreement, qber_max=worst)
+    agreement = replace(agreement, qber_max=min(agreement.qber_max, worst))
+    return LinkPlan(link, light, n_slots, counts, agreement)
 
 
 def record_light(log: EventLog, link: str, block: int, attack: str | None, strength: float = 0.0) -> None:
@@ -191,6 +217,20 @@ def record_aborted(log: EventLog, link: str, block: int, abort: BlockAborted, **
     )
 
 
+def error_rate(counts: Counts | ExpectedCounts) -> float | None:
+    """Return the error rate that says how a block is: of the test basis.
+
+    Where both send, of the key basis, None while it is not known: there a quarter of the test bits are wrong by nature.
+    """
+    if len(counts.n_key) <= MAX_INTENSITIES:
+        errors, total = float(sum(counts.m_test)), sum(counts.n_test)
+    elif counts.m_key is not None:
+        errors, total = float(sum(counts.m_key)), sum(counts.n_key)
+    else:
+        return None
+    return errors / total if total else None
+
+
 def _observed(statistics: BlockStatistics) -> dict[str, Any]:
     """Return what was seen in a block, as plain JSON values."""
     counts = statistics.counts
@@ -199,10 +239,11 @@ def _observed(statistics: BlockStatistics) -> dict[str, Any]:
         "stage": statistics.stage,
         "detections": statistics.detections,
         "counts": asdict(counts) if counts else None,
-        "qber": counts.qber_test if counts else None,
+        "qber": error_rate(counts) if counts else None,
         "n_key": counts.key_total if counts else 0,
         "n_test": counts.test_total if counts else 0,
         "leak_bits": statistics.leak_bits,
+        "chsh": statistics.chsh.to_json() if statistics.chsh else None,
         "rounds": statistics.rounds,
         "authentication_bits": statistics.authentication_bits,
         "refill_bits": statistics.refill_bits,

@@ -37,10 +37,10 @@ from noclone.errors import AuthenticationError, ChannelError, NocloneError
 from noclone.events import EventLog
 from noclone.io.channel import PublicChannel, TcpChannel, TcpServer
 from noclone.io.tls import connect_streams, identity
-from noclone.link.settings import SeededSettings
+from noclone.link.lights import alices_record
 from noclone.network.blocks import LinkPlan, record_aborted, record_distilled
 from noclone.network.frames import read_json, receive_frame, receive_json, send_json, whole
-from noclone.network.light_server import events_from_frame
+from noclone.network.light_server import events_from_frame, receive_events
 from noclone.records import Detections, Origin, SecretKey
 from noclone.trust.provenance import PRE_SHARED_KEY
 
@@ -233,13 +233,23 @@ class AliceEnd(_End):
                 raise ChannelError(f"the light does not confirm block {block}")
         finally:
             await _drop(sent)
+        hers = await receive_events(reader, whole(sent.result(), "events", self.plan.n_slots), LIGHT_TIMEOUT_S)
+        settings = alices_record(
+            self.plan.light,
+            alice_seed=seed,
+            events=hers,
+            n_slots=self.plan.n_slots,
+            link=self.plan.link.name,
+            block=block,
+            origin=self._services.origin,
+        )
         await channel.send(b'{"sent":true}')
         party = alice(
-            SeededSettings(seed, self.plan.devices.source.protocol),
+            settings,
             self._job(block),
             self._services.pool,
             time_s=self._services.clock.now_s(),
-            qber_expected=self._qber,
+            qber_expected=self.plan.qber_expected if self._qber is None else self._qber,
             begun=True,
         )
         await self._distil(party, channel, block)
@@ -357,7 +367,7 @@ class BobEnd(_End):
                 hint="give the same scenario file to all processes",
             )
         events = np.concatenate(parts) if parts else np.empty(0, np.uint64)
-        name, clock_hz = self.plan.link.name, self.plan.devices.source.clock_hz
+        name, clock_hz = self.plan.link.name, self.plan.light.clock_hz
         return Detections(name, block, self.plan.n_slots, clock_hz, events, self._services.origin)
 
 

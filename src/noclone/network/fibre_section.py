@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from noclone.link.coexistence import WORST_RAMAN_PER_KM_NM, ClassicalChannel, raman_photons_hz
+from noclone.link.devices import Fibre
 from noclone.network.fields import NonNegative, Positive, Section
 
 
@@ -31,6 +32,10 @@ class FibreSection(Section):
     classical: list[ClassicalSection] = Field(default=[], max_length=1000, description="data in the same fibre")
     raman_per_km_nm: NonNegative = Field(default=WORST_RAMAN_PER_KM_NM, description="of glass; hollow: 1e-12 or less")
     filter_nm: Positive = Field(default=0.6, description="width of the quantum receiver's filter")
+
+    def fibre(self) -> Fibre:
+        """Return the fibre."""
+        return Fibre(self.length_km, self.attenuation_db_per_km, self.extra_loss_db)
 
     def noise_hz(self) -> float:
         """Return photons a second that classical channels scatter into the quantum receiver."""

@@ -7,7 +7,8 @@ nobody else anything. Who runs this process knows all keys of the link: it is th
     {"block": b, "seed": ...}    ->
                                              {"block": b, "n_slots"}   ->
                                              events, events, ..., (empty)   ->
-                                 <-  {"block": b}
+                                 <-  {"block": b, "events": n}
+                                 <-  events, ... (hers, where she measures, too)
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from noclone.distill.job import BLOCK_MAX
 from noclone.errors import ChannelError, NocloneError
 from noclone.events import EventLog
 from noclone.io.tls import TlsServer, TlsTransport, identity
-from noclone.link.light import transmit_chunks
+from noclone.link.devices import LinkDevices
+from noclone.link.lights import NOTHING_SEEN, chunks
 from noclone.link.tap import Carriage, Eavesdropper
 from noclone.link.telemetry import Tally
 from noclone.network.blocks import (
@@ -37,7 +39,7 @@ from noclone.network.blocks import (
     record_light,
     record_telemetry,
 )
-from noclone.network.frames import receive_json, send_frame, send_json, whole
+from noclone.network.frames import receive_frame, receive_json, send_frame, send_json, whole
 from noclone.records import U64, Detections, Origin
 from noclone.units import fibre_delay_s
 
@@ -161,31 +163,37 @@ class LightServer:
                 raise ChannelError("Alice's end sent no seed")
             if self._bob is None:
                 raise ChannelError("Bob's end is not there")
-            await self._send_light(block, alice_seed, self._bob)
-            await send_json(writer, {"block": block}, timeout_s=SEND_TIMEOUT_S)
+            hers = await self._send_light(block, alice_seed, self._bob)
+            await send_json(writer, {"block": block, "events": len(hers)}, timeout_s=SEND_TIMEOUT_S)
+            await send_events(writer, hers)
 
-    async def _send_light(self, block: int, alice_seed: bytes, bob: asyncio.StreamWriter) -> None:
-        """Simulate a block and pass it on as it comes, no faster than the real light would."""
+    async def _send_light(self, block: int, alice_seed: bytes, bob: asyncio.StreamWriter) -> U64:
+        """Simulate a block and pass it on as it comes, no faster than the real light would; return Alice's events."""
         loop = asyncio.get_running_loop()
         started = loop.time()
         eve, attack, physics_seed = self.eve, self.attack, self._physics_seed(block)
-        chunks = self._chunks(block, alice_seed, physics_seed, eve)
+        parts = self._chunks(block, alice_seed, physics_seed, eve)
         record_light(self._log, self.plan.link.name, block, *((attack.name, attack.strength) if attack else (None,)))
         header = {"block": block, "n_slots": self.plan.n_slots}
         await send_json(bob, header, timeout_s=SEND_TIMEOUT_S)
-        tally = Tally(self.plan.devices.receiver.detectors)
+        light = self.plan.light
+        tally = Tally(light.receiver.detectors) if isinstance(light, LinkDevices) else None
         kept: list[U64] = []
-        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
-            await asyncio.to_thread(tally.add, chunk)
+        hers = [NOTHING_SEEN]
+        while (chunk := await asyncio.to_thread(next, parts, None)) is not None:
+            alices, bobs = chunk
+            hers.append(alices)
+            if tally is not None:
+                await asyncio.to_thread(tally.add, bobs)
             if eve is not None:
-                kept.append(chunk)
-            for first in range(0, len(chunk), EVENTS_PER_FRAME):
-                data = chunk[first : first + EVENTS_PER_FRAME].astype("<u8", copy=False).tobytes()
-                await send_frame(bob, data, timeout_s=SEND_TIMEOUT_S)
-        await asyncio.to_thread(self._report, block, alice_seed, physics_seed, tally, eve, kept)
-        due_s = self.plan.seconds_per_block / self._speed + fibre_delay_s(self.plan.link.fibre.length_km)
+                kept.append(bobs)
+            await send_events(bob, bobs)
+        if tally is not None:
+            await asyncio.to_thread(self._report, block, alice_seed, physics_seed, tally, eve, kept)
+        due_s = self.plan.seconds_per_block / self._speed + fibre_delay_s(self.plan.link.length_km)
         await asyncio.sleep(max(0.0, started + due_s - loop.time()))
         await send_frame(bob, b"", timeout_s=SEND_TIMEOUT_S)
+        return np.concatenate(hers)
 
     def _report(
         self,
@@ -212,9 +220,12 @@ class LightServer:
             return os.urandom(rng.SEED_BYTES)
         return rng.derive(self._seed, f"{self.plan.link.name}/block-{block}/physics")
 
-    def _chunks(self, block: int, alice_seed: bytes, physics_seed: bytes, eve: Eavesdropper | None) -> Iterator[U64]:
-        chunks = transmit_chunks(
-            self.plan.devices if eve is None else eve.devices,
+    def _chunks(
+        self, block: int, alice_seed: bytes, physics_seed: bytes, eve: Eavesdropper | None
+    ) -> Iterator[tuple[U64, U64]]:
+        """Yield Alice's events, where she measures, and Bob's."""
+        found = chunks(
+            self.plan.light if eve is None else eve.devices,
             alice_seed=alice_seed,
             physics_seed=physics_seed,
             n_slots=self.plan.n_slots,
@@ -223,7 +234,29 @@ class LightServer:
             tap=None if eve is None else eve.tap,
             threads=self._threads,
         )
-        return (chunk for chunk in chunks if len(chunk))
+        return (pair for pair in found if len(pair[0]) or len(pair[1]))
+
+
+async def send_events(writer: asyncio.StreamWriter, events: U64) -> None:
+    """Send detections, in as many frames as it takes."""
+    for first in range(0, len(events), EVENTS_PER_FRAME):
+        data = events[first : first + EVENTS_PER_FRAME].astype("<u8", copy=False).tobytes()
+        await send_frame(writer, data, timeout_s=SEND_TIMEOUT_S)
+
+
+async def receive_events(reader: asyncio.StreamReader, count: int, timeout_s: float) -> U64:
+    """Read so many detections.
+
+    Raises:
+        ChannelError: More came, or an empty frame where some are due.
+    """
+    parts, found = [NOTHING_SEEN], 0
+    while found < count:
+        parts.append(events_from_frame(await receive_frame(reader, timeout_s=timeout_s)))
+        found += len(parts[-1])
+        if found > count or not len(parts[-1]):
+            raise ChannelError(f"the light sends other than the {count} detections that it said")
+    return np.concatenate(parts)
 
 
 def events_from_frame(data: bytes) -> U64:

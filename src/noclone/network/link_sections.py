@@ -1,30 +1,42 @@
-"""The parts of a scenario that make a quantum link: source, fibre, receiver, distillation, flaws, guards.
+"""A link in the scenario file: its protocol, the devices that its light meets, how detections become key.
 
-In: tables of the file; those of `[defaults]` hold for every link that does not say otherwise.  Out: `LinkDevices`,
-`DecoyBB84`, `Epsilons`. Units stand in the names of fields.
+In: the [[link]] tables.  Out: what other layers take: a `LinkLight`, `Epsilons`. Units stand in the names of fields.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from noclone.distill.job import EFFICIENCY
-from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
+from noclone.errors import ScenarioError
+from noclone.link.devices import LinkDevices, Receiver, Source
 from noclone.network.fibre_section import FibreSection
 from noclone.network.fields import Name, NonNegative, Positive, Probability, Section
 from noclone.network.flaws_sections import FlawsSection, GuardsSection
 from noclone.proofs.epsilon import Epsilons
+from noclone.proofs.keylength import DEFAULT_PROOFS
+from noclone.protocols import DecoyMdi, EntangledPairs, Sender, TwinField
 from noclone.records import DecoyBB84
 from noclone.units import transmittance
 
-LINK_SECTIONS = ("source", "fibre", "receiver", "distillation", "flaws", "guards")
+if TYPE_CHECKING:
+    from noclone.link.lights import LinkLight
+
 TOEPLITZ_BITS_MAX = 400_000_000  # a block may have twice as many bits as it is made for
+# The tables of a link of each protocol: those that it must have, those that it may.
+TABLES: dict[str, tuple[set[str], set[str]]] = {
+    "decoy-bb84": ({"source", "receiver"}, set()),
+    "bbm92": ({"pairs", "receiver"}, {"receiver_alice", "fibre_alice"}),
+    "mdi": ({"source", "station"}, {"source_bob", "fibre_alice"}),
+    "twin-field": ({"source", "station"}, {"source_bob", "fibre_alice"}),
+}
+ALL_TABLES = sorted(set().union(*(needed | possible for needed, possible in TABLES.values())))
 
 
 class SourceSection(Section):
-    """Alice's laser: phase-randomised weak coherent pulses."""
+    """A sender's laser: phase-randomised weak coherent pulses."""
 
     clock_hz: Positive = Field(description="pulses per second")
     intensities: list[NonNegative] = Field(
@@ -32,15 +44,16 @@ class SourceSection(Section):
     )
     probabilities: list[Probability] = Field(min_length=2, max_length=4, description="how often each is sent")
     p_key: Annotated[float, Field(gt=0, lt=1)] = Field(description="probability of the key basis")
+    key_intensity: Positive | None = Field(default=None, description="twin-field: mean photon number in the key basis")
+
+    def sender(self) -> Sender:
+        """Return what a sender chooses from."""
+        return Sender(tuple(self.intensities), tuple(self.probabilities), self.p_key)
 
 
-class ReceiverSection(Section):
-    """Bob's optics and single-photon detectors; one value for all detectors, or a list with one for each."""
+class DetectorsSection(Section):
+    """Single-photon detectors behind some optics; one value for all detectors, or a list with one for each."""
 
-    scheme: Literal["active", "passive"] = Field(
-        default="active", description="two detectors, or four behind a splitter"
-    )
-    p_key: Annotated[float, Field(gt=0, lt=1)] = Field(description="probability of the key basis")
     efficiency: Probability | list[Probability]
     dark_count_hz: NonNegative | list[NonNegative]
     dead_time_ns: NonNegative = 0.0
@@ -51,11 +64,79 @@ class ReceiverSection(Section):
     misalignment: Annotated[float, Field(ge=0, le=0.5)] = Field(description="share of photons in the wrong detector")
     loss_db: NonNegative = Field(default=0.0, description="insertion loss of the receiver")
 
+    def detectors(self, scheme: Literal["active", "passive"], noise_hz: float = 0.0) -> Receiver:
+        """Return two detectors ("active") or four.
+
+        Args:
+            noise_hz: Photons a second that other light in the fibres scatters in: unpolarised, it reaches all detectors
+                alike, and counts as they do when nothing is sent.
+        """
+        count = 2 if scheme == "active" else 4
+
+        def each(value: float | list[float]) -> tuple[float, ...]:
+            return tuple(value) if isinstance(value, list) else (value,) * count
+
+        stray_hz = noise_hz * transmittance(self.loss_db) / count
+        efficiency, dark_hz = each(self.efficiency), each(self.dark_count_hz)
+        if len(efficiency) == len(dark_hz):  # else the receiver says what is wrong
+            dark_hz = tuple(rate + stray_hz * share for rate, share in zip(dark_hz, efficiency, strict=True))
+        return Receiver(
+            scheme=scheme,
+            efficiency=efficiency,
+            dark_count_hz=dark_hz,
+            dead_time_ns=self.dead_time_ns,
+            afterpulse_probability=self.afterpulse_probability,
+            afterpulse_lifetime_ns=self.afterpulse_lifetime_ns,
+            jitter_ps=self.jitter_ps,
+            gate_ps=self.gate_ps,
+            misalignment=self.misalignment,
+            loss_db=self.loss_db,
+        )
+
+
+class ReceiverSection(DetectorsSection):
+    """An end's optics and single-photon detectors."""
+
+    scheme: Literal["active", "passive"] = Field(
+        default="active", description="two detectors, or four behind a splitter"
+    )
+    p_key: Annotated[float, Field(gt=0, lt=1)] = Field(description="probability of the key basis")
+
+    def receiver(self, noise_hz: float) -> Receiver:
+        """Return the receiver; see `detectors`."""
+        return self.detectors(self.scheme, noise_hz)
+
+
+class PairsSection(Section):
+    """A source of entangled photon pairs between the two ends."""
+
+    clock_hz: Positive = Field(description="pulses per second; coincidence windows of a continuous source")
+    mean_pairs: Annotated[float, Field(gt=0, le=4)] = Field(description="in a pulse or window")
+    statistics: Literal["thermal", "poisson"] = Field(
+        default="thermal", description="of the number of pairs: one mode, or very many (a continuous pump)"
+    )
+    p_chsh: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="how often Bob measures in one of two further bases, for the CHSH value (E91)"
+    )
+
+
+class StationSection(DetectorsSection):
+    """A station between the two ends, with four detectors (twin-field: two); nobody has to trust it."""
+
+    visibility: Probability = Field(default=1.0, description="how well the two senders' pulses overlap")
+    phase_noise_rad: Annotated[float, Field(ge=0, le=3.14)] = Field(
+        default=0.0, description="twin-field: standard deviation of the phase between the two"
+    )
+
 
 class DistillationSection(Section):
     """How detections become key."""
 
-    proof: str = Field(default="wiesemann2024", description="wiesemann2024, lim2014 or rusca2018")
+    proof: str | None = Field(
+        default=None,
+        description="where not given: wiesemann2024 (others: lim2014, rusca2018, tupkary2024); for bbm92 "
+        "tomamichel2012, for mdi curty2014",
+    )
     block_key_bits: Annotated[int, Field(ge=10_000, le=1_000_000_000)] = Field(
         default=1_000_000, description="sifted bits of the key basis that a block is made for"
     )
@@ -92,15 +173,27 @@ class LinkSection(Section):
     """A quantum link with its public channel."""
 
     name: Name
-    alice: Name = Field(description="node that sends the light")
-    bob: Name = Field(description="node that measures it")
-    protocol: Literal["decoy-bb84"] = "decoy-bb84"
+    alice: Name = Field(description="node that sends the light, or one end of it")
+    bob: Name = Field(description="node that measures it, or the other end")
+    protocol: Literal["decoy-bb84", "bbm92", "mdi", "twin-field"] = Field(
+        default="decoy-bb84",
+        description="bbm92: a source of pairs in the middle; mdi, twin-field: a station in the middle",
+    )
     bootstrap: Literal["pre-shared-key", "signatures"] = Field(
         default="pre-shared-key", description="what authenticates the first block: a carried secret, or signatures"
     )
-    source: SourceSection
+    source: SourceSection | None = Field(default=None, description="Alice's laser; with mdi and twin-field Bob's, too")
+    source_bob: SourceSection | None = Field(
+        default=None, description="mdi, twin-field: Bob's laser, where it is another"
+    )
+    pairs: PairsSection | None = Field(default=None, description="bbm92: the source between the ends")
+    station: StationSection | None = Field(default=None, description="mdi, twin-field: the station between the ends")
     fibre: FibreSection
-    receiver: ReceiverSection
+    fibre_alice: FibreSection | None = Field(
+        default=None, description="all but decoy-bb84: from the middle to Alice, where it is another than to Bob"
+    )
+    receiver: ReceiverSection | None = Field(default=None, description="Bob's; with bbm92 Alice's, too")
+    receiver_alice: ReceiverSection | None = Field(default=None, description="bbm92: Alice's, where it is another")
     distillation: DistillationSection = Field(default_factory=DistillationSection)
     flaws: FlawsSection = Field(default_factory=FlawsSection)
     guards: GuardsSection = Field(default_factory=GuardsSection)
@@ -109,44 +202,109 @@ class LinkSection(Section):
     def _fits_physics(self) -> Self:
         if self.alice == self.bob:
             raise ValueError(f"link '{self.name}' has the same node, '{self.alice}', at both ends")
-        self.devices()
+        needed, possible = TABLES[self.protocol]
+        given = {table for table in ALL_TABLES if getattr(self, table) is not None}
+        if self.flaws != FlawsSection() and self.protocol != "decoy-bb84":
+            raise ValueError(f"link '{self.name}': flaws are modelled for decoy-bb84 only")
+        if missing := sorted(needed - given):
+            raise ValueError(f"link '{self.name}': a {self.protocol} link needs [link.{missing[0]}]")
+        if strange := sorted(given - needed - possible):
+            raise ValueError(f"link '{self.name}': a {self.protocol} link has no [link.{strange[0]}]")
+        for laser in (self.source, self.source_bob):
+            if laser is not None and (laser.key_intensity is None) == (self.protocol == "twin-field"):
+                raise ValueError(f"link '{self.name}': key_intensity is for twin-field links, and needed there")
+        self.light()
         self.epsilons()
         return self
 
-    def decoy_bb84(self) -> DecoyBB84:
-        """Return the settings that both ends agree on."""
-        return DecoyBB84(
-            tuple(self.source.intensities), tuple(self.source.probabilities), self.source.p_key, self.receiver.p_key
+    @property
+    def length_km(self) -> float:
+        """How much fibre lies between the two ends."""
+        if self.protocol == "decoy-bb84":
+            return self.fibre.length_km
+        return sum(arm.length_km for arm in self._arms)
+
+    @property
+    def _arms(self) -> tuple[FibreSection, FibreSection]:
+        """Alice's fibre and Bob's, of a link with something in the middle."""
+        return self.fibre_alice or self.fibre, self.fibre
+
+    @property
+    def receivers(self) -> list[ReceiverSection]:
+        """What the ends measure with; nothing where they only send."""
+        return [one for one in (self.receiver, self.receiver_alice) if one is not None]
+
+    @property
+    def proof(self) -> str:
+        """Name of the proof that gives the length."""
+        return self.distillation.proof or DEFAULT_PROOFS[self.protocol]
+
+    def light(self) -> LinkLight:
+        """Return the link's devices for the light to pass."""
+        match self.protocol:
+            case "decoy-bb84":
+                return self.devices()
+            case "bbm92":
+                return self._pairs()
+            case "mdi" | "twin-field":
+                return self._station()
+
+    def _pairs(self) -> LinkLight:
+        from noclone.link.pairs import PairDevices, PairSource  # numba: only where it is needed
+
+        assert self.pairs is not None
+        assert self.receiver is not None
+        alice, bob = self.receiver_alice or self.receiver, self.receiver
+        source = PairSource(self.pairs.clock_hz, self.pairs.mean_pairs, self.pairs.statistics)
+        protocol = EntangledPairs(alice.p_key, bob.p_key, self.pairs.p_chsh)
+        near, far = self._arms
+        return PairDevices(
+            source,
+            near.fibre(),
+            far.fibre(),
+            alice.receiver(near.noise_hz()),
+            bob.receiver(far.noise_hz()),
+            protocol,
         )
 
+    def _station(self) -> LinkLight:
+        from noclone.link.station import BellStation  # numba
+        from noclone.link.twin import TwinStation
+
+        assert self.source is not None
+        assert self.station is not None
+        alice, bob, station = self.source, self.source_bob or self.source, self.station
+        if alice.clock_hz != bob.clock_hz:
+            raise ValueError(f"link '{self.name}': both lasers must have one clock_hz")
+        near, far = (arm.fibre() for arm in self._arms)
+        noise_hz = sum(arm.noise_hz() for arm in self._arms)
+        if self.protocol == "mdi":
+            senders = DecoyMdi(alice.sender(), bob.sender())
+            detectors = station.detectors("passive", noise_hz)
+            return BellStation(alice.clock_hz, near, far, detectors, senders, station.visibility)
+        assert alice.key_intensity is not None
+        assert bob.key_intensity is not None
+        twins = TwinField(alice.sender(), bob.sender(), alice.key_intensity, bob.key_intensity)
+        detectors = station.detectors("active", noise_hz)
+        return TwinStation(alice.clock_hz, near, far, detectors, twins, station.visibility, station.phase_noise_rad)
+
     def devices(self) -> LinkDevices:
-        """Return the link's devices for the light to pass."""
-        receiver = self.receiver
-        detectors = 2 if receiver.scheme == "active" else 4
+        """Return the devices of a decoy-state BB84 link.
 
-        def each(value: float | list[float]) -> tuple[float, ...]:
-            return tuple(value) if isinstance(value, list) else (value,) * detectors
-
-        # Unpolarised light reaches all detectors alike, and counts as they do when nothing is sent.
-        stray_hz = self.fibre.noise_hz() * transmittance(receiver.loss_db) / detectors
-        efficiency, dark_hz = each(receiver.efficiency), each(receiver.dark_count_hz)
-        if len(efficiency) == len(dark_hz):  # else the receiver says what is wrong
-            dark_hz = tuple(rate + stray_hz * share for rate, share in zip(dark_hz, efficiency, strict=True))
+        Raises:
+            ScenarioError: The link has another protocol.
+        """
+        if self.source is None or self.receiver is None or self.protocol != "decoy-bb84":
+            raise ScenarioError(
+                f"link '{self.name}' is a {self.protocol} link, and this works with decoy-bb84 links only",
+                hint="see docs/protocols.md for what each protocol can do here",
+            )
+        source = self.source
+        protocol = DecoyBB84(tuple(source.intensities), tuple(source.probabilities), source.p_key, self.receiver.p_key)
         return LinkDevices(
-            Source(self.source.clock_hz, self.decoy_bb84()),
-            Fibre(self.fibre.length_km, self.fibre.attenuation_db_per_km, self.fibre.extra_loss_db),
-            Receiver(
-                scheme=receiver.scheme,
-                efficiency=efficiency,
-                dark_count_hz=dark_hz,
-                dead_time_ns=receiver.dead_time_ns,
-                afterpulse_probability=receiver.afterpulse_probability,
-                afterpulse_lifetime_ns=receiver.afterpulse_lifetime_ns,
-                jitter_ps=receiver.jitter_ps,
-                gate_ps=receiver.gate_ps,
-                misalignment=receiver.misalignment,
-                loss_db=receiver.loss_db,
-            ),
+            Source(source.clock_hz, protocol),
+            self.fibre.fibre(),
+            self.receiver.receiver(self.fibre.noise_hz()),
             self.flaws.flaws(),
             self.guards.guards(),
         )
@@ -154,26 +312,3 @@ class LinkSection(Section):
     def epsilons(self) -> Epsilons:
         """Return the failure probabilities that a block is made for."""
         return Epsilons(self.distillation.eps_secrecy, self.distillation.eps_correctness)
-
-
-class DefaultsSection(Section):
-    """What all links have alike: a link's own tables win, field by field."""
-
-    source: dict[str, Any] = Field(default_factory=dict)
-    fibre: dict[str, Any] = Field(default_factory=dict)
-    receiver: dict[str, Any] = Field(default_factory=dict)
-    distillation: dict[str, Any] = Field(default_factory=dict)
-    flaws: dict[str, Any] = Field(default_factory=dict)
-    guards: dict[str, Any] = Field(default_factory=dict)
-
-
-def with_defaults(link: Any, defaults: dict[str, Any]) -> Any:
-    """Fill in a link's table with what all links have alike; what is no table is left for others to refuse."""
-    if not isinstance(link, dict):
-        return link
-    filled = dict(link)
-    for name in LINK_SECTIONS:
-        common, own = defaults.get(name), link.get(name, {})
-        if isinstance(common, dict) and isinstance(own, dict):
-            filled[name] = {**common, **own}
-    return filled

@@ -1,7 +1,7 @@
 """The scenario file: which nodes, links, applications and attacks there are, as TOML, checked before anything runs.
 
 In: a TOML file that people write (its JSON Schema: `noclone schema`).  Out: a `Scenario`, and from it what the other
-layers take: links (see `link_sections`), addresses. Units stand in the names of fields.
+layers take: a link's light (`link_sections`), addresses. Units stand in the names of fields.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from noclone.network.audit_section import AuditSection
 from noclone.network.border_sections import BorderSection, check_borders
 from noclone.network.fibre_section import FibreSection
 from noclone.network.fields import Name, Positive, SaeId, Section
-from noclone.network.link_sections import (
-    DefaultsSection,
-    LinkSection,
-    ReceiverSection,
-    SourceSection,
-    with_defaults,
-)
+from noclone.network.link_sections import LinkSection, ReceiverSection, SourceSection
 from noclone.network.pqc_section import PqcSection
 from noclone.network.relay_sections import Edges, PolicySection, RelaySection, check_policies
 from noclone.network.responses import ResponseSection
 from noclone.network.vendor_sections import VendorLinkSection
 
 NODES_MAX, LINKS_MAX = 400, 1200
+NOT_OF = {
+    "bbm92": ("source",),
+    "mdi": ("receiver",),
+    "twin-field": ("receiver",),
+}  # tables that links of a protocol do not have
+LINK_SECTIONS = ("source", "fibre", "receiver", "distillation", "flaws", "guards")
 
 T = TypeVar("T")
 
@@ -50,6 +50,17 @@ class SaeSection(Section):
 
     id: SaeId
     node: Name
+
+
+class DefaultsSection(Section):
+    """What all links have alike: a link's own tables win, field by field."""
+
+    source: dict[str, Any] = Field(default_factory=dict)
+    fibre: dict[str, Any] = Field(default_factory=dict)
+    receiver: dict[str, Any] = Field(default_factory=dict)
+    distillation: dict[str, Any] = Field(default_factory=dict)
+    flaws: dict[str, Any] = Field(default_factory=dict)
+    guards: dict[str, Any] = Field(default_factory=dict)
 
 
 class AttackSection(Section):
@@ -103,7 +114,7 @@ class Scenario(Section):
         """Give each link what it does not say itself."""
         match data:
             case {"defaults": dict(defaults), "link": [*links]}:
-                return {**data, "link": [with_defaults(link, defaults) for link in links]}
+                return {**data, "link": [_with_defaults(link, defaults) for link in links]}
         return data
 
     @model_validator(mode="after")
@@ -209,6 +220,19 @@ class Scenario(Section):
 
     def _link_index(self, name: str) -> int:
         return [link.name for link in self.links].index(name)
+
+
+def _with_defaults(link: Any, defaults: dict[str, Any]) -> Any:
+    if not isinstance(link, dict):
+        return link
+    filled = dict(link)
+    for name in LINK_SECTIONS:
+        if name in NOT_OF.get(link.get("protocol", ""), ()):
+            continue
+        common, own = defaults.get(name), link.get(name, {})
+        if isinstance(common, dict) and isinstance(own, dict):
+            filled[name] = {**common, **own}
+    return filled
 
 
 def _unique(what: str, names: list[str]) -> set[str]:

@@ -15,7 +15,9 @@ from noclone.distill.authentication import AuthenticationPool
 from noclone.distill.job import BlockAborted
 from noclone.distill.session import distill_block
 from noclone.events import EventLog
+from noclone.link.devices import LinkDevices
 from noclone.link.light import transmit
+from noclone.link.lights import one_block
 from noclone.link.settings import SeededSettings
 from noclone.link.tap import Eavesdropper
 from noclone.link.telemetry import Tally
@@ -32,7 +34,7 @@ from noclone.network.blocks import (
 )
 from noclone.network.scenario import AttackSection, Scenario
 from noclone.network.watching import Watching
-from noclone.records import Detections, Origin
+from noclone.records import Detections, Origin, Settings
 
 SECRET_BYTES = 4096  # initial authentication secret of a link: 64 blocks' worth
 
@@ -81,18 +83,28 @@ def origin_of(seeded: bool) -> Origin:
 
 def block_of_light(
     plan: LinkPlan, seed: bytes, block: int, *, seeded: bool, eve: Eavesdropper | None = None
-) -> tuple[SeededSettings, Detections]:
-    """Simulate one block: Alice's secret record of what she sent, and what Bob's devices told him."""
+) -> tuple[Settings, Detections]:
+    """Simulate one block: Alice's secret record of what she sent or measured, and what Bob's devices told him."""
     alice_seed, physics_seed = block_seeds(plan, seed, block)
+    if eve is None:
+        return one_block(
+            plan.light,
+            alice_seed=alice_seed,
+            physics_seed=physics_seed,
+            n_slots=plan.n_slots,
+            link=plan.link.name,
+            block=block,
+            origin=origin_of(seeded),
+        )
     detections = transmit(
-        plan.devices if eve is None else eve.devices,
+        eve.devices,
         alice_seed=alice_seed,
         physics_seed=physics_seed,
         n_slots=plan.n_slots,
         link=plan.link.name,
         block=block,
         origin=origin_of(seeded),
-        tap=None if eve is None else eve.tap,
+        tap=eve.tap,
     )
     return SeededSettings(alice_seed, plan.devices.source.protocol), detections
 
@@ -159,15 +171,24 @@ class _LinkRun:
         plan, summary, link = self._plan, self.summary, self._plan.link.name
         settings, detections = block_of_light(plan, self._seed, block, seeded=self._seeded, eve=eve)
         alice_seed, physics_seed = block_seeds(plan, self._seed, block)
-        tally = Tally(plan.devices.receiver.detectors)
-        tally.add(detections.events)
-        record_telemetry(self._log, link, block, read_meters(plan, tally, block, physics_seed, eve))
+        if isinstance(plan.light, LinkDevices):
+            tally = Tally(plan.light.receiver.detectors)
+            tally.add(detections.events)
+            record_telemetry(self._log, link, block, read_meters(plan, tally, block, physics_seed, eve))
         if eve is not None:
             record_learned(self._log, eve, detections, alice_seed=alice_seed, physics_seed=physics_seed)
         try:
             job = plan.job(block, origin_of(self._seeded))
             carriage = eve.carriage() if eve is not None and eve.carriage is not None else None
-            result = distill_block(settings, detections, job, *self._pools, time_s=time.time(), carriage=carriage)
+            result = distill_block(
+                settings,
+                detections,
+                job,
+                *self._pools,
+                time_s=time.time(),
+                qber_expected=plan.qber_expected,
+                carriage=carriage,
+            )
             watching.vet(link, block, result.alice.statistics)
         except BlockAborted as abort:
             record_aborted(self._log, link, block, abort)

@@ -87,6 +87,8 @@ def _simulated(one: Candidate, device: DeviceSection, name: str) -> str:
     section = link_section("link", one.a, one.b, one.length_km, one.loss_db, device)
     attenuation = one.loss_db / one.length_km
     source, receiver = section.source, section.receiver
+    assert source is not None
+    assert receiver is not None
     return (
         f"[[link]] # {device.name}: {one.bps:,.0f} b/s promised\n"
         f'name = "{name}"\nalice = "{one.a}"\nbob = "{one.b}"\n'

@@ -25,7 +25,8 @@ from noclone.proofs.keylength import (
     expected_length,
     secret_length,
 )
-from noclone.records import Counts, DecoyBB84
+from noclone.protocols import LinkProtocol
+from noclone.records import Counts
 
 DEFAULT_SIGMAS = 4.0
 
@@ -56,7 +57,7 @@ class Agreement:
     length_bits: int
     leak_bits_max: int
     n_slots: int
-    protocol: DecoyBB84
+    protocol: LinkProtocol
     epsilons: Epsilons
     proof: str
     confirmation_bits: int
@@ -86,7 +87,7 @@ class _Tally:
 
 def agree(
     expected: Expected,
-    protocol: DecoyBB84,
+    protocol: LinkProtocol,
     epsilons: Epsilons,
     proof: str = DEFAULT_PROOF,
     *,

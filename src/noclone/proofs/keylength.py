@@ -1,4 +1,4 @@
-"""How long the secret key of a block may be, by four published proofs.
+"""How long the secret key of a block may be, by published proofs.
 
 In: the counts of a block after sifting, what was told to the world, the failure probabilities.
 Out: `KeyLength`, which says how many bits, by which kind of statement, on which assumptions, or why none.
@@ -7,9 +7,12 @@ Out: `KeyLength`, which says how many bits, by which kind of statement, on which
     rusca2018      one decoy    Rusca, Boaron, Grünenfelder, Martin, Zbinden, Appl. Phys. Lett. 112, 171104 (2018)
     wiesemann2024  one or two   Wiesemann, Krause, Tupkary, Lütkenhaus, Rusca, Walenta, Quantum 10, 2037 (2026)
     tupkary2024    two decoys   Tupkary, Nahar, Sinha, Lütkenhaus, Quantum 9, 1937 (2025); variable length
+    tomamichel2012  pairs       Tomamichel, Lim, Gisin, Renner, Nat. Commun. 3, 634 (2012), for BBM92
+    curty2014      MDI          Curty, Xu, Cui, Lim, Tamaki, Lo, Nat. Commun. 5, 3732 (2014)
+    cal2019        twin-field   Curty, Azuma, Lo, npj Quantum Inf. 5, 64 (2019); finite statistics of our own
 
-The first three are fixed-length statements: see `agreement`. Plain float arithmetic in one fixed order, floored last,
-so that both parties compute the same number from the same counts.
+All but tupkary2024 are fixed-length statements: see `agreement`. Plain float arithmetic in one fixed order, floored
+last, so that both parties compute the same number from the same counts.
 """
 
 from __future__ import annotations
@@ -20,14 +23,21 @@ from typing import Literal
 
 from noclone.errors import InputError
 from noclone.proofs.decoy_bounds import Tally
+from noclone.proofs.entangled import TOMAMICHEL2012
 from noclone.proofs.entropy import error_entropy
 from noclone.proofs.epsilon import Epsilons
-from noclone.proofs.published import PROOFS, Evaluation, Proof
+from noclone.proofs.mdi import CURTY2014
+from noclone.proofs.proof import Evaluation, Proof
+from noclone.proofs.published import DECOY_BB84
+from noclone.proofs.twin_field import CAL2019
+from noclone.protocols import LinkProtocol
 from noclone.records import Counts, DecoyBB84
 
 __all__ = ["DEFAULT_PROOF", "PROOFS", "KeyLength", "Term", "choose_proof", "expected_length", "secret_length"]
 
 DEFAULT_PROOF = "wiesemann2024"
+PROOFS: dict[str, Proof] = {proof.name: proof for proof in (*DECOY_BB84, TOMAMICHEL2012, CURTY2014, CAL2019)}
+DEFAULT_PROOFS = {DecoyBB84.NAME: DEFAULT_PROOF, **{p.protocol: p.name for p in (TOMAMICHEL2012, CURTY2014, CAL2019)}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +93,7 @@ class KeyLength:
 
 def secret_length(
     counts: Counts,
-    protocol: DecoyBB84,
+    protocol: LinkProtocol,
     epsilons: Epsilons,
     *,
     leak_bits: int,
@@ -103,10 +113,9 @@ def secret_length(
         InputError: The proof does not exist, or does not fit the number of intensities, the counts or the tag.
     """
     chosen = choose_proof(proof, protocol)
-    if len(counts.n_key) != len(protocol.intensities):
-        raise InputError(
-            f"the counts are for {len(counts.n_key)} intensities, the protocol has {len(protocol.intensities)}"
-        )
+    classes = protocol.levels * protocol.peer_levels
+    if len(counts.n_key) != classes:
+        raise InputError(f"the counts are for {len(counts.n_key)} intensities, the protocol has {classes}")
     if leak_bits < 0:
         raise InputError(f"the leak of reconciliation cannot be negative (given: {leak_bits})")
     if chosen.needs_key_errors(protocol) and counts.m_key is None:
@@ -154,7 +163,7 @@ def without_vacuum(evaluation: Evaluation) -> Evaluation:
 
 def expected_length(
     tally: Tally,
-    protocol: DecoyBB84,
+    protocol: LinkProtocol,
     epsilons: Epsilons,
     *,
     leak_bits: float,
@@ -173,19 +182,31 @@ def expected_length(
     return math.fsum(t.bits for t in funnel(tally, evaluation, leak_bits, tag_bits))
 
 
-def choose_proof(name: str, protocol: DecoyBB84) -> Proof:
+def choose_proof(name: str, protocol: LinkProtocol) -> Proof:
     """Return the proof of that name, or say which to use instead."""
     if name not in PROOFS:
         raise InputError(f"there is no proof called '{name}'", hint=f"known: {', '.join(sorted(PROOFS))}")
     proof = PROOFS[name]
-    count = len(protocol.intensities)
-    if count not in proof.intensities:
-        fitting = [p.name for p in PROOFS.values() if count in p.intensities]
+    fitting = [p.name for p in PROOFS.values() if p.protocol == protocol.NAME]
+    if proof.protocol != protocol.NAME:
+        raise InputError(
+            f"{name} is a proof for {proof.protocol}, and not for {protocol.NAME}", hint=f"use {' or '.join(fitting)}"
+        )
+    if protocol.levels not in proof.intensities:
+        fitting = [p for p in fitting if protocol.levels in PROOFS[p].intensities]
         wanted = " or ".join(str(n) for n in proof.intensities)
         raise InputError(
-            f"{name} is a proof for {wanted} intensities, but {count} are sent",
+            f"{name} is a proof for {wanted} intensities, but {protocol.levels} are sent",
             hint=f"use {' or '.join(fitting)}" if fitting else "send two or three intensities",
         )
+    if isinstance(protocol, DecoyBB84):
+        _check_decoys(name, protocol)
+    return proof
+
+
+def _check_decoys(name: str, protocol: DecoyBB84) -> None:
+    """Refuse intensities that the proofs' bounds do not hold for."""
+    count = protocol.levels
     if count == 3 and protocol.intensities[0] <= protocol.intensities[1] + protocol.intensities[2]:
         raise InputError(
             f"{name} needs a brightest intensity above the sum of the other two (Lim et al. 2014, Sec. II)",
@@ -196,7 +217,6 @@ def choose_proof(name: str, protocol: DecoyBB84) -> Proof:
             f"{name} needs a decoy that is not vacuum: with one decoy both intensities must be above zero",
             hint="give the decoy a mean photon number, or send three intensities",
         )
-    return proof
 
 
 def correctness_bits(epsilons: Epsilons, confirmation_bits: int | None) -> float:

@@ -1,4 +1,4 @@
-"""The published proofs as data: what each covers, what it assumes, and its arithmetic.
+"""The published proofs for decoy-state BB84: what each covers, what it assumes, and its arithmetic.
 
 In: counts, protocol, failure probabilities.  Out: `Evaluation`, the parts of a key length that differ between proofs.
 Sources stand at each function; where a print is wrong or silent, the docstring says what stands here instead.
@@ -8,62 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 from noclone.proofs.decoy_bounds import PhotonBounds, Tally, one_decoy, two_decoys
 from noclone.proofs.epsilon import Epsilons
+from noclone.proofs.proof import Evaluation, Proof
 from noclone.proofs.sampling import hoeffding, hoeffding_two_sided, sampling_excess, serfling
 from noclone.records import DecoyBB84
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What a proof says of the counts.
-
-    Args:
-        vacuum: Lower bound on key-basis detections from empty pulses.
-        vacuum_counted: How much of it the proof adds to the key: all or nothing.
-        single: Lower bound on key-basis detections from single photons.
-        single_test: The same in the test basis.
-        phase_error: Upper bound on the phase error rate, at most one half.
-        overhead: Bits that the stated secrecy costs.
-    """
-
-    vacuum: float
-    vacuum_counted: float
-    single: float
-    single_test: float
-    phase_error: float
-    overhead: float
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """One published proof.
-
-    Args:
-        intensities: For how many intensities it holds.
-        evaluate: Its arithmetic.
-    """
-
-    name: str
-    source: str
-    intensities: tuple[int, ...]
-    statement: Literal["fixed-length", "variable-length"]
-    evaluate: Callable[[Tally, DecoyBB84, Epsilons], Evaluation]
-    assumptions: tuple[str, ...]
-
-    def needs_key_errors(self, protocol: DecoyBB84) -> bool:
-        """Say whether the errors in the key basis enter: with one decoy they bound the empty pulses."""
-        return len(protocol.intensities) == 2
-
-    def assumptions_for(self, protocol: DecoyBB84) -> tuple[str, ...]:
-        """Return what must be true for the length to hold."""
-        extra = (_TWO_DECOY_COUNT,) if self.name == "wiesemann2024" and len(protocol.intensities) == 3 else ()
-        return (*_COMMON, *self.assumptions, *extra)
-
 
 _COMMON = (
     "Alice's pulses are phase-randomised, with exactly the stated mean photon numbers, independent of each other.",
@@ -72,11 +23,11 @@ _COMMON = (
     "Double clicks are kept and given a random value; both parties' choices are random and unknown to Eve.",
     "The public channel is authenticated.",
 )
-_FIXED = (
+FIXED = (
     "Fixed length: valid only if this length (or a smaller one, which is then used) and the most that may leak "
     "were agreed before the block, which is accepted or aborted as a whole."
 )
-_ALL_SIFTED = (
+ALL_SIFTED = (
     "All sifted bits of a fixed number of pulses are used, and their number is announced; the paper instead fixes the "
     "number of sifted bits."
 )
@@ -189,35 +140,42 @@ def _hoeffding_two_sided(n: float, *, epsilon: float) -> float:
     return hoeffding_two_sided(n, epsilon)
 
 
-PROOFS: dict[str, Proof] = {
-    p.name: p
-    for p in (
-        Proof(
-            "lim2014", "Phys. Rev. A 89, 022307 (2014)", (3,), "fixed-length", lim2014, (_FIXED, _ALL_SIFTED, _FLAWED)
-        ),
-        Proof(
-            "rusca2018",
-            "Appl. Phys. Lett. 112, 171104 (2018)",
-            (2,),
-            "fixed-length",
-            rusca2018,
-            (_FIXED, _ALL_SIFTED, _FLAWED),
-        ),
-        Proof(
-            "wiesemann2024",
-            "Quantum 10, 2037 (2026), arXiv:2405.16578",
-            (2, 3),
-            "fixed-length",
-            wiesemann2024,
-            (_FIXED, _ALL_SIFTED),
-        ),
-        Proof(
-            "tupkary2024",
-            "Quantum 9, 1937 (2025), arXiv:2408.17349",
-            (3,),
-            "variable-length",
-            tupkary2024,
-            (_VARIABLE,),
-        ),
-    )
-}
+DECOY_BB84 = (
+    Proof(
+        "lim2014",
+        "Phys. Rev. A 89, 022307 (2014)",
+        DecoyBB84.NAME,
+        (3,),
+        "fixed-length",
+        lim2014,
+        (*_COMMON, FIXED, ALL_SIFTED, _FLAWED),
+    ),
+    Proof(
+        "rusca2018",
+        "Appl. Phys. Lett. 112, 171104 (2018)",
+        DecoyBB84.NAME,
+        (2,),
+        "fixed-length",
+        rusca2018,
+        (*_COMMON, FIXED, ALL_SIFTED, _FLAWED),
+    ),
+    Proof(
+        "wiesemann2024",
+        "Quantum 10, 2037 (2026), arXiv:2405.16578",
+        DecoyBB84.NAME,
+        (2, 3),
+        "fixed-length",
+        wiesemann2024,
+        (*_COMMON, FIXED, ALL_SIFTED),
+        {3: (_TWO_DECOY_COUNT,)},
+    ),
+    Proof(
+        "tupkary2024",
+        "Quantum 9, 1937 (2025), arXiv:2408.17349",
+        DecoyBB84.NAME,
+        (3,),
+        "variable-length",
+        tupkary2024,
+        (*_COMMON, _VARIABLE),
+    ),
+)

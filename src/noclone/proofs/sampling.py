@@ -73,6 +73,68 @@ def sampling_excess(rate: float, n_test: float, n_key: float, epsilon: float) ->
     return max(fung_gamma(rate, n_test, n_key, epsilon), chernoff_excess(rate, n_test, n_key, epsilon))
 
 
+def mean_at_most(count: float, epsilon: float) -> float:
+    """Return a mean m >= count with P(X <= count) <= epsilon, for X a sum of independent coins of mean m or more.
+
+    Chernoff's bound in its exact form (Mitzenmacher and Upfal, Theorem 4.5's first step): P(X <= x) <= e^(x - m)
+    (m / x)^x. It is sharp for rare events, where Hoeffding's is of no use.
+    """
+    target = -math.log(epsilon)
+    if count <= 0.0:
+        return target
+    low, high = count, count + 2.0 * target + 2.0 * math.sqrt(2.0 * count * target)
+    for _ in range(60):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if _poisson_exponent(count, middle) < target else (low, middle)
+    return high
+
+
+def mean_at_least(count: float, epsilon: float) -> float:
+    """Return a mean m <= count with P(X >= count) <= epsilon, for X a sum of independent coins of mean m or less."""
+    target = -math.log(epsilon)
+    low, high = 0.0, max(count, 0.0)
+    for _ in range(60):
+        middle = (low + high) / 2.0
+        low, high = (low, middle) if _poisson_exponent(count, middle) < target else (middle, high)
+    return low
+
+
+def _poisson_exponent(count: float, mean: float) -> float:
+    """Return m - x + x ln(x / m): the rate at which a count of x becomes rarer than its mean m."""
+    if mean <= 0.0:
+        return math.inf if count > 0.0 else 0.0
+    return mean - count + (count * math.log(count / mean) if count > 0.0 else 0.0)
+
+
+# Tilts of the martingale bounds, fixed before any data: one of them is near the best whatever is counted.
+TILTS: tuple[float, ...] = tuple(math.pow(2.0, -k / 2.0) for k in range(-4, 57))
+
+
+def chances_at_most(count: float, epsilon: float) -> float:
+    """Return an upper bound on the sum of the chances that a count had, whoever chose them as it went on.
+
+    Let X be how many of N events happen, and P the sum of their probabilities, each given all that was before. For any
+    fixed t, exp(t X - (e^t - 1) P) is a supermartingale, for 1 + p (e^t - 1) <= exp(p (e^t - 1)); so by Markov's
+    inequality t X - (e^t - 1) P <= ln(1/epsilon) but with probability epsilon. With t < 0 it bounds P from above, with
+    t > 0 from below; the best of some tilts that were fixed beforehand costs their number in epsilon. It needs no
+    independence: what Azuma's inequality is used for, sharp for rare events.
+    """
+    price = math.log(len(TILTS)) - math.log(epsilon)
+    return min((t * count + price) / -math.expm1(-t) for t in TILTS)
+
+
+def chances_at_least(count: float, epsilon: float) -> float:
+    """Return a lower bound on the same sum."""
+    price = math.log(len(TILTS)) - math.log(epsilon)
+    return max(0.0, max((t * count - price) / math.expm1(t) for t in TILTS))
+
+
+def count_at_most(chances: float, epsilon: float) -> float:
+    """Return how many of such events happen at most, where the sum of their chances is at most `chances`."""
+    price = math.log(len(TILTS)) - math.log(epsilon)
+    return min((math.expm1(t) * chances + price) / t for t in TILTS)
+
+
 def _relative_entropy(a: float, b: float) -> float:
     """Return D(a || b) of two coins, in nats, for 0 <= a <= b < 1."""
     first = a * math.log(a / b) if a > 0.0 else 0.0

@@ -19,7 +19,7 @@ from noclone.audit.levels import judge_levels
 from noclone.audit.verdict import LinkEvidence, judge_links, take
 from noclone.clock import Clock, SystemClock
 from noclone.events import Event
-from noclone.network.blocks import LinkPlan
+from noclone.network.blocks import LinkPlan, error_rate
 from noclone.network.news import tell
 from noclone.network.scenario import Scenario
 
@@ -303,19 +303,18 @@ class Board:
     def _fixed(state: LinkState) -> dict[str, Any]:
         """What of a link never changes."""
         link, plan = state.plan.link, state.plan
-        expected = plan.expected
-        tested = sum(expected.n_test)
         return {
             "alice": link.alice,
             "bob": link.bob,
-            "length_km": link.fibre.length_km,
-            "loss_db": link.fibre.length_km * link.fibre.attenuation_db_per_km + link.fibre.extra_loss_db,
-            "clock_hz": link.source.clock_hz,
+            "protocol": link.protocol,
+            "length_km": link.length_km,
+            "loss_db": plan.light.loss_db,
+            "clock_hz": plan.light.clock_hz,
             "qber_max": plan.agreement.qber_max,
-            "qber_expected": sum(expected.m_test) / tested if tested else None,
+            "qber_expected": error_rate(plan.expected),
             "secret_bps_expected": plan.agreement.length_bits / plan.seconds_per_block,
             "seconds_per_block": plan.seconds_per_block,
-            "intensities": list(link.source.intensities),
+            "intensities": list(link.source.intensities) if link.source else [],
         }
 
     def changes(self, since: int) -> dict[str, Any]:

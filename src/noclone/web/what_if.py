@@ -6,7 +6,7 @@ from typing import Any
 
 from noclone.audit.audit import Audit
 from noclone.errors import InputError, ScenarioError
-from noclone.network.blocks import plan_link
+from noclone.network.blocks import error_rate, plan_link
 from noclone.network.link_sections import LinkSection
 from noclone.network.scenario import Scenario
 
@@ -36,15 +36,16 @@ def changed_link(scenario: Scenario, name: str, changes: dict[str, Any]) -> dict
         part, low, high = CHANGES[field]
         if type(value) not in (int, float) or not low <= value <= high:
             raise InputError(f"{field} lies between {low:g} and {high:g}")
+        if data[part] is None:
+            raise InputError(f"link '{name}' has no [link.{part}] to change")
         data[part][field] = value
     try:
         plan = plan_link(LinkSection.model_validate(data))
     except ScenarioError as error:
         return {"secret_bps": 0.0, "qber": None, "why": error.message, "seconds_per_block": None}
-    tested = sum(plan.expected.n_test)
     return {
         "secret_bps": plan.agreement.length_bits / plan.seconds_per_block,
-        "qber": sum(plan.expected.m_test) / tested if tested else None,
+        "qber": error_rate(plan.expected),
         "why": plan.agreement.reason,
         "seconds_per_block": plan.seconds_per_block,
     }

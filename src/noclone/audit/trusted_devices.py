@@ -1,0 +1,65 @@
+"""Which devices of a link its protocol makes one trust, and so which threats do not concern it.
+
+In: a `Scene`.  Out: for a threat, the scene with the links that it concerns; a sentence about each protocol.
+
+    decoy-bb84  Alice's transmitter, Bob's detectors
+    bbm92       both ends' detectors: the source of pairs may be Eve's (Bennett, Brassard, Mermin 1992)
+    mdi         both ends' transmitters: the station and its detectors may be Eve's (Lo, Curty, Qi 2012)
+    twin-field  the same (Curty, Azuma, Lo 2019)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from noclone.audit.scene import Scene
+from noclone.network.link_sections import LinkSection
+
+# What a threat acts on. Light sent in ("trojan-horse") reads a receiver's basis as it reads a transmitter: not listed.
+ACTS_ON = {
+    "blinding": "detectors",
+    "efficiency-mismatch": "detectors",
+    "after-gate": "detectors",
+    "dead-time": "detectors",
+    "photon-number-splitting": "transmitter",
+    "laser-seeding": "transmitter",
+    "intensity-correlation": "transmitter",
+}
+TRUSTED = {
+    "decoy-bb84": ("transmitter", "detectors"),
+    "bbm92": ("detectors",),
+    "mdi": ("transmitter",),
+    "twin-field": ("transmitter",),
+}
+WORDS = {
+    "decoy-bb84": "trusts Alice's transmitter and Bob's detectors",
+    "bbm92": "trusts both ends' detectors, and no source: it may be anybody's",
+    "mdi": "trusts both ends' transmitters, and no detector: the station between may be anybody's",
+    "twin-field": "trusts both ends' transmitters, and no detector: the station between may be anybody's",
+}
+SPARED = {
+    "detectors": "no key here trusts a detector: those of MDI and twin-field QKD stand in a station that may be Eve's",
+    "transmitter": "no key here trusts a transmitter: the source of pairs may be Eve's, and shows as errors",
+}
+
+
+def concerned(threat: str, scene: Scene) -> Scene:
+    """Return the scene without the links of simulated light that a threat does not concern."""
+    part = ACTS_ON.get(threat)
+    if part is None:
+        return scene
+    spared = {link.name for link in scene.sections if part not in TRUSTED[link.protocol]}
+    return replace(scene, links={name: link for name, link in scene.links.items() if name not in spared})
+
+
+def trusts(links: Iterable[LinkSection]) -> list[str]:
+    """Return a sentence for each protocol but the usual one, with the links that have it."""
+    by_protocol: dict[str, list[str]] = {}
+    for link in links:
+        by_protocol.setdefault(link.protocol, []).append(link.name)
+    return [
+        f"{', '.join(names)} ({protocol}) {WORDS[protocol]}."
+        for protocol, names in by_protocol.items()
+        if protocol != "decoy-bb84"
+    ]

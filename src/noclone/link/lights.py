@@ -1,0 +1,132 @@
+"""The light of a link, whichever its protocol: what network and planning ask of it.
+
+In: devices.  Out: counts to expect, or one block of both ends' records. A protocol that is to make the same journey
+answers here, has a record in `protocols` and a proof in `proofs`, and is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from noclone.link.devices import LinkDevices
+from noclone.link.light import transmit_chunks
+from noclone.link.meeting import Meeting, expected_station_counts, transmit_to_station
+from noclone.link.pairs import PairDevices, transmit_pairs
+from noclone.link.pairs_theory import expected_pair_counts
+from noclone.link.settings import MeasuredSettings, SeededSettings
+from noclone.link.tap import Tap
+from noclone.link.theory import ExpectedCounts, expected_counts
+from noclone.protocols import DecoyMdi, EntangledPairs, LinkProtocol, Sender, TwinField
+from noclone.records import U64, DecoyBB84, Detections, Origin, Settings
+
+LinkLight = LinkDevices | PairDevices | Meeting
+NOTHING_SEEN = np.zeros(0, np.uint64)
+
+
+def expected(light: LinkLight, n_slots: int) -> ExpectedCounts:
+    """Return the counts that a block of `n_slots` gives on average."""
+    match light:
+        case PairDevices():
+            return expected_pair_counts(light, n_slots)
+        case Meeting():
+            return expected_station_counts(light, n_slots)
+        case LinkDevices():
+            return expected_counts(light, n_slots)
+
+
+def seeded_sender(protocol: LinkProtocol) -> DecoyBB84 | Sender | None:
+    """Return what Alice's seed chooses from; None where she measures."""
+    match protocol:
+        case DecoyBB84():
+            return protocol
+        case DecoyMdi() | TwinField():
+            return protocol.alice
+        case EntangledPairs():
+            return None
+
+
+def chunks(
+    light: LinkLight,
+    *,
+    alice_seed: bytes,
+    physics_seed: bytes,
+    n_slots: int,
+    link: str,
+    block: int,
+    tap: Tap | None = None,
+    threads: int = 2,
+) -> Iterator[tuple[U64, U64]]:
+    """Yield Alice's events, where she measures, and Bob's, a bounded number at a time.
+
+    Args:
+        tap: What Eve does to the pulses; of decoy-state BB84 only.
+    """
+    assert tap is None or isinstance(light, LinkDevices)
+    match light:
+        case PairDevices():
+            yield from transmit_pairs(
+                light,
+                alice_seed=alice_seed,
+                physics_seed=physics_seed,
+                n_slots=n_slots,
+                link=link,
+                block=block,
+                threads=threads,
+            )
+            return
+        case Meeting():
+            bobs = transmit_to_station(
+                light,
+                alice_seed=alice_seed,
+                physics_seed=physics_seed,
+                n_slots=n_slots,
+                link=link,
+                block=block,
+                threads=threads,
+            )
+        case LinkDevices():
+            bobs = transmit_chunks(
+                light,
+                alice_seed=alice_seed,
+                physics_seed=physics_seed,
+                n_slots=n_slots,
+                link=link,
+                block=block,
+                tap=tap,
+                threads=threads,
+            )
+    for events in bobs:
+        yield NOTHING_SEEN, events
+
+
+def alices_record(
+    light: LinkLight, *, alice_seed: bytes, events: U64, n_slots: int, link: str, block: int, origin: Origin
+) -> Settings:
+    """Return what Alice knows of a block: what she sent, or what she measured (`events`)."""
+    sender = seeded_sender(light.protocol)
+    if sender is not None:
+        return SeededSettings(alice_seed, sender)
+    return MeasuredSettings(Detections(link, block, n_slots, light.clock_hz, events, origin))
+
+
+def one_block(
+    light: LinkLight,
+    *,
+    alice_seed: bytes,
+    physics_seed: bytes,
+    n_slots: int,
+    link: str,
+    block: int,
+    origin: Origin,
+) -> tuple[Settings, Detections]:
+    """Return what both ends know of one block of light."""
+    parts = list(
+        chunks(light, alice_seed=alice_seed, physics_seed=physics_seed, n_slots=n_slots, link=link, block=block)
+    )
+    alices, bobs = (np.concatenate([NOTHING_SEEN, *(part[side] for part in parts)]) for side in (0, 1))
+    settings = alices_record(
+        light, alice_seed=alice_seed, events=alices, n_slots=n_slots, link=link, block=block, origin=origin
+    )
+    return settings, Detections(link, block, n_slots, light.clock_hz, bobs, origin)

@@ -1,0 +1,129 @@
+"""The settings of other protocols that make the same journey as `records.DecoyBB84`: what both ends agree on, public.
+
+    bbm92       pairs of entangled photons come to both, who measure them
+    mdi         both send decoy-state BB84 to a station between them, which announces where two photons met
+    twin-field  both send light of one phase, and one photon at the station is enough
+
+Each says how many intensities Alice and Bob tell apart (`levels`, `peer_levels`); their product is the number of
+classes that `records.Counts` counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from noclone.records import DecoyBB84, check_intensities
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must lie between 0 and 1, both excluded")
+
+
+@dataclass(frozen=True, slots=True)
+class EntangledPairs:
+    """BBM92 (Bennett, Brassard, Mermin 1992): both ends measure halves of pairs, each in one of two bases.
+
+    With `p_chsh` above zero Bob has two more, halfway between, as in Ekert's protocol of 1991: their outcomes are told
+    to the world and give the CHSH value.
+
+    Args:
+        p_key_alice, p_key_bob: Probability that each measures in the key basis; Bob's of the slots that are left.
+        p_chsh: Probability that Bob measures in one of the further bases.
+    """
+
+    NAME: ClassVar[str] = "bbm92"
+
+    p_key_alice: float
+    p_key_bob: float
+    p_chsh: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_share("p_key_alice", self.p_key_alice)
+        _check_share("p_key_bob", self.p_key_bob)
+        if not 0 <= self.p_chsh < 1:
+            raise ValueError("p_chsh must lie between 0 and 1, 1 excluded")
+
+    @property
+    def levels(self) -> int:
+        """There are no intensities."""
+        return 1
+
+    @property
+    def peer_levels(self) -> int:
+        """There are no intensities."""
+        return 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """What one of two senders chooses from in each slot.
+
+    Args:
+        intensities: Mean photon numbers per pulse, brightest first.
+        probabilities: How often each is sent.
+        p_key: Probability of the key basis.
+    """
+
+    intensities: tuple[float, ...]
+    probabilities: tuple[float, ...]
+    p_key: float
+
+    def __post_init__(self) -> None:
+        check_intensities(self.intensities, self.probabilities)
+        _check_share("p_key", self.p_key)
+
+
+@dataclass(frozen=True, slots=True)
+class DecoyMdi:
+    """MDI-QKD (Lo, Curty, Qi 2012): the same intensities in both bases, as Curty et al. 2014 have them."""
+
+    NAME: ClassVar[str] = "mdi"
+
+    alice: Sender
+    bob: Sender
+
+    @property
+    def levels(self) -> int:
+        """How many intensities Alice tells apart."""
+        return len(self.alice.intensities)
+
+    @property
+    def peer_levels(self) -> int:
+        """How many Bob does."""
+        return len(self.bob.intensities)
+
+
+@dataclass(frozen=True, slots=True)
+class TwinField:
+    """Twin-field QKD as Curty, Azuma and Lo have it (2019); the senders' intensities are those of the test basis.
+
+    Args:
+        key_alice, key_bob: Mean photon number of each one's pulses in the key basis, where phases are not random.
+    """
+
+    NAME: ClassVar[str] = "twin-field"
+
+    alice: Sender
+    bob: Sender
+    key_alice: float
+    key_bob: float
+
+    def __post_init__(self) -> None:
+        for one, sender in ((self.key_alice, self.alice), (self.key_bob, self.bob)):
+            if not 0 < one < sender.intensities[0]:
+                raise ValueError("the key basis needs an intensity above 0 and below the brightest decoy")
+
+    @property
+    def levels(self) -> int:
+        """How many intensities Alice tells apart."""
+        return len(self.alice.intensities)
+
+    @property
+    def peer_levels(self) -> int:
+        """How many Bob does."""
+        return len(self.bob.intensities)
+
+
+LinkProtocol = DecoyBB84 | EntangledPairs | DecoyMdi | TwinField
