@@ -120,6 +120,7 @@ def served(small_scenario: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     from noclone.network.served import ServedNetwork
     from noclone.network.setup import create_pki_for
     from noclone.redteam.attacks import resolve
+    from noclone.redteam.live import LIVE_ATTACKS
 
     folder = tmp_path_factory.mktemp("served")
     scenario = load_scenario(small_scenario)
@@ -142,6 +143,7 @@ def served(small_scenario: Path, tmp_path_factory: pytest.TempPathFactory) -> It
             options=RunOptions(speed=0.25),  # a block a second: its pools must not be full before a module's tests end
             resolve=resolve,
             metrics=metrics,
+            live=LIVE_ATTACKS,
         )
         try:
             door = await open_operations(metrics, running.nodes, monitoring)

@@ -178,6 +178,7 @@ def test_what_if_answers_for_betrayals_and_losses(tmp_path: Path) -> None:
         ("node:zz compromised", "no node 'zz'"),
         ("fish:b compromised", "nothing of the kind 'fish'"),
         ("site:a down", "only a node or a link"),
+        ("alg:ML-KEM broken", "no alg 'ML-KEM'"),
     ],
 )
 def test_what_cannot_be_supposed_is_said(tmp_path: Path, text: str, why: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,10 +24,13 @@ from noclone.kms.service import KmeService
 from noclone.kms.store import Store
 from noclone.network.identities import load_kme
 from noclone.network.key_lookup import look_up
+from noclone.network.live_attacks import Ground, LiveAttacks
 from noclone.network.pki import create_pki
 from noclone.network.relaying import Goal, Meter, Relaying, goals_of, on_demand_of, policies_of, relay_settings
+from noclone.network.responses import Responder, ResponseSection
 from noclone.network.scenario import Scenario, load_scenario
 from noclone.records import BlockProvenance, Origin, SecretKey
+from noclone.redteam.live import LIVE_ATTACKS
 from noclone.trust.explanation import explanation, lines
 
 LINK = """
@@ -280,6 +284,71 @@ def test_a_link_without_key_stalls_with_its_reason_and_recovers(tmp_path: Path, 
             for name in "ab":
                 pool = net.stores[name].pool("b" if name == "a" else "a", ("link",)).result()
                 assert pool.ready_out_bits >= 512  # the reserve was left
+
+    asyncio.run(story())
+
+
+def test_an_alarm_that_asks_for_it_leads_relays_round_a_link_that_has_key_stored(tmp_path: Path, web_pki: Path) -> None:
+    """The response "re-route", as far as routes: the ends of a-b say that it is down, and everybody goes by that."""
+
+    async def seen(net: Net, hop: tuple[str, str], up: bool) -> None:
+        states, clock = net.relaying["z"].states, net.stores["z"].clock
+        async with asyncio.timeout(30):
+            while (hop in states.links(clock.now_s())) != up:
+                await asyncio.sleep(0.05)
+
+    async def story() -> None:
+        async with Net(tmp_path, web_pki, scenario_of(tmp_path, RING)) as net:
+            log, alice = net.logs["a"], net.relaying["a"]
+            Responder(
+                log,
+                [ResponseSection(alarm="photocurrent", then="re-route")],
+                lambda link, avoided: alice.avoid("b", avoided=avoided),
+            )
+            await net.fill()
+            await seen(net, ("a", "b"), up=True)
+            assert (await net.keys(1))[0][2]["noclone_nodes"] == ["b", "c"]
+            log.add("alarm.raised", "link:a-b", monitor="photocurrent")
+            await seen(net, ("a", "b"), up=False)
+            await seen(net, ("b", "a"), up=False)
+            for _ in range(40):
+                if (await net.keys(8))[0][2]["noclone_nodes"] == ["d", "e"]:
+                    break
+            else:
+                raise AssertionError("relays still go over the link that an alarm withdrew")
+            assert net.stores["a"].pool("b", ("link",)).result().ready_out_bits > 8 * 4096
+            alice.avoid("b", avoided=False)
+            await seen(net, ("a", "b"), up=True)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(("policy", "share"), [("", 1.0), ("disjoint_paths = 2", 0.0)])
+def test_the_owner_of_a_node_reads_what_passes_and_no_more(
+    tmp_path: Path, web_pki: Path, policy: str, share: float
+) -> None:
+    """The attack compromised-node on a running network: all of one path's key, nothing of two paths' sum."""
+    more = f'[[policy]]\nbetween = ["sae-a", "sae-z"]\n{policy}\n' if policy else ""
+
+    async def story() -> None:
+        scenario = scenario_of(tmp_path, RING, more=more)
+        async with Net(tmp_path, web_pki, scenario) as net:
+            log = EventLog()
+            nodes = {name: SimpleNamespace(service=service) for name, service in net.services.items()}
+            eve = LiveAttacks(LIVE_ATTACKS, Ground(scenario, web_pki, nodes, log))  # type: ignore[arg-type]
+            untouched = net.services["b"].kme.handlers["relay-share"]
+            eve.start("compromised-node", "b", 1.0)
+            await asyncio.sleep(0)  # she is there before any key is
+            await net.fill()
+            async with asyncio.timeout(90):  # pools fill by themselves
+                while not any(event.kind == "eve.got-key" for event in log):
+                    await asyncio.sleep(0.05)
+            assert eve.state() == [{"name": "compromised-node", "on": "b", "target": "node", "strength": 1.0}]
+            await eve.close()
+            got = [event.data for event in log if event.kind == "eve.got-key"]
+            assert {one["known_bits"] / one["key_bits"] for one in got} == {share}
+            assert net.services["b"].kme.handlers["relay-share"] == untouched
+            assert [event.kind for event in log][-1] == "attack.stopped"
 
     asyncio.run(story())
 

@@ -143,12 +143,13 @@ def test_an_attack_that_does_not_exist_is_refused_before_anything_runs(tmp_path:
 
 
 def test_a_response_is_for_its_alarms_and_its_link() -> None:
-    log, stopped = EventLog(), []
+    log = EventLog()
+    stopped: list[tuple[str, bool]] = []
     sections = [
         ResponseSection(alarm="gain-*", on="ada-ben", then="stop-link"),
         ResponseSection(alarm="error-rate", then="discard"),
     ]
-    responder = Responder(log, sections, stopped.append)
+    responder = Responder(log, sections, lambda link, avoided: stopped.append((link, avoided)))
     gain = Alarm("gain-1", 1.0, 2.0, 1e-9, 1e-6, "too many")
     error = Alarm("error-rate", 0.2, 0.01, 1e-9, 1e-6, "too wrong")
     responder.vet("elsewhere", [gain], STATISTICS)
@@ -160,5 +161,5 @@ def test_a_response_is_for_its_alarms_and_its_link() -> None:
     assert stopped == []
     for _ in range(2):
         log.add("alarm.raised", "link:ada-ben", monitor="gain-1")
-    assert stopped == ["ada-ben"]
+    assert stopped == [("ada-ben", False)]
     assert responder.stopped("ada-ben")

@@ -228,6 +228,7 @@ def test_a_door_that_cannot_be_opened_is_told_before_anything_starts(
         (('"https://b"', '"http://b"'), "url"),
         (("stock_bits = 65536", "stock_bits = 65536\n" + POLICY), "states no epsilon"),
         (("[[vendor_link]]", "[[fibre]]"), "fibre"),
+        (("base_port", "lab = true\nbase_port"), "has no real devices"),
     ],
 )
 def test_mistakes_are_told_where_they_are(tmp_path: Path, change: tuple[str, str], reason: str) -> None:

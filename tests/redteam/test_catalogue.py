@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from typing import get_args
 
 import pytest
 
@@ -14,7 +15,9 @@ from noclone.errors import InputError
 from noclone.redteam import broken_kem, compromised_node
 from noclone.redteam.attacks import LIGHT_ATTACKS, MESSAGE_ATTACKS, resolve
 from noclone.redteam.catalogue import CATALOGUE
+from noclone.redteam.entry import Live
 from noclone.redteam.light_trial import trial_devices
+from noclone.redteam.live import LIVE_ATTACKS
 from noclone.redteam.matrix import Tried, lines, to_json, try_all, try_attack
 from noclone.redteam.record import worth
 from noclone.redteam.rows import Row
@@ -31,7 +34,10 @@ def test_every_attack_says_what_it_is() -> None:
     for name, entry in CATALOGUE.items():
         assert entry.name == name
         assert all((entry.does, entry.hopes, entry.caught_by, entry.source))
-    assert set(LIGHT_ATTACKS) | set(MESSAGE_ATTACKS) == {name for name, entry in CATALOGUE.items() if entry.live}
+    live = {kind: {name for name, entry in CATALOGUE.items() if entry.live == kind} for kind in get_args(Live)}
+    assert live["link"] == set(LIGHT_ATTACKS) | set(MESSAGE_ATTACKS)
+    for kind in ("node", "application"):
+        assert live[kind] == {name for name, attack in LIVE_ATTACKS.items() if attack.target == kind}
 
 
 def test_the_audit_knows_the_threats_that_attacks_bear_on() -> None:

@@ -19,6 +19,7 @@ from noclone.redteam.tampering import turn_one_bit
 SEED = rng.seed_from_int(12)
 CHANGING = [name for name in MESSAGE_ATTACKS if name != "delay"]
 REASONS = {
+    "authentication-exhaustion": "authentication-failed",
     "tampering": "authentication-failed",
     "replay": "peer-misbehaved",
     "reordering": "peer-misbehaved",

@@ -83,18 +83,20 @@ def _isolation(
         return Isolation((), (), None)
     if inner == LINK_PROFILE:
         return Isolation((), (names[frozenset((a, b))],), None)
-    hops = [hop for one, other in graph.edges for hop in ((one, other), (other, one))]
-    total = demand.shares[1]
-    if total > 1:
-        return _of_several_paths(demand, hops, names)
+    if demand.shares[1] > 1:
+        return _of_several_paths(demand, _hops(graph), names)
     path = demand.routes[0]
     between = [node for node in path[1:-1] if node in parts[0] and parts[0][node][a] != parts[0][node][b]]
     edges = [frozenset(hop) for hop in pairwise(path)]
     cut = [edge for edge in edges if edge in parts[1] and parts[1][edge][a] != parts[1][edge][b]]
     losses: int | None = 1 if between else 2
     if not between and demand.stated:
-        losses = None if graph.has_edge(a, b) else count_disjoint(hops, a, b)
+        losses = None if graph.has_edge(a, b) else count_disjoint(_hops(graph), a, b)
     return Isolation(tuple(sorted(between)), tuple(sorted(names[edge] for edge in cut)), losses)
+
+
+def _hops(graph: Any) -> list[tuple[str, str]]:
+    return [hop for one, other in graph.edges for hop in ((one, other), (other, one))]
 
 
 def _of_several_paths(demand: Demand, hops: list[tuple[str, str]], names: Mapping[frozenset[str], str]) -> Isolation:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from noclone.audit.demands import Demand
-from noclone.trust.contributions import broken_by_quantum_computers
+from noclone.trust.contributions import falls_to_quantum_computers
 from noclone.trust.formula import Atom
 
 QUANTUM = ("link", "bootstrap", "fibre", "recording", "seed")
@@ -61,18 +61,16 @@ class Cover:
 def cover(demands: Sequence[Demand]) -> Cover:
     """Return what each shield covers."""
     served = [demand for demand in demands if demand.formula is not None]
+    everything = frozenset().union(*(demand.atoms for demand in served))
 
     def kept(betrays: Callable[[Atom], bool]) -> int:
-        return sum(not demand.leaks(_atoms(demand, betrays)) for demand in served)
+        fallen = frozenset(filter(betrays, everything))
+        return sum(not demand.leaks(fallen) for demand in served)
 
     return Cover(
         len(served),
         kept(lambda atom: atom.kind in QUANTUM),
         kept(lambda atom: atom.kind == "alg"),
         kept(lambda atom: atom.kind == "node"),
-        sum(not demand.leaks(broken_by_quantum_computers(demand.formula)) for demand in served if demand.formula),
+        kept(falls_to_quantum_computers),
     )
-
-
-def _atoms(demand: Demand, betrays: Callable[[Atom], bool]) -> frozenset[Atom]:
-    return frozenset(filter(betrays, demand.atoms))

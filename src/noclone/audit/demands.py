@@ -244,6 +244,7 @@ class Routes:
         usable = [link for link in links.values() if link.block is not None and link.section.name not in cut]
         self.prices = {hop: HOP_COST for link in usable for hop in link.hops if not lost.intersection(hop)}
         self.blocks = {hop: link.block for link in usable for hop in link.hops if link.block is not None}
+        self.hops = {(a, b): RelayHop(a, b, (block,)) for (a, b), block in self.blocks.items()}
         self._trees: dict[str, dict[str, list[str]]] = {}
 
     def find(self, a: str, b: str, count: int) -> tuple[tuple[str, ...], ...]:
@@ -350,6 +351,6 @@ def _qkd_provenance(profile: str, paths: tuple[tuple[str, ...], ...], routes: Ro
     if shape is None:
         return routes.blocks[(paths[0][0], paths[0][1])]
     initiator, target = paths[0][0], paths[0][-1]
-    shares = tuple(tuple(RelayHop(a, b, (routes.blocks[(a, b)],)) for a, b in pairwise(path)) for path in paths)
+    shares = tuple(tuple(routes.hops[hop] for hop in pairwise(path)) for path in paths)
     name = "~".join(sorted((initiator, target)))
     return RelayProvenance(name, 0, initiator, target, "planned", shape[0], shares, 0, 0.0, 0.0)

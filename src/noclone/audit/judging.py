@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from noclone.audit.device_flaws import flawed
+from noclone.audit.judges import Judgement
 from noclone.audit.scene import Scene
-from noclone.audit.threats import THREATS, Finding, Judgement, Threat
+from noclone.audit.threats import THREATS, Finding, Threat
 from noclone.audit.trusted_devices import ACTS_ON, SPARED, concerned
 
 

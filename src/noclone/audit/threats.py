@@ -20,27 +20,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from noclone.audit import judges
+from noclone.audit.judges import Judgement, Status, simple
 from noclone.audit.scene import Scene
 
-Status = Literal["countered", "watched", "assumed", "open", "not-modelled"]
 Level = Literal["in transit", "end to end", "across the network"]
 STATUSES: tuple[Status, ...] = ("open", "not-modelled", "assumed", "watched", "countered")  # worst first
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What stands against a threat.
-
-    Args:
-        why: A sentence.
-        where: Names of links, nodes or pairs that it is said of; empty: all.
-        remedy: What would make it better, or empty.
-    """
-
-    status: Status
-    why: str
-    where: tuple[str, ...] = ()
-    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,160 +71,25 @@ class Finding:
         }
 
 
-def simple(status: Status, why: str, remedy: str = "") -> Callable[[Scene], Judgement]:
-    """Return the judge of a threat that does not depend on the scenario."""
-    judgement = Judgement(status, why, (), remedy)
-    return lambda _scene: judgement
-
-
-def _intercept_resend(scene: Scene) -> Judgement:
-    loose = tuple(link.name for link in scene.sections if link.distillation.qber_abort > 0.25)
-    if loose:
-        return Judgement(
-            "watched",
-            "full interception makes a quarter of the bits wrong, and these links abort only above that; the key's "
-            "length still pays for every error",
-            loose,
-            "set distillation.qber_abort to 0.11 or less",
-        )
-    return Judgement(
-        "countered",
-        "the error rate rises by a quarter of the share that she measures; the proof charges every error to her, and a "
-        "block above the threshold is refused",
-    )
-
-
-def _photon_number_splitting(scene: Scene) -> Judgement:
-    one = tuple(link.name for link in scene.sections if link.source and len(set(link.source.intensities)) < 2)
-    if one:
-        return Judgement("open", "one intensity: nothing bounds what pulses of several photons give away", one)
-    return Judgement(
-        "countered",
-        "decoy intensities bound the share of single photons, and only these count for the key's length "
-        "(Lim et al. 2014; Rusca et al. 2018)",
-    )
-
-
-def _efficiency_mismatch(scene: Scene) -> Judgement:
-    unequal = tuple(
-        link.name
-        for link in scene.sections
-        if any(isinstance(r.efficiency, list) and len(set(r.efficiency)) > 1 for r in link.receivers)
-    )
-    if unequal:
-        return Judgement(
-            "open",
-            "the detectors of these links differ in efficiency, and the proofs here take them as equal",
-            unequal,
-            "equalise the detectors, or discard detections at random until they are equal",
-        )
-    return Judgement(
-        "assumed",
-        "all detectors of a receiver have one efficiency at all times of arrival; nothing in the model tests it",
-        (),
-        "narrow the gate (receiver.gate_ps) and measure the efficiency over time",
-    )
-
-
-def _dead_time(scene: Scene) -> Judgement:
-    with_dead_time = tuple(link.name for link in scene.sections if any(r.dead_time_ns > 0 for r in link.receivers))
-    if not with_dead_time:
-        return Judgement("countered", "no detector here has a dead time")
-    return Judgement(
-        "assumed",
-        "after a bright pulse one detector is dead and the others are not, so that a later click tells which it was",
-        with_dead_time,
-        "accept a detection only while all detectors are live",
-    )
-
-
-def _trusted_nodes(scene: Scene) -> Judgement:
-    alone = {node: None for demand in scene.demands for node in demand.nodes_alone}
-    if not alone:
-        relayed = any(len(route) > 2 for demand in scene.demands for route in demand.routes)
-        why = (
-            "no single node between knows a key: shares travel over paths that share no node"
-            if relayed
-            else "no key is relayed: no node is between"
-        )
-        return Judgement("countered", why)
-    return Judgement(
-        "assumed",
-        f"{len(alone)} {'node' if len(alone) == 1 else 'nodes'} between know keys that pass",
-        tuple(alone),
-        "ask for disjoint_paths = 2 in the policy, or for a hybrid with post-quantum cryptography end to end",
-    )
-
-
-def _fibre_cut(scene: Scene) -> Judgement:
-    pairs = list(zip(scene.demands, scene.isolations, strict=True))
-    alone = tuple(demand.name for demand, found in pairs if found.links or found.nodes)
-    if not pairs:
-        return Judgement("countered", "nobody asks for keys")
-    if not alone:
-        return Judgement("countered", "no single cut leaves a pair of applications without key")
-    return Judgement(
-        "open",
-        f"a single cut leaves {len(alone)} of {len(pairs)} pairs of applications without key; what is stored lasts a "
-        "while",
-        alone,
-        "add a link, so that two paths remain",
-    )
-
-
-def _simulated(scene: Scene) -> Judgement:
-    if not scene.sections:
-        return Judgement("countered", "no key here is made of simulated light")
-    return Judgement(
-        "assumed",
-        "the light is simulated: whoever controls the process that makes it knows everything",
-        tuple(section.name for section in scene.sections),
-        "draw keys from real devices",
-    )
-
-
-def _vendors_word(scene: Scene) -> Judgement:
-    if not scene.vendors:
-        return Judgement("countered", "no key here comes from a vendor's system")
-    return Judgement(
-        "assumed",
-        "the light, devices, proofs and software of a vendor's system are not known here: nothing else in this list "
-        "is judged for them, and their keys are as good as the vendor says",
-        scene.vendors,
-        "cross such a link with shares on other paths as well, or combine its key with post-quantum key",
-    )
-
-
-def _another_domain(scene: Scene) -> Judgement:
-    borders = scene.scenario.borders
-    if not borders:
-        return Judgement("countered", "no key leaves for another operator's domain")
-    return Judgement(
-        "assumed",
-        "keys that cross a border are in the clear at both KMEs there, and what the other domain does with them is not "
-        "known here: no pair of applications across a border is judged",
-        tuple(f"{border.node} ({border.domain})" for border in borders),
-        "let the two applications combine such a key with a post-quantum one of their own",
-    )
-
-
 THREATS: tuple[Threat, ...] = (
-    Threat("another-domain", "Another operator knows some keys", "end to end", "ETSI GS QKD 020", _another_domain),
-    Threat("vendors-word", "A vendor's keys are taken on his word", "in transit", "noclone's own", _vendors_word),
-    Threat("simulated-light", "The light is a program", "in transit", "noclone's own", _simulated),
+    Threat(
+        "another-domain", "Another operator knows some keys", "end to end", "ETSI GS QKD 020", judges.another_domain
+    ),
+    Threat("vendors-word", "A vendor's keys are taken on his word", "in transit", "noclone's own", judges.vendors_word),
+    Threat("simulated-light", "The light is a program", "in transit", "noclone's own", judges.simulated),
     Threat(
         "intercept-resend",
         "Intercept and resend",
         "in transit",
         "Bennett and Brassard 1984; Bennett et al., J. Cryptol. 5, 3 (1992)",
-        _intercept_resend,
+        judges.intercept_resend,
     ),
     Threat(
         "photon-number-splitting",
         "Photon-number splitting, beam splitting",
         "in transit",
         "Brassard et al., Phys. Rev. Lett. 85, 1330 (2000)",
-        _photon_number_splitting,
+        judges.photon_number_splitting,
     ),
     Threat(
         "blinding",
@@ -268,21 +118,26 @@ THREATS: tuple[Threat, ...] = (
         "Time shift, efficiency mismatch",
         "in transit",
         "Zhao et al., Phys. Rev. A 78, 042333 (2008)",
-        _efficiency_mismatch,
+        judges.efficiency_mismatch,
     ),
     Threat(
         "after-gate",
         "After-gate and superlinear detectors",
         "in transit",
         "Wiechers et al., New J. Phys. 13, 013043 (2011)",
-        simple("not-modelled", "detectors here do not answer bright light; real ones have to be tested"),
+        simple(
+            "assumed",
+            "the detectors do not answer bright light, for the scenario states no such flaw; real ones have to be "
+            "tested",
+            "test the detectors, and say what they do in [link.flaws]",
+        ),
     ),
     Threat(
         "dead-time",
         "Dead time: which detector cannot click",
         "in transit",
         "Weier et al., New J. Phys. 13, 073024 (2011)",
-        _dead_time,
+        judges.dead_time,
     ),
     Threat(
         "laser-seeding",
@@ -300,7 +155,25 @@ THREATS: tuple[Threat, ...] = (
         "Pulses that remember the setting before",
         "in transit",
         "Zapatero et al., Quantum 5, 602 (2021)",
-        simple("not-modelled", "pulses here are independent; a fast real source has to be characterised"),
+        simple(
+            "assumed",
+            "pulses are independent of each other, for the scenario states no such flaw; a fast real source has to be "
+            "characterised",
+            "characterise the source, and say what it does in [link.flaws]",
+        ),
+    ),
+    Threat(
+        "other-side-channels",
+        "Side channels that nothing here plays",
+        "in transit",
+        "Fung et al., PRA 75, 032314 (2007); Li et al., PRA 84, 062308 (2011); Meda et al., Light Sci. Appl. 6, e16261 "
+        "(2017)",
+        simple(
+            "not-modelled",
+            "there is no phase remapping (two-way systems), no beam splitter that depends on wavelength (passive "
+            "receivers), no light that detectors send back, no state that differs in more than it should: none of "
+            "these is played here",
+        ),
     ),
     Threat(
         "man-in-the-middle",
@@ -341,7 +214,7 @@ THREATS: tuple[Threat, ...] = (
         "A trusted node that tells",
         "end to end",
         "Salvail et al., J. Comput. Secur. 18, 61 (2010)",
-        _trusted_nodes,
+        judges.trusted_nodes,
     ),
     Threat(
         "compromised-site",
@@ -386,6 +259,19 @@ THREATS: tuple[Threat, ...] = (
         ),
     ),
     Threat(
+        "operator",
+        "A malicious or careless operator",
+        "end to end",
+        "noclone's own; NSA, point 3, as below",
+        simple(
+            "assumed",
+            "who holds the operator's token sees names, counts and events, stops links, and in a lab attacks, but no "
+            "key crosses that door; who runs a site's machine has its keys. Secrets that others can read are refused "
+            "at the start",
+            "give the machine and the token to different people",
+        ),
+    ),
+    Threat(
         "restored-backup",
         "An old backup restored",
         "end to end",
@@ -419,7 +305,7 @@ THREATS: tuple[Threat, ...] = (
         "A fibre cut, a node lost",
         "across the network",
         'NSA, "Quantum Key Distribution (QKD) and Quantum Cryptography (QC)", point 5',
-        _fibre_cut,
+        judges.fibre_cut,
     ),
     Threat(
         "jamming",

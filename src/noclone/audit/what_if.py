@@ -20,6 +20,8 @@ from typing import Any
 
 from noclone.audit.availability import still_served
 from noclone.audit.demands import Demand, PlannedLink, Routes
+from noclone.crypto.combiners import KDF_NAME
+from noclone.crypto.kems import SUITES
 from noclone.errors import InputError
 from noclone.trust.formula import Atom
 from noclone.trust.provenance import SESSION
@@ -27,6 +29,9 @@ from noclone.trust.provenance import SESSION
 STATEMENT = re.compile(r"([a-z][a-z0-9-]*):(\S+) (compromised|broken|broken later|down|cut|known)")
 GONE = ("down", "cut")
 BETRAYALS = ("compromised", "broken", "broken later", "known")
+ALGORITHMS = frozenset(
+    {kem.name for kems in SUITES.values() for kem in kems} | {KDF_NAME, "ECDSA-P256", "Ed25519", "ML-DSA-65"}
+)
 HINT = 'write "node:b compromised", "alg:ML-KEM-768 broken", "link:a-b cut"; * stands for each one in turn'
 
 
@@ -68,10 +73,11 @@ class Consequence:
     def lines(self, listed: int = 10) -> list[str]:
         """Return it as text."""
         out = [f"if {self.supposition.text}:"]
+        of = f"of {self.demands} {'pair' if self.demands == 1 else 'pairs'} of applications"
         for what, found in (("leak", self.leaking), ("get no key", self.isolated)):
-            verb = f"of {self.demands} pairs of applications, the keys of {len(found)} {what}"
+            verb = f"{of}, the keys of {len(found)} {what}"
             if what == "get no key":
-                verb = f"of {self.demands} pairs of applications, {len(found)} get no key"
+                verb = f"{of}, {len(found)} get no key"
             out.append(f"  {verb}" + (":" if found else ""))
             out += [f"    {demand.name}" for demand in found[:listed]]
             if len(found) > listed:
@@ -108,7 +114,7 @@ def _read(statement: str, names: Mapping[str, Sequence[str]]) -> list[Suppositio
     if known is not None and name != "*" and name not in known:
         shown = ", ".join(list(known)[:10]) + (", ..." if len(known) > 10 else "")
         raise InputError(f"'{statement}': there is no {kind} '{name}'", hint=f"there is: {shown or 'none'}")
-    if known is None and (name == "*" or kind not in ("alg", "kem", "signature", "key")):
+    if known is None:
         raise InputError(f"'{statement}': nothing of the kind '{kind}' is known here", hint=HINT)
     if what in GONE and kind not in ("node", "link"):
         raise InputError(f"'{statement}': only a node or a link can be {what}", hint=HINT)
@@ -142,8 +148,7 @@ def consequence(supposition: Supposition, demands: Sequence[Demand], links: Mapp
 def names_of(demands: Iterable[Demand], links: Mapping[str, PlannedLink], nodes: Iterable[str]) -> dict[str, list[str]]:
     """Return what can be supposed of, by kind."""
     atoms = {atom for demand in demands for atom in demand.atoms}
-    out: dict[str, set[str]] = {"node": set(nodes), "site": set(nodes), "link": set(links)}
+    out: dict[str, set[str]] = {"node": set(nodes), "site": set(nodes), "link": set(links), "alg": set(ALGORITHMS)}
     for atom in atoms:
-        if atom.kind not in ("alg",):
-            out.setdefault(atom.kind, set()).add(atom.name)
+        out.setdefault(atom.kind, set()).add(atom.name.removesuffix(SESSION))
     return {kind: sorted(found) for kind, found in out.items()}

@@ -1,4 +1,4 @@
-"""`noclone attack`: Eve, on a link of a served network, where the scenario is a lab."""
+"""`noclone attack`: Eve, in a served network, where the scenario is a lab."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from cyclopts import App, Parameter, validators
 from noclone.cli.door import Pki, ask_door
 from noclone.cli.terminal import Json, show
 
-attack = App(name="attack", help="Attack a link of a served network, where the scenario is a lab.")
+attack = App(name="attack", help="Attack a link, node or application of a served network, where it is a lab.")
 
-On = Annotated[str, Parameter(name="--on", help="Which link.")]
+On = Annotated[str, Parameter(name="--on", help="Which link, node or application.")]
 
 
 @attack.default
@@ -26,16 +26,28 @@ def begin(
     pki: Pki = None,
     as_json: Json = False,
 ) -> int:
-    """Carry out an attack until it is stopped: on light from the next block on, on messages at once.
+    """Carry out an attack until it is stopped: on light from the next block on, on all else at once.
 
-    What Eve learns of each block is measured, and said in `eve.learned` events. Attacks exist only where the scenario
-    says `lab = true`, never on a link of real devices, and need the operator's token.
+    What Eve learns is measured, and said in events: `eve.learned` of each block of a link, `eve.got-key` of keys.
+    Attacks exist only where the scenario says `lab = true`, never on a link of real devices, and need the operator's
+    token.
 
     Args:
         name: Which attack; `noclone attack list` names them.
         scenario: The scenario that is being served.
-        strength: How much of it: share of the pulses, of the power, of the blocks.
+        strength: How much of it: share of the pulses, of the power, of the blocks, of the requests.
     """
+    from noclone.errors import InputError
+    from noclone.redteam.catalogue import CATALOGUE
+
+    known = CATALOGUE.get(name)
+    if known is None:
+        raise InputError(f"there is no attack '{name}'", hint="`noclone attack list` names them")
+    if not known.live:
+        raise InputError(
+            f"'{name}' takes a network of its own, and is not carried out on one that is being served",
+            hint=f"noclone redteam {name}",
+        )
     return _send(scenario, pki, "POST", "/api/attacks", {"name": name, "on": on, "strength": strength}, as_json)
 
 
@@ -45,14 +57,15 @@ def list_attacks(*, as_json: Json = False) -> int:
     from noclone.redteam.catalogue import CATALOGUE
 
     live = [one for one in CATALOGUE.values() if one.live]
-    lines = [f"{one.name:24} {one.does}; caught by {one.caught_by}" for one in live]
+    where = {"link": "on a link", "node": "on a node", "application": "on an application"}
+    lines = [f"{one.name:26} {where[one.live]:18} {one.does}; caught by {one.caught_by}" for one in live]
     show({"attacks": [one.to_json() for one in live]}, lines, as_json=as_json)
     return 0
 
 
 @attack.command
 def stop(scenario: str, /, *, on: On, pki: Pki = None, as_json: Json = False) -> int:
-    """Take Eve off a link.
+    """Take Eve off a link, a node or an application.
 
     Args:
         scenario: The scenario that is being served.

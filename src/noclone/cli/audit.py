@@ -68,6 +68,9 @@ def _read_matrix(path: Path) -> dict[str, Any]:
 
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        problem = f"{path} cannot be read ({error.strerror})"
+        raise InputError(problem, hint="make one: noclone redteam --all -o matrix.json") from None
     except ValueError as error:
         raise InputError(f"{path}: this is no JSON: {error}") from None
     if not isinstance(found, dict):

@@ -33,5 +33,7 @@ def ask_door(
     from noclone.network.scenario import load_scenario
 
     state = ask(load_scenario(scenario), pki or default_pki(scenario), method, path, body)
-    show(state, [f"{name}: {say(now)}" for name, now in state["links"].items()], as_json=as_json)
+    lines = [f"{name}: {say(now)}" for name, now in state["links"].items()]
+    lines += [f"{one['target']} {one['on']}: {one['name']}, strength {one['strength']:g}" for one in state["attacks"]]
+    show(state, lines, as_json=as_json)
     return 0

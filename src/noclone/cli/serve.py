@@ -82,6 +82,7 @@ def serve(
     """
     from noclone.network.served import ServedNetwork
     from noclone.redteam.attacks import resolve
+    from noclone.redteam.live import LIVE_ATTACKS
 
     network, log, options = _prepare(scenario, seed, speed, as_json)
     certificates = _pki_folder(scenario, pki)
@@ -96,6 +97,7 @@ def serve(
             options=options,
             resolve=resolve,
             metrics=metrics,
+            live=LIVE_ATTACKS,
         )
         async with _monitored(metrics, served.nodes, monitoring), served:
             if not as_json:
@@ -136,7 +138,11 @@ def node(
 
     async def run() -> None:
         place, metrics = data or _default_data(scenario), _metrics(network, log)
-        watching = Watching(log, own, network.responses, lambda link: setattr(running.ends[link], "paused", True))
+
+        def stop(link: str, avoided: bool) -> None:
+            running.pause_link(link, paused=True, avoided=avoided)
+
+        watching = Watching(log, own, network.responses, stop)
         running = Node(
             network,
             name,

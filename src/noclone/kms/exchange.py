@@ -64,13 +64,15 @@ class Exchange:
         suites: Those in force.
 
     `wants` says whether key of a profile, shared with another KME, is wanted here at all: a node sets it, so that
-    nobody can fill a pool with key that pairs without a policy would then be given.
+    nobody can fill a pool with key that pairs without a policy would then be given. `draw` makes the ephemeral keys of
+    a suite; a lab keeps them there, so that it knows what breaking an algorithm would give.
     """
 
     def __init__(self, calls: Calls, signers: Signers, suites: Suites) -> None:
         self.signers = signers
         self.suites = suites
         self.wants: Callable[[str, str], bool] = lambda _peer, _profile: True
+        self.draw: Callable[[str], PrivateKeys] = PrivateKeys
         self._calls = calls
         self._waiting: dict[str, _Waiting] = {}
         self._answering: dict[str, asyncio.Task[dict[str, Any]]] = {}
@@ -92,7 +94,7 @@ class Exchange:
         calls, name = self._calls, self.suites.preferred
         key = await calls.kme.pad(peer, qkd_bytes(mode, n_bytes), (inner,)) if mode != "kem" else None
         parts = _parts_of(key, inner)
-        private = await asyncio.to_thread(PrivateKeys, name)
+        private = await asyncio.to_thread(self.draw, name)
         offer = Offer(
             str(uuid.uuid4()),
             calls.name,

@@ -23,7 +23,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from noclone.errors import InputError, NocloneError
 from noclone.events import Event, EventLog
-from noclone.network.light_server import LightServer
+from noclone.network.light_server import NO_LAB, LightServer
+from noclone.network.live_attacks import LiveAttacks
 from noclone.network.plain_http import PlainServer
 from noclone.network.wire import Wire
 
@@ -66,6 +67,7 @@ class Control:
         self._find_key = find_key
         self._wires = wires or {}
         self.steering: Steering | None = None
+        self.live: LiveAttacks | None = None
 
     async def key(self, key_id: str) -> dict[str, Any]:
         """Return what is known of a key, without the key."""
@@ -81,7 +83,8 @@ class Control:
         attacks = {name: asdict(light.attack) if light.attack else None for name, light in self.lights.items()}
         stopped = self.steering.stopped() if self.steering is not None else ()
         links = {name: {"attack": attack, "stopped": name in stopped} for name, attack in attacks.items()}
-        return {"scenario": self.scenario, "lab": self.lab, "links": links}
+        beyond = [] if self.live is None else self.live.state()
+        return {"scenario": self.scenario, "lab": self.lab, "links": links, "attacks": beyond}
 
     def steer(self, link: str, *, running: bool) -> None:
         """Stop a link after the block that is under way, or let it go on; what is stored can be used all the same."""
@@ -91,7 +94,12 @@ class Control:
         self.steering.steer(link, running)
 
     def attack(self, name: str, link: str, strength: float) -> None:
-        """Begin an attack on a link: on its light from the next block on, on its messages at once."""
+        """Begin an attack: on a link's light from the next block on, on messages, nodes and applications at once."""
+        if self.live is not None and name in self.live:
+            if not self.lab:
+                raise NocloneError(NO_LAB, hint="use a scenario that is a lab")
+            self.live.start(name, link, strength)
+            return
         self._light(link).start_attack(name, strength)
         if self._light(link).carriage() is not None:
             if link not in self._wires:
@@ -103,7 +111,9 @@ class Control:
             self._wires[link].hang_up()
 
     def stop_attack(self, link: str) -> None:
-        """End the attack on a link."""
+        """End the attack on a link, a node or an application."""
+        if self.live is not None and self.live.stop(link):
+            return
         carried = self._light(link).carriage() is not None
         self._light(link).stop_attack()
         if carried and link in self._wires:

@@ -43,6 +43,7 @@ from noclone.network.frames import receive_frame, receive_json, send_frame, send
 from noclone.records import U64, Detections, Origin
 from noclone.units import fibre_delay_s
 
+NO_LAB = "attacks exist only where the scenario says lab = true"
 SEND_TIMEOUT_S = 60.0
 EVENTS_PER_FRAME = 1 << 19
 
@@ -104,9 +105,7 @@ class LightServer:
             NocloneError: The scenario is no lab, or there is no such attack.
         """
         if self._resolve is None:
-            raise NocloneError(
-                "attacks exist only where the scenario says lab = true", hint="use a scenario that is a lab"
-            )
+            raise NocloneError(NO_LAB, hint="use a scenario that is a lab")
         self.eve = self._resolve(name, strength, self.plan.devices)
         self.attack = ActiveAttack(name, strength)
         self._log.add("attack.started", f"link:{self.plan.link.name}", name=name, strength=strength)

@@ -37,12 +37,18 @@ def tell(event: Event, *, both_ends: bool = False) -> str:
             return f"Eve has left ({data['name']})"
         case "eve.learned":
             return f"Eve's record of block {data['block']} is worth {data['per_sifted_bit']:.3f} bit of each sifted bit"
-        case "link.stopped":
-            return f"STOPPED after the alarm {data['monitor']}: it makes no more blocks"
+        case "eve.got-key":
+            of = f" of {data['of']}" if data.get("of") else ""
+            return f"Eve has {_grouped(data['known_bits'])} of {_grouped(data['key_bits'])} key bits{of}"
+        case "attack.failed":
+            return f"Eve gave up ({data['name']}): {data['message']}"
         case "person.paged":
             return f"calls {data['whom'] or 'somebody'}: {data['monitor']}"
         case "link.stopped":
-            return "stopped by the operator" if data.get("by") else f"stopped: {data.get('monitor', 'an alarm')}"
+            if data.get("by"):
+                return "stopped by the operator"
+            round_it = ", and relays go round it" if data.get("then") == "re-route" else ""
+            return f"STOPPED after the alarm {data.get('monitor', '')}: it makes no more blocks{round_it}"
         case "link.started":
             return "started again by the operator"
         case "link.down":

@@ -169,6 +169,11 @@ class Node:
         run = self._run_once_bootstrapped(self._scenario.link(link)) if end is None else end.run()
         self._tasks.append(asyncio.create_task(run))
 
+    def pause_link(self, link: str, *, paused: bool, avoided: bool = False) -> None:
+        """Make no more blocks of a link after the one that is under way, or go on; no route leads over one avoided."""
+        self.ends[link].paused = paused
+        self._relaying.avoid(_peer(self._scenario.link(link), self.name), avoided=avoided)
+
     def begin(self) -> None:
         """Begin what is no link's: relays, vendors, what changes meanwhile, numbers for who watches."""
         self._relaying.start()

@@ -190,6 +190,14 @@ class Relaying:
         self.combined = CombinedKeeper(service, combined_goals_of(scenario, name), scenario.pqc, signed)
         self._relays = bool(edges)  # without, there is nothing to relay, and no hash to compile for it
         self._start: asyncio.Task[None] | None = None
+        self._avoided: set[str] = set()
+
+    def avoid(self, peer: str, *, avoided: bool) -> None:
+        """Tell all KMEs, from the next report on, that the link to a neighbour is down for relays, or up again."""
+        if avoided:
+            self._avoided.add(peer)
+        else:
+            self._avoided.discard(peer)
 
     def start(self) -> None:
         """Begin to tell of our links, and to fill our pools."""
@@ -217,5 +225,6 @@ class Relaying:
             calls = self._service.kme.peers.get(peer)
             pool = await self._service.kme.store.pool(peer, (LINK_PROFILE,))
             rate_bps = self._meters[peer].rate_bps() if peer in self._meters else 0.0
-            out.append(LinkReport(peer, calls is not None and calls.connected, pool.ready_out_bits, rate_bps))
+            up = calls is not None and calls.connected and peer not in self._avoided
+            out.append(LinkReport(peer, up, pool.ready_out_bits, rate_bps))
         return out

@@ -5,7 +5,7 @@ In: alarms.  Out: a block thrown away, a link stopped, a person called: events, 
     note       nothing but the alarm itself (also where no table speaks of it)
     discard    the block that it is about gives no key
     stop-link  as discard, and the link makes no more blocks until somebody starts it again
-    re-route   as stop-link; the link then has no fresh key, so routes go round it
+    re-route   as stop-link, and all KMEs hear that the link is down: no relay goes over it, whatever it has stored
     page       as note, and `person.paged` says whom it concerns
 """
 
@@ -22,6 +22,7 @@ from noclone.events import Event, EventLog
 from noclone.network.fields import Name, Section
 from noclone.watch.alarms import Alarm
 
+Stop = Callable[[str, bool], None]
 Action = Literal["note", "discard", "stop-link", "re-route", "page"]
 STOPPING = ("stop-link", "re-route")
 
@@ -45,12 +46,10 @@ class Responder:
     """Carry out what a scenario says about alarms.
 
     Args:
-        stop: Called with the name of a link that is to make no more blocks.
+        stop: Called with the name of a link that is to make no more blocks, and whether routes shall avoid it.
     """
 
-    def __init__(
-        self, log: EventLog, responses: Sequence[ResponseSection], stop: Callable[[str], None] | None = None
-    ) -> None:
+    def __init__(self, log: EventLog, responses: Sequence[ResponseSection], stop: Stop | None = None) -> None:
         self._log = log
         self._responses = tuple(responses)
         self._stop = stop
@@ -91,4 +90,4 @@ class Responder:
             self._stopped.add(link)
             self._log.add("link.stopped", event.subject, monitor=monitor, alarm=event.number, then=min(stopping))
             if self._stop is not None:
-                self._stop(link)
+                self._stop(link, "re-route" in stopping)

@@ -137,6 +137,11 @@ class Scenario(Section):
         for response in self.responses:
             if response.on is not None:
                 _known(f"response to '{response.alarm}'", "on", response.on, links)
+        if self.lab and self.vendor_links:
+            raise ValueError(
+                f"a lab, where Eve may do as she likes, has no real devices: set lab = false, or remove vendor_link "
+                f"'{self.vendor_links[0].name}'"
+            )
         if self.attacks and not self.lab:
             raise ValueError("attacks exist only in a lab: set lab = true, or remove [[attack]]")
         check_policies(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from noclone.network.control import Control, Steering, open_control
 from noclone.network.ends import block_room
 from noclone.network.identities import LightIdentity, load_light, load_operator_token
 from noclone.network.light_server import LightServer
+from noclone.network.live_attacks import Ground, LiveAttack, LiveAttacks
 from noclone.network.metrics import Metrics
 from noclone.network.node import Node, RunOptions
 from noclone.network.plain_http import PlainServer
@@ -84,6 +85,7 @@ class ServedNetwork:
         pki: Folder that `noclone pki` made.
         data: Folder of the key stores.
         resolve: Turns attacks into eavesdroppers; used only where the scenario is a lab.
+        live: Attacks on nodes and applications, by name; used only there too.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class ServedNetwork:
         options: RunOptions,
         resolve: AttackResolver,
         metrics: Metrics | None = None,
+        live: Mapping[str, LiveAttack] | None = None,
     ) -> None:
         self._metrics = metrics
         self.scenario = scenario
@@ -108,6 +111,7 @@ class ServedNetwork:
             options = replace(options, patience_s=max(CALL_TIMEOUT_S, len(scenario.links) / LINKS_PER_SECOND))
         self._options = options
         self._resolve = resolve
+        self._live = LiveAttacks(live or {}, Ground(scenario, pki, self.nodes, log))
         self.control: Control | None = None
         self.watching: Watching | None = None
         self._door: PlainServer | None = None
@@ -152,6 +156,7 @@ class ServedNetwork:
             await node.open()
         await self._begin()
         self.control = Control(scenario.name, scenario.lab, self.lights, self.log, self._find_key, self._wires)
+        self.control.live = self._live
         self.control.steering = Steering(self._steer, self._stopped)
         self._door = await open_control(self.control, load_operator_token(self._pki), *scenario.control_address())
 
@@ -169,9 +174,9 @@ class ServedNetwork:
             node.begin()
             await asyncio.sleep(pause_s)
 
-    def _stop_link(self, link: str) -> None:
+    def _stop_link(self, link: str, avoided: bool) -> None:
         """Make no more blocks of a link: an alarm asked for that."""
-        self._pause(link, paused=True)
+        self._pause(link, paused=True, avoided=avoided)
 
     def _steer(self, link: str, running: bool) -> None:
         """Stop a link after the block that is under way, or let it go on: the operator asks for it."""
@@ -181,10 +186,10 @@ class ServedNetwork:
         else:
             self.log.add("link.stopped", f"link:{link}", by="operator")
 
-    def _pause(self, link: str, *, paused: bool) -> None:
+    def _pause(self, link: str, *, paused: bool, avoided: bool = False) -> None:
         for node in self.nodes.values():
             if link in node.ends:
-                node.ends[link].paused = paused
+                node.pause_link(link, paused=paused, avoided=avoided)
 
     def _stopped(self) -> set[str]:
         return {name for node in self.nodes.values() for name, end in node.ends.items() if end.paused}
@@ -213,6 +218,7 @@ class ServedNetwork:
         """Stop everything, in order: nobody's KME goes while another still answers an application."""
         if self._door is not None:
             await self._door.stop()
+        await self._live.close()
         await _all(node.drain() for node in self.nodes.values())
         await _all(node.stop() for node in self.nodes.values())
         await _all(wire.stop() for wire in self._wires.values())

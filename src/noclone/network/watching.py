@@ -6,12 +6,12 @@ about each finished block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from noclone.distill.job import BlockStatistics
 from noclone.events import EventLog
 from noclone.network.blocks import LinkPlan
-from noclone.network.responses import Responder, ResponseSection
+from noclone.network.responses import Responder, ResponseSection, Stop
 from noclone.watch.demand import DemandMonitor
 from noclone.watch.monitors import LinkMonitor
 
@@ -20,7 +20,7 @@ class Watching:
     """Monitors of links and of demand, and the responses to their alarms.
 
     Args:
-        stop: Called with the name of a link that is to make no more blocks.
+        stop: Called with the name of a link that is to make no more blocks, and whether routes shall avoid it.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Watching:
         log: EventLog,
         plans: Iterable[LinkPlan],
         responses: Iterable[ResponseSection],
-        stop: Callable[[str], None] | None = None,
+        stop: Stop | None = None,
     ) -> None:
         self.monitor = LinkMonitor(log, {plan.link.name: plan.watched for plan in plans})
         self.demand = DemandMonitor(log)

@@ -49,8 +49,13 @@ LIGHT_ATTACKS: dict[str, LightAttack] = {
 }
 
 
+EXHAUSTION = MessageAttack("authentication-exhaustion", tampering.turn_one_bit)  # each block so spoilt costs tag keys
 MESSAGE_ATTACKS: dict[str, MessageAttack] = {
-    module.ATTACK.name: module.ATTACK for module in (tampering, replay, reordering, truncation, delay, suppression)
+    attack.name: attack
+    for attack in (
+        *(module.ATTACK for module in (tampering, replay, reordering, truncation, delay, suppression)),
+        EXHAUSTION,
+    )
 }
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from noclone import __version__, rng
 from noclone.errors import InputError
-from noclone.redteam.catalogue import CATALOGUE, Entry
+from noclone.redteam.catalogue import CATALOGUE
+from noclone.redteam.entry import Entry
 from noclone.redteam.rows import Row
 
 

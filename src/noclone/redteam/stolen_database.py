@@ -29,20 +29,22 @@ def copy_of(one: Stage, node: str, place: Path) -> Path:
     return place
 
 
+def keys_of(one: Stage, node: str, kek: bytes, number: int) -> tuple[bytes, str]:
+    """Return all bytes that a copy of a store gives away with a key-encryption key, and what keeps it shut."""
+    stolen = copy_of(one, node, one.folder / "stolen.db")
+    hers = b"".join(path.read_bytes() for path in one.folder.glob("stolen.db*"))
+    try:
+        with Store.open(stolen, name=node, kek=kek, clock=one.clock) as store:
+            found = store.claim("z", master="sae-a", slaves=("sae-z",), number=number, size_bits=256).result()
+            return hers + b"".join(key.value for reservation in found for key in reservation.keys), ""
+    except NocloneError as error:
+        return hers, error.message
+
+
 async def _trial(defended: bool) -> Row:
     async with stage([("a", "z")]) as one:
         await one.fill()
-        stolen = copy_of(one, "a", one.folder / "stolen.db")
-        raw = b"".join(path.read_bytes() for path in one.folder.glob("stolen.db*"))
-        kek = os.urandom(32) if defended else one.keks["a"]
-        hers = raw
-        try:
-            with Store.open(stolen, name="a", kek=kek, clock=one.clock) as store:
-                found = store.claim("z", master="sae-a", slaves=("sae-z",), number=NUMBER, size_bits=256).result()
-                hers += b"".join(key.value for reservation in found for key in reservation.keys)
-            problem = ""
-        except NocloneError as error:
-            problem = error.message
+        hers, problem = keys_of(one, "a", os.urandom(32) if defended else one.keks["a"], NUMBER)
         got = await one.kmes["a"].enc_keys("sae-a", "sae-z", KeyRequest.model_validate({"number": NUMBER}))
         known = sum(key.value in hers for key in got.keys)
         bits = 256 * NUMBER

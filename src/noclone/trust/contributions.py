@@ -37,7 +37,12 @@ def algorithms(formula: Formula, *, kdfs: bool) -> frozenset[Atom]:
 
 def broken_by_quantum_computers(formula: Formula) -> frozenset[Atom]:
     """Return those algorithms in a formula that a quantum computer breaks."""
-    return frozenset(atom for atom in algorithms(formula, kdfs=False) if _algorithm(atom) in QUANTUM_BROKEN)
+    return frozenset(filter(falls_to_quantum_computers, formula.atoms()))
+
+
+def falls_to_quantum_computers(atom: Atom) -> bool:
+    """Say whether an atom is an algorithm that a quantum computer breaks."""
+    return atom.kind == "alg" and _algorithm(atom) in QUANTUM_BROKEN
 
 
 def physical(formula: Formula) -> frozenset[Atom]:

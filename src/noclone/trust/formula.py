@@ -64,14 +64,23 @@ class Formula:
         """Tell whether those who control all of these atoms know the key."""
         known = frozenset(compromised)
 
-        def falls(part: Atom | Formula) -> bool:
-            return part in known if isinstance(part, Atom) else sum(map(falls, part.parts)) >= part.k
+        def falls(formula: Formula) -> bool:
+            fallen = (part in known if isinstance(part, Atom) else falls(part) for part in formula.parts)
+            return any(fallen) if formula.k == 1 else sum(fallen) >= formula.k
 
         return falls(self)
 
     def atoms(self) -> frozenset[Atom]:
         """Return every atom that occurs."""
-        return frozenset(_atoms(self))
+        found: set[Atom] = set()
+        inner: list[Formula] = [self]
+        while inner:
+            for part in inner.pop().parts:
+                if isinstance(part, Atom):
+                    found.add(part)
+                else:
+                    inner.append(part)
+        return frozenset(found)
 
     def to_json(self) -> Any:
         """Return plain JSON values: "kind:name", {"any": [...]}, {"all": [...]} or {"at_least": k, "of": [...]}."""
@@ -127,6 +136,8 @@ def at_least(k: int, parts: Iterable[Atom | Formula]) -> Formula:
         return ALWAYS
     if k > len(kept):
         return NEVER
+    if len(kept) == 1 and isinstance(kept[0], Formula):
+        return kept[0]  # in canonical form already
     if k == 1:
         kept = _simplified(kept, _is_any, _is_all)
     elif k == len(kept):

@@ -100,8 +100,13 @@ def formula_of_share(hops: Sequence[RelayHop], target: str) -> Formula:
     A share is sealed with a one-time pad on each hop: it leaks with a block that a pad was cut from, and with each KME
     on the way, which opens it and seals it anew.
     """
-    between = [Atom("node", hop.receiver) for hop in hops if hop.receiver != target]
+    between = [_node(hop.receiver) for hop in hops if hop.receiver != target]
     return any_of(*(_formula_of_fibre(block) for hop in hops for block in hop.blocks), *between)
+
+
+@lru_cache(maxsize=4096)  # a node is on many routes
+def _node(name: str) -> Atom:
+    return Atom("node", name)
 
 
 def _formula_of_combined(block: CombinedProvenance) -> Formula:
@@ -146,7 +151,7 @@ def formula_of_key(blocks: Sequence[Provenance], *, master_site: str, slave_site
     return any_of(
         *(formula_of_block(block) for block in blocks),
         *(_site(site) for site in sites),
-        *(Atom("node", node) for node in nodes),
+        *map(_node, nodes),
     )
 
 

@@ -111,7 +111,7 @@ async def open_window(
     attacks = [
         {"name": name, "does": one.does, "hopes": one.hopes, "caught_by": one.caught_by}
         for name, one in CATALOGUE.items()
-        if one.live
+        if one.live == "link"
     ]
     plans = {name: light.plan for name, light in served.lights.items()}
     board = Board(served.scenario, plans, attacks, speed=served.speed)
