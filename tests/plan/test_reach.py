@@ -12,7 +12,7 @@ from noclone.network.scenario import load_scenario
 from noclone.plan.candidates import candidates_of
 from noclone.plan.devices import CATALOGUE
 from noclone.plan.rates import secret_bps
-from noclone.plan.sites import Brief
+from noclone.plan.sites import Brief, PlanError
 from noclone.plan.solver import Solution, solve
 from noclone.plan.writing import scenario_of_plan
 from noclone.proofs.capacity import one_node_bound, repeaterless_bound
@@ -86,6 +86,11 @@ def test_a_hut_takes_a_station() -> None:
     assert link.span is not None
     assert link.span.lengths_km == (180.0, 220.0)
     assert planned(brief(fibre=[fibre("ab", 400.0)], demand=[demand("ab")], device=[BB84, TWIN])).unmet == (1.0,)
+
+
+def test_a_hut_beyond_its_fibre_is_refused() -> None:
+    with pytest.raises(PlanError, match="hut_km = 50 lies beyond its 40"):
+        candidates_of(brief(fibre=[fibre("ab", 40.0, hut_km=50.0)], demand=[demand("ab")]))
 
 
 def test_a_fibre_carries_no_more_links_than_it_takes() -> None:

@@ -70,7 +70,10 @@ def explain(problem: ValidationError, model: type[BaseModel], data: dict[str, An
     for detail in details:
         if detail["type"] == "missing" and (detail["loc"][:-1], detail["loc"][-1]) in misspelt:
             continue  # already said as "did you mean"
-        lines.append(f"{name}, {_place(detail['loc'], data)}{_say(detail, model)}")
+        # An entry of a list is a place; a field is what is wrong there.
+        entry = bool(detail["loc"]) and isinstance(detail["loc"][-1], int)
+        where = (*detail["loc"], "") if entry else detail["loc"]
+        lines.append(f"{name}, {_place(where, data)}{_say(detail, model)}")
     if len(lines) > MAX_PROBLEMS:
         lines = [*lines[:MAX_PROBLEMS], f"... and {len(lines) - MAX_PROBLEMS} more"]
     return "\n".join(lines)
@@ -90,7 +93,8 @@ def _say(detail: ErrorDetails, model: type[BaseModel]) -> str:
             given = detail.get("input")
             shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
             message = str(detail["msg"])
-            return f"'{field}': {message[:1].lower()}{message[1:]}{shown}"
+            named = f"'{field}': " if isinstance(field, str) else ""
+            return f"{named}{message[:1].lower()}{message[1:]}{shown}"
 
 
 def _place(location: tuple[int | str, ...], data: Any) -> str:

@@ -5,11 +5,14 @@ In: parts of HTML.  Out: the whole page, with its style inside. What the audit's
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import resources
 
 from noclone import __version__
+
+NUMBER = re.compile(r"[0-9.,]+%?")
 
 
 def document(title: str, parts: Iterable[str], closing: str) -> str:
@@ -39,8 +42,13 @@ def section(anchor: str, title: str, body: str) -> str:
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table of plain text."""
     cells = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cell(text: str) -> str:
+    kind = ' class="number"' if NUMBER.fullmatch(text) else ""  # not to be broken between its digits
+    return f"<td{kind}>{escape(text)}</td>"
 
 
 def listing(items: Iterable[str]) -> str:

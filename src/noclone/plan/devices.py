@@ -1,7 +1,7 @@
 """What can be bought: the catalogue's tables, one kind for each protocol.
 
-In: `[[device]]` of a brief.  Out: checked sections. Only links of `SIMULATED` protocols run under `noclone run`; the
-others are planned by the formulas of `noclone.proofs`, and labelled "planning only" wherever they appear.
+In: `[[device]]` of a brief.  Out: checked sections. Only links of `SIMULATED` protocols are written so that `noclone
+run` simulates them; the others are planned by the formulas of `noclone.proofs`, and labelled "planning only".
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ LEAST_BPS = 0.01  # less than a 256-bit key in seven hours is called none
 EFFICIENCY = 1.16  # of reconciliation, over Shannon's limit
 EPS_CORRECTNESS = 1e-15
 STATEMENTS = {
-    "decoy-bb84": "finite blocks, as `noclone run` proves them",
+    "decoy-bb84": "finite blocks, as noclone run proves them",
     "bbm92": "finite blocks",
     "mdi": "the limit of long blocks and infinitely many decoys",
     "twin-field": "the limit of long blocks and infinitely many decoys",

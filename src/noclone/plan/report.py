@@ -6,6 +6,7 @@ In: a `Plan`.  Out: HTML text that stands alone.
 from __future__ import annotations
 
 from html import escape
+from itertools import pairwise
 
 from noclone.page.document import document, figure, listing, section, table
 from noclone.page.drawing import Line, Spot, draw
@@ -73,7 +74,8 @@ def _map(plan: Plan) -> str:
     ]
     for one, taken in plan.links:
         note = f"{one.a} - {one.b}: {what(one)}, {one.bps:,.0f} b/s, {taken / one.bps:.0%} used"
-        lines.append(Line(one.a, one.b, "link" if one.runs else "planned", note))
+        way = [one.a, one.middle, one.b] if one.middle in {spot.name for spot in spots} else [one.a, one.b]
+        lines += [Line(a, b, "link" if one.runs else "planned", note) for a, b in pairwise(way)]
     return draw(spots, lines, f"The plan: {len(spots)} sites, {len(plan.links)} links")
 
 

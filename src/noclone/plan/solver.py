@@ -106,7 +106,9 @@ def solve(
         return _exact(everything, clock, gap, on_step)
     on_step(f"a bound without whole numbers, {variables:,} variables")
     bounds, used = _relaxed(everything, RELAXED_SHARE * time_limit_s)
-    first = _exact(Model(brief, narrow(brief, candidates, used)), clock.part(0.5), gap, on_step).against(*bounds)
+    first = _exact(Model(brief, narrow(brief, candidates, used)), clock.part(0.5), gap, on_step)
+    bounds = bounds[0], max(bounds[1], dearest_path(brief, candidates, first.unmet))
+    first = first.against(*bounds)
     if variables > large or first.gap <= gap or clock.left_s < LEAST_S:
         return replace(first, variables=variables, seconds=clock.spent_s)
     # Again over everything, for nothing that costs more: a better network, or a better bound.
@@ -170,16 +172,19 @@ def _unmet_cost(model: Model) -> list[float]:
 
 
 def _relaxed(model: Model, time_limit_s: float) -> tuple[tuple[float, float], set[Pair]]:
-    """Return bounds of what is unmet and of the cost, and the pairs of sites whose links the relaxation uses."""
+    """Return bounds of what is unmet and of the cost, and the pairs of sites whose links the relaxation uses.
+
+    Where there is not time enough, a bound is 0, and no pairs are known.
+    """
     program = model.program
     least = program.relax(_unmet_cost(model), time_limit_s)
     if least.status != 0:
-        raise NoPlan.within(time_limit_s / RELAXED_SHARE, least.message)
+        return (0.0, 0.0), set()
     # What is unmet in all is bounded, not by demand: else the bound would hold for one way to share the shortage only.
     program.row(dict.fromkeys(model.u, 1.0), 0.0, float(least.fun) + UNMET_TOLERANCE * len(model.u))
     cheapest = program.relax(program.cost, time_limit_s)
     if cheapest.status != 0:
-        raise NoPlan.within(time_limit_s / RELAXED_SHARE, cheapest.message)
+        return (float(least.fun), 0.0), set()
     used = {pair for pair, numbers in model.pairs.items() if sum(cheapest.x[model.x[n]] for n in numbers) > LEAST_USED}
     return (float(least.fun), float(cheapest.fun) * (1.0 - 1e-7)), used
 
@@ -204,6 +209,27 @@ def narrow(brief: Brief, candidates: Sequence[Candidate], used: set[Pair]) -> li
             continue
         kept |= _pairs_of(networkx, here, demand.between, demand.disjoint_paths, fewest=demand.max_relays is not None)
     return [one for one in candidates if one.pair in kept]
+
+
+def dearest_path(brief: Brief, candidates: Sequence[Candidate], unmet: Sequence[float]) -> float:
+    """Return a bound that takes no program: whatever meets all of these demands costs what one of them costs alone.
+
+    A demand alone costs a chain of links at least, and the nodes between them.
+    """
+    import networkx
+
+    graph: Any = networkx.DiGraph()
+    costs = brief.node_costs()
+    for one in candidates:
+        for a, b in (one.pair, one.pair[::-1]):
+            if not graph.has_edge(a, b) or one.cost + costs[b] < graph.edges[a, b]["weight"]:
+                graph.add_edge(a, b, weight=one.cost + costs[b])
+    bound = 0.0
+    for demand, share in zip(brief.demands, unmet, strict=True):
+        a, b = demand.between
+        if share < UNMET_FROM and a in graph and b in graph and networkx.has_path(graph, a, b):
+            bound = max(bound, networkx.shortest_path_length(graph, a, b, weight="weight") - costs[b])
+    return bound
 
 
 def _pairs_of(networkx: Any, graph: Any, ends: list[str], paths: int, *, fewest: bool) -> set[Pair]:

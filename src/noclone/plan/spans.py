@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from noclone.network.topology_files import great_circle_km
-from noclone.plan.sites import Brief
+from noclone.plan.sites import Brief, PlanError
 
 SHORTEST_KM = 0.1
 HUT = "a hut"
@@ -61,7 +61,11 @@ class Span:
 
 
 def fibres_of(brief: Brief) -> list[Fibre]:
-    """Return every fibre that may be lit; of several between two sites the best."""
+    """Return every fibre that may be lit; of several between two sites the best.
+
+    Raises:
+        PlanError: A hut stands beyond the end of its fibre.
+    """
     if not brief.fibres:
         return _all_within_reach(brief)
     best: dict[tuple[str, str], Fibre] = {}
@@ -74,8 +78,9 @@ def fibres_of(brief: Brief) -> list[Fibre]:
                 length = brief.route_factor * great_circle_km(brief.place(fibre.a), brief.place(fibre.b))
         length = max(length, SHORTEST_KM)
         loss = length * brief.attenuation_db_per_km if fibre.loss_db is None else fibre.loss_db
-        hut = fibre.hut_km if fibre.hut_km is not None and fibre.hut_km < length else 0.0
-        one = Fibre(fibre.a, fibre.b, length, loss, fibre.cost, fibre.systems, hut)
+        if fibre.hut_km is not None and fibre.hut_km >= length:
+            raise PlanError(f"fibre {fibre.a}-{fibre.b}: hut_km = {fibre.hut_km:g} lies beyond its {length:.1f} km")
+        one = Fibre(fibre.a, fibre.b, length, loss, fibre.cost, fibre.systems, fibre.hut_km or 0.0)
         if one.key not in best or loss < best[one.key].loss_db:
             best[one.key] = one
     return list(best.values())

@@ -7,9 +7,10 @@ Rocklin, Proc. 14th Python in Science Conf., 126 (2015).
 
 from __future__ import annotations
 
-import multiprocessing
+import multiprocessing.pool
 import os
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -99,7 +100,6 @@ def _here(tasks: Sequence[Task], on_plan: Callable[[], None]) -> list[Swept]:
     from dask import compute, delayed
     from dask.callbacks import Callback
 
-    context = multiprocessing.get_context("spawn")  # a fork would copy locks of compiled code's threads
     count = min(len(tasks), os.cpu_count() or 1)
     work = [delayed(plan_task, pure=False)(delayed(task, traverse=False)) for task in tasks]
 
@@ -107,9 +107,20 @@ def _here(tasks: Sequence[Task], on_plan: Callable[[], None]) -> list[Swept]:
         if str(key).startswith("plan_task"):
             on_plan()
 
-    # Ctrl-C reaches this process alone: leaving the pool ends the others at once.
-    with context.Pool(count, _ignore_interrupts) as pool, Callback(posttask=done):
+    with _pool(count) as pool, Callback(posttask=done):
         return list(compute(*work, scheduler="processes", pool=pool, optimize_graph=False))
+
+
+def _pool(count: int) -> multiprocessing.pool.Pool:
+    """Return processes that Ctrl-C does not reach, not even while they start: leaving the pool ends them at once."""
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks of compiled code's threads
+    if threading.current_thread() is not threading.main_thread():
+        return context.Pool(count, _ignore_interrupts)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return context.Pool(count, _ignore_interrupts)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _ignore_interrupts() -> None:

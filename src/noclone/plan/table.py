@@ -72,7 +72,9 @@ class Plan:
         out = []
         only = sorted({f"{one.made_by} ({one.protocol})" for one in built if not one.runs and one.protocol != "vendor"})
         if only:
-            out.append(f"{PLANNING_ONLY}, by formula, `noclone run` does not run them yet: {', '.join(only)}")
+            out.append(
+                f"{PLANNING_ONLY}, by formula, written as vendor links that `noclone run` leaves out: {', '.join(only)}"
+            )
         for protocol in sorted({one.protocol for one in built}):
             if protocol in ("mdi", "twin-field"):
                 out.append(f"{protocol}: rates in {STATEMENTS[protocol]}; a real link gives less, see `counted`")
