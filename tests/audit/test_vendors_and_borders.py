@@ -38,6 +38,7 @@ def network(*, light: bool, vendor: bool = True, border: bool = False, **fields:
     if light:
         data["link"] = links[1:] if vendor else links
     if vendor:
+        data["lab"] = False
         ends = {"name": "bought", "alice": links[0]["alice"], "bob": links[0]["bob"], "vendor": "Acme QKD", **fields}
         data["vendor_link"] = [{**ends, "at_alice": door("kms-a"), "at_bob": door("kms-b")}]
     if border:
