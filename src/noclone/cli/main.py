@@ -49,6 +49,7 @@ COMMANDS = (
     (LAB, "redteam", "redteam", "Try every attack of the catalogue, undefended and defended."),
     (LAB, "audit", "audit", "Say what is secure, against whom, on which assumptions."),
     (LAB, "audit", "report", "Write the audit as one HTML file."),
+    (LAB, "validate", "validate", "Redo published results, and say how well each is met."),
     (SETUP, "plan", "plan", "Plan the cheapest network for demands: links, devices, trusted nodes."),
     (SETUP, "topology", "import", "Turn a GraphML map of a network into a scenario."),
     (SETUP, "topology", "generate", "Make a scenario of randomly placed nodes."),

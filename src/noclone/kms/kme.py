@@ -154,18 +154,26 @@ class Kme:
                 await self.store.put_back(limits, n_bits, then_s)
             raise
 
-    async def pad(self, peer: str, n_bytes: int, profiles: Sequence[str] | None = (LINK_PROFILE,)) -> StoredKey:
+    async def pad(
+        self,
+        peer: str,
+        n_bytes: int,
+        profiles: Sequence[str] | None = (LINK_PROFILE,),
+        *,
+        introducing: bool = False,
+    ) -> StoredKey:
         """Take key that we share with another KME, for the two KMEs themselves: it collects the same once.
 
         Args:
             profiles: What it may be cut from: only what a link made, where nothing is said; None: anything.
+            introducing: It is what our conversation with that KME is to stand on, so it can be had before that stands.
 
         Raises:
             Refused: 503, there is not enough, or the other cannot be reached.
         """
         self.asked(peer)
         ends = internal(self.name), (internal(peer),)
-        (run,) = await self._take(peer, *ends, 1, 8 * n_bytes, profiles)
+        (run,) = await self._take(peer, *ends, 1, 8 * n_bytes, profiles, introducing=introducing)
         return run.keys[0]
 
     async def _take(
@@ -178,12 +186,14 @@ class Kme:
         profiles: Sequence[str] | None,
         max_age_s: float | None = None,
         demands: Demands = NO_DEMANDS,
+        *,
+        introducing: bool = False,
     ) -> list[Reservation]:
         """Claim keys, have the peer promise them to the slaves, and note that the master gets them."""
         name = f"{self._life}-{next(self._requests)}"
         self.in_flight.add(name)
         try:
-            wish = Wish(peer, master, slaves, number, size_bits, name, profiles, self._left_s(max_age_s))
+            wish = Wish(peer, master, slaves, number, size_bits, name, profiles, self._left_s(max_age_s), introducing)
             promiser = self._promisers.get(peer)
             if promiser is None:
                 raise Refused(503, "the other KME cannot be reached", "peer-unreachable", detail=peer)

@@ -31,6 +31,7 @@ class Wish:
         request: Names the request; what is promised to it and not delivered is voided by that name.
         profiles: Of the blocks that keys may be cut from, the first one's first; None: any.
         left_s: No block has less than this of its life left.
+        introducing: It is for a conversation in which the two have yet to show that they share QKD key.
     """
 
     peer: str
@@ -41,6 +42,7 @@ class Wish:
     request: str
     profiles: Sequence[str] | None
     left_s: float
+    introducing: bool = False
 
 
 class Promiser:
@@ -72,7 +74,7 @@ class Promiser:
         agreed: list[Reservation] = []
         differs = False
         for _ in range(ATTEMPTS_MAX):
-            if not self._peer.connected:
+            if not (self._peer.connected if wish.introducing else self._peer.ready):
                 raise Refused(503, "the other KME cannot be reached", "peer-unreachable", detail=peer)
             try:
                 claimed = await self._store.claim(

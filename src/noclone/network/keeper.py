@@ -1,8 +1,7 @@
 """The relay keeper: pools of relayed key, filled ahead of demand, so that no application waits for a relay.
 
 In: which pools a node keeps, what it knows of the network.  Out: relays, one after another, until each pool is full
-again; fewer while links are short of key. Some pools are kept always, some while applications ask for them: the one
-that nobody asked for the longest gives way. Both ends of a pool keep it: each relays towards the other, so that both
+again; fewer while links are short of key. Both ends of a pool keep it: each relays towards the other, so that both
 directions of the links' key are used. Where a hop fails, the next relay of a fresh block goes around it for a while.
 """
 
@@ -16,19 +15,17 @@ from typing import Any
 
 from noclone.clock import Clock
 from noclone.crypto.one_time_pad import pad_bytes
-from noclone.errors import NocloneError
 from noclone.events import EventLog
 from noclone.kms.relay import Relay
 from noclone.kms.relay_calls import RelayFailed
 from noclone.kms.relay_messages import CONFIRMATION_BYTES
 from noclone.kms.store import Store
+from noclone.network.filling import Filling
 from noclone.network.link_state import LinkStates
 from noclone.network.relay_sections import RelaySection, shape_of
 from noclone.network.routing import Demand, NoRoute, costs, fit_routes
 from noclone.relayed import RelayProvenance
 
-IDLE_S = 0.25
-BACKOFF_S = (0.25, 0.5, 1.0, 2.0, 4.0)
 DEAD_COST = 1_000_000  # of a hop that is down: more than any way around it
 FAILED_S = 30.0  # a hop where a relay failed is avoided for so long
 AT_ONCE = 4  # relays that one node begins at the same time
@@ -60,7 +57,7 @@ class Keeper:
         section: Watermarks and sizes.
         reach: Begins to call a KME, so that promises can be made with it.
         edges: Which KMEs a link joins, whether it is up or not.
-        on_demand: Pools that are kept for those who ask.
+        on_demand: Pools that are kept while applications ask for them.
         on_demand_max: How many of these at a time.
     """
 
@@ -81,77 +78,29 @@ class Keeper:
         self._relay = relay
         self._store = store
         self._states = states
-        self._goals = tuple(goals)
-        self._on_demand = {goal.peer: goal for goal in on_demand}
-        self._on_demand_max = on_demand_max
-        self._asked: dict[Goal, asyncio.Task[None] | None] = {}  # the one that was asked for last is the last one
         self._section = section
-        self._reach = reach
         self._events = events
         self._failed: dict[tuple[str, str], float] = {}
-        self._room = asyncio.Semaphore(AT_ONCE)
-        self._problems: dict[Goal, str] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._started = False
-
-    @property
-    def problems(self) -> dict[Goal, str]:
-        """Why pools that want key get none now."""
-        return dict(self._problems)
+        self._filling = Filling(
+            goals,
+            section,
+            reach=reach,
+            level=self._level,
+            fill=self.fill,
+            say=self._say,
+            at_once=AT_ONCE,
+            on_demand=on_demand,
+            on_demand_max=on_demand_max,
+        )
+        self.asked = self._filling.asked
 
     def start(self) -> None:
         """Begin to fill, until `stop`."""
-        self._started = True
-        for goal in self._goals:
-            self._begin(goal)
-        self._asked = {goal: self._begin(goal) for goal in self._asked}
-
-    def asked(self, peer: str) -> None:
-        """Hear that an application wants key with a peer: a pool that is kept for those who ask begins, or stays."""
-        goal = self._on_demand.get(peer)
-        if goal is None:
-            return
-        task = self._asked.pop(goal, None)
-        while len(self._asked) >= self._on_demand_max:
-            oldest = next(iter(self._asked))
-            gone = self._asked.pop(oldest)
-            self._problems.pop(oldest, None)
-            if gone is not None:
-                gone.cancel()
-        self._asked[goal] = self._begin(goal) if task is None and self._started else task
-
-    def _begin(self, goal: Goal) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._keep(goal))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        self._filling.start()
 
     async def stop(self) -> None:
         """Begin no more relays."""
-        self._started = False
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _keep(self, goal: Goal) -> None:
-        """Keep one pool between its marks, for ever."""
-        filling, failures = False, 0
-        await self._reach(goal.peer)
-        while True:
-            try:
-                level = await self._level(goal)
-                filling = level < (self._section.high_bits if filling else self._section.low_bits)
-                if not filling:
-                    await asyncio.sleep(IDLE_S)
-                    continue
-                async with self._room:
-                    await self.fill(goal)
-                failures = 0
-                self._say(goal, "")
-            except NocloneError as error:
-                self._say(goal, error.message)
-                await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
-                failures += 1
+        await self._filling.stop()
 
     async def fill(self, goal: Goal) -> None:
         """Relay one block into a pool, by the best routes now.
@@ -218,22 +167,9 @@ class Keeper:
         state = await self._store.pool(goal.peer, (goal.profile,))
         return 2 * state.ready_out_bits + state.held_bits
 
-    def _say(self, goal: Goal, problem: str) -> None:
-        """Note why a pool gets no key; one event when it begins, and one when it is over."""
-        before = self._problems.get(goal, "")
-        if problem:
-            self._problems[goal] = problem
-        else:
-            self._problems.pop(goal, None)
-        if bool(before) != bool(problem):
-            kind = "relay.stalled" if problem else "relay.recovered"
-            self._events.add(
-                kind,
-                f"kme:{self._store.name}",
-                peer=goal.peer,
-                profile=goal.profile,
-                **({"reason": problem} if problem else {}),
-            )
+    def _say(self, word: str, goal: Goal, more: dict[str, Any]) -> None:
+        subject = f"kme:{self._store.name}"
+        self._events.add(f"relay.{word}", subject, peer=goal.peer, profile=goal.profile, **more)
 
 
 def _lost_hops(made: RelayProvenance, routes: Sequence[Sequence[str]], unsent: Sequence[int]) -> list[tuple[str, str]]:

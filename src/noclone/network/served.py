@@ -17,8 +17,8 @@ from OpenSSL import SSL
 from noclone.errors import NocloneError
 from noclone.events import EventLog
 from noclone.io import tls
+from noclone.kms.hello import CALL_TIMEOUT_S
 from noclone.kms.key_records import find_among
-from noclone.kms.peer import CALL_TIMEOUT_S
 from noclone.network.blocks import AttackResolver, plan_link
 from noclone.network.control import Control, Steering, open_control
 from noclone.network.ends import block_room
