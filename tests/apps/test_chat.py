@@ -99,3 +99,26 @@ def test_long_lines_and_empty_stores_are_said(two: tuple[Chat, Chat, Any], keys:
     keys.master.atoms.clear()
     with pytest.raises(KeysExhausted):
         a.say("hello")
+
+
+def test_a_line_under_a_cipher_says_so_at_both_ends_and_takes_less_key(
+    two: tuple[Chat, Chat, Any], keys: Any, tmp_path: Path
+) -> None:
+    a, b, wire = two
+    scarce = Chat(
+        keys.client("sae-a"), wire, own="sae-a", peer="sae-b", spool_folder=tmp_path / "a", cipher="aes-256-gcm"
+    )
+    before = len(keys.handed_out)
+    sent = scarce.say("x" * 5_000)
+    assert len(keys.handed_out) == before + 1
+    heard = b.hear()
+    assert (
+        heard
+        == sent
+        == Line("sae-a", "x" * 5_000, ({"noclone_origin": "simulated"},), sent.sealed_bytes, "aes-256-gcm")
+    )
+    assert "COMPUTATIONAL" in heard.standing()
+    b.say("as before")  # each end sends as it likes, and each line says what it is
+    back = a.hear()
+    assert back is not None
+    assert (back.cipher, "COMPUTATIONAL" in back.standing()) == ("one-time-pad", False)

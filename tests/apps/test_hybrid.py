@@ -102,13 +102,16 @@ def test_texts_cross_for_a_key_each_and_say_what_they_are(keys: Any, folder: Pat
     opened = {"receiver": "sae-b", "spool_folder": folder / "spool"}
     before = len(keys.handed_out)
     for text in ("", "hello \N{SNOWMAN}", "x" * 60_000):
-        container = seal_text(keys.client("sae-a"), text, sender="sae-a", to="sae-b")
+        container = seal_text(keys.client("sae-a"), text, sender="sae-a", to="sae-b").container
         got = open_text(keys.client("sae-b"), container, **opened)
         assert (got.text, got.sender, got.secrecy[:13]) == (text, "sae-a", "computational")
     assert len(keys.handed_out) - before == 3
-    lengths = {len(seal_text(keys.client("sae-a"), text, sender="sae-a", to="sae-b")) for text in ("yes", "no, never")}
+    lengths = {
+        len(seal_text(keys.client("sae-a"), text, sender="sae-a", to="sae-b").container)
+        for text in ("yes", "no, never")
+    }
     assert len(lengths) == 1
-    container = seal_text(keys.client("sae-a"), "true", sender="sae-a", to="sae-b")
+    container = seal_text(keys.client("sae-a"), "true", sender="sae-a", to="sae-b").container
     with pytest.raises(AuthenticationError):
         open_text(keys.client("sae-b"), container[:-1] + bytes([container[-1] ^ 1]), **opened)
     (folder / "sealed").write_bytes(container)

@@ -9,6 +9,7 @@ import importlib.util
 import os
 import random
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,28 @@ def history(folder: Path, *, lazy: bool = False) -> dict[str, list[Any]]:
             for start in range(0, len(batch.value), 150):
                 b.erase("sae-a", [(proposed, start, 150)])
                 disks["b"].record.append(("told", "opened", (proposed, start)))
+    together(a, b, disks)
     records = {end: list(disk.record) for end, disk in disks.items()}
     a.close()
     b.close()
     return records
+
+
+def together(a: PadBook, b: PadBook, disks: dict[str, Any]) -> None:
+    """Have eight threads add, grant and take at the same time, so that they share transactions."""
+
+    def one(name: str) -> None:
+        b.add("sae-a", "in", name, name.encode(), {})
+        disks["b"].record.append(("told", "kept", name))
+        a.add("sae-b", "out", name, name.encode(), {})
+        granted = b.grant("sae-a", [name])
+        disks["b"].record.append(("told", "granted", name))
+        (batch,) = a.take("sae-b", [name], granted)
+        disks["a"].record.append(("told", "used", name))
+        assert batch.value == name.encode()
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(one, [f"shared{number}" for number in range(24)]))
 
 
 def reopen(folder: Path, end: str, source: Path, files: dict[str, bytes]) -> PadBook | None:

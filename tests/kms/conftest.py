@@ -103,6 +103,10 @@ class StraightPeer:
     connected: bool = True
     faults: list[str] = field(default_factory=list)
 
+    @property
+    def ready(self) -> bool:
+        return self.connected
+
     async def reserve(self, assignments: Sequence[Assignment]) -> dict[str, Refusal]:
         fault = self.faults.pop(0) if self.faults else ""
         if fault == "lost-request":
@@ -205,15 +209,17 @@ class Network:
 
 
 @asynccontextmanager
-async def network(pki: Path, folder: Path) -> AsyncIterator[Network]:
-    """Serve two KMEs, connected, with one block between them."""
+async def network(pki: Path, folder: Path, **options: Any) -> AsyncIterator[Network]:
+    """Serve two KMEs, connected, with one block between them; options are for `KmeService`."""
     services, stores, logs = {}, {}, {}
     for name, peer in (("alder", "birch"), ("birch", "alder")):
         identity = load_kme(pki, name)
         stores[name] = Store.open(folder / f"{name}.db", name=name, kek=os.urandom(32))
         logs[name] = EventLog()
         files = identity.files()
-        services[name] = KmeService(stores[name], SAES, files, peers=(peer,), events=logs[name])
+        services[name] = KmeService(
+            stores[name], SAES, files, peers=(peer,), events=logs[name], sharing=(peer,), **options
+        )
         await services[name].start()
     services["alder"].connect("birch", ("127.0.0.1", services["birch"].kme_port))
     services["birch"].connect("alder", ("127.0.0.1", services["alder"].kme_port))
@@ -231,9 +237,9 @@ async def network(pki: Path, folder: Path) -> AsyncIterator[Network]:
 
 
 @pytest.fixture
-def serve(pki: Path, tmp_path: Path) -> Callable[[], Any]:
+def serve(pki: Path, tmp_path: Path) -> Callable[..., Any]:
     """Return a context manager that serves two KMEs, for tests that live in an event loop."""
-    return lambda: network(pki, tmp_path)
+    return lambda **options: network(pki, tmp_path, **options)
 
 
 @pytest.fixture(scope="module")

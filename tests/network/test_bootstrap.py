@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from noclone.errors import KmeError
+from noclone.errors import KmeError, ScenarioError
 from noclone.events import EventLog
 from noclone.network.node import RunOptions
 from noclone.network.scenario import load_scenario
@@ -137,3 +137,38 @@ def test_a_link_is_bootstrapped_by_signatures_and_every_block_says_so(tmp_path: 
     assert kept["number"] == 2
     everything = "\n".join(event.to_json() for event in log)
     assert secrets[0].read_bytes()[64:96].hex() not in everything
+
+
+def test_signatures_cannot_bootstrap_a_link_whose_ends_let_nothing_stand_on_them(tmp_path: Path) -> None:
+    path = tmp_path / "signed.toml"
+    path.write_text(SCENARIO + '[pqc]\nkme_tls_qkd = "psk"\n')
+    with pytest.raises(ScenarioError, match="bootstrapped by signatures alone"):
+        load_scenario(path)
+
+
+@pytest.mark.parametrize(("use", "port"), [("mixed", 20_540), ("psk", 20_560)])
+def test_a_served_link_puts_its_own_key_under_the_conversation_of_its_ends(tmp_path: Path, use: str, port: int) -> None:
+    path = tmp_path / "own.toml"
+    text = SCENARIO.replace('"signatures"', '"pre-shared-key"').replace("20500", str(port))
+    path.write_text(text + f'[pqc]\nkme_tls_qkd = "{use}"\n')
+    scenario, log = load_scenario(path), EventLog()
+    create_pki_for(scenario, tmp_path / "pki")
+
+    async def story() -> None:
+        network = ServedNetwork(
+            scenario,
+            pki=tmp_path / "pki",
+            data=tmp_path / "data",
+            log=log,
+            options=RunOptions(speed=float("inf")),
+            resolve=resolve,
+        )
+        async with asyncio.timeout(100), network:
+            for node, peer in (("ada", "ben"), ("ben", "ada")):
+                while not await network.nodes[node].service.ready(peer):
+                    pass
+
+    asyncio.run(story())
+    kinds = {(event.kind, event.data.get("use"), event.data.get("stands_on")) for event in log}
+    assert ("kme.qkd-key", "mix" if use == "mixed" else "call", None) in kinds
+    assert (("kme.connected", None, "QKD key") in kinds) == (use == "psk")

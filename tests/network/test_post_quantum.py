@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from noclone.client import Etsi014Client, Refusal
 from noclone.errors import InputError, KmeError, NocloneError, PkiError, ScenarioError
 from noclone.events import EventLog
 from noclone.io import tls
-from noclone.network import identity_watch, suites_file
+from noclone.network import identity_watch, revocation_news, suites_file
 from noclone.network.identities import load_kme, load_operator_token, load_sae
 from noclone.network.node import Node, RunOptions
 from noclone.network.revocation import revoke, rotate
@@ -55,6 +56,7 @@ suites = ["mlkem768-x25519"]
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identity_watch.IdentityWatch.__init__, "__defaults__", (0.05,))
     monkeypatch.setattr(suites_file.follow, "__defaults__", (0.05,))
+    monkeypatch.setattr(revocation_news.RevocationNews.__init__, "__defaults__", (0.05,))
 
 
 def bare(folder: Path, port: int, more: str = "", policy: str = "") -> Scenario:
@@ -130,6 +132,39 @@ def test_a_network_without_light_gives_keys_that_say_what_they_stand_on(tmp_path
     create_pki_for(scenario, tmp_path / "pki", overwrite=True)
     with pytest.raises(PkiError, match="another one than at first contact"):
         Node(scenario, "ash", pki=tmp_path / "pki", data=tmp_path / "data", log=log, options=RunOptions())
+
+
+def test_a_revocation_reaches_a_site_that_nobody_carried_it_to(tmp_path: Path) -> None:
+    scenario, log = bare(tmp_path, 20_580), EventLog()
+    pki, far = tmp_path / "pki", tmp_path / "far"
+    shutil.copytree(pki / "kmes/oak", far)
+
+    async def story() -> None:
+        nodes = [
+            Node(scenario, name, pki=place, data=tmp_path / "data", log=log, options=RunOptions())
+            for name, place in (("ash", pki), ("oak", far))
+        ]
+        try:
+            for node in nodes:
+                await node.start()
+            await asyncio.to_thread(fetch, scenario, tmp_path)
+            await asyncio.to_thread(revoke, pki, "sae", "sae-oak")  # beside ash's certificates, not oak's
+            await until(log, "revocations.taken", peer="ash")
+            await until(log, "identity.renewed", revoked=2)
+            deadline = time.monotonic() + 20
+            while True:  # oak's door takes the list up as if somebody had carried it
+                with client(scenario, tmp_path, "sae-oak") as oak:
+                    try:
+                        await asyncio.to_thread(oak.status, "sae-ash")
+                    except NocloneError:
+                        break
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.1)
+        finally:
+            for node in nodes:
+                await node.stop()
+
+    asyncio.run(story())
 
 
 def test_a_door_for_post_quantum_callers_only_lets_no_other_in(tmp_path: Path) -> None:

@@ -47,6 +47,10 @@ def test_words() -> None:
     assert standing([label("simulated", site)]).startswith("SIMULATED LIGHT, protects nothing")
     assert "protects nothing" in standing([label("recorded", site)])
     assert "protects nothing" in standing([label("hardware", site, noclone_seeded=True)])
+    assert "no QKD: computational" in standing([label("computed", site)])
+    assert "no QKD: computational" in standing([label("computed", site), label("hardware", node)]), "the worst counts"
+    assert "one KME made" in standing([label("local", site)])
+    assert "does not say" in standing([label("unknown", site), label("computed", site)])
     two = standing([label("hardware", site), label("simulated", node)])
     assert two.startswith("SIMULATED")
     assert "site a" in two

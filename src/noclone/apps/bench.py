@@ -10,6 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from noclone.client import Key, KeyContainer, Status
 
 A, B = "sae-a", "sae-b"
 MB = 1_000_000
+CALLERS = 32
 
 
 def bench_pads(
@@ -39,7 +41,7 @@ def bench_pads(
         message_bytes: Of each message.
         n_messages: Sealed, then opened, with pads in memory: no disk waits.
         n_reservations: Each one a grant in one book and a removal from the other, both durable before it counts; once
-            one at a time, once sixteen in a lease.
+            one at a time, once by as many callers as `CALLERS` at once with one in each lease, once sixteen in a lease.
         file_mb: Size of the file, in megabytes.
     """
     with tempfile.TemporaryDirectory() as name:
@@ -49,6 +51,7 @@ def bench_pads(
                 "message_bytes": message_bytes,
                 "messages_per_s": max(_messages(message_bytes, n_messages) for _ in range(repeats)),
                 "reservations_per_s": max(_reservations(a, b, n_reservations, 1) for _ in range(repeats)),
+                "reservations_by_callers_per_s": max(_by_callers(a, b, n_reservations) for _ in range(repeats)),
                 "reservations_by_16_per_s": max(_reservations(a, b, n_reservations, 16) for _ in range(repeats)),
                 "file_mb": file_mb,
                 **_file(a, b, folder, file_mb * MB),
@@ -71,6 +74,18 @@ def _reservations(a: PadBook, b: PadBook, number: int, at_once: int) -> float:
         lease = proposed[start : start + at_once]
         a.take(B, lease, b.grant(A, lease))
     return number / (time.perf_counter() - began)
+
+
+def _by_callers(a: PadBook, b: PadBook, number: int) -> float:
+    """Return how many batches a second are granted and taken by callers at the same time, one in each lease."""
+    _fill(a, b, number, 64)
+    proposed = a.propose(B, 64 * number)
+    with ThreadPoolExecutor(CALLERS) as callers:
+        began = time.perf_counter()
+        taken = list(callers.map(lambda one: a.take(B, [one], b.grant(A, [one])), proposed))
+        seconds = time.perf_counter() - began
+    assert all(len(batches) == 1 for batches in taken)
+    return number / seconds
 
 
 class _Memory:

@@ -1,8 +1,8 @@
 """A chat between two applications: each line a sealed message, and with each line what it stands on.
 
 In: lines of text, the connection that a conversation left, a KME.  Out: the same lines at the other end, or a refusal.
-Each line is a container with pads of its own, in both directions: for what is sent, we are the master of the keys, for
-what comes, the other is.
+Each line is a container with key of its own, in both directions: for what is sent, we are the master of the keys, for
+what comes, the other is. That key is a one-time pad, or, where pad is scarce, a key of AES-256-GCM.
 """
 
 from __future__ import annotations
@@ -14,16 +14,23 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from noclone.apps.hybrid import HybridText, is_hybrid_text, open_text, seal_text
 from noclone.apps.messages import ReceivedMessage, SealedMessage, receive_message, seal_message
 from noclone.client import KeySource
 from noclone.errors import ChannelError, InputError, NocloneError
+from noclone.trust.reading import standing
 
 TOPIC = "chat"
 FRAME = struct.Struct(">I")
 CONTAINER_BYTES_MAX = 1 << 20
 LINE_BYTES_MAX = 16_384
+Cipher = Literal["one-time-pad", "aes-256-gcm"]
+USES = {
+    "one-time-pad": "one-time pad",
+    "aes-256-gcm": "COMPUTATIONAL, AES-256-GCM and no one-time pad (who breaks it, or HKDF-SHA384, reads it too)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +42,18 @@ class Line:
         text: What; it may hold any character.
         labels: What its keys stand on, as the KME says.
         sealed_bytes: Of the container.
+        cipher: What it was sealed with; each line says so itself, whatever the two ends send with.
     """
 
     sender: str
     text: str
     labels: tuple[dict[str, Any], ...]
     sealed_bytes: int
+    cipher: Cipher = "one-time-pad"
+
+    def standing(self) -> str:
+        """Say what the line stands on, in words."""
+        return standing(self.labels, USES[self.cipher])
 
 
 class Chat:
@@ -52,13 +65,15 @@ class Chat:
         peer: Who the other is.
         connection: Where containers cross.
         spool_folder: Our own folder for fetched key.
+        cipher: What our lines are sealed with.
     """
 
     def __init__(
-        self, client: KeySource, connection: socket.socket, *, own: str, peer: str, spool_folder: Path
-    ) -> None:
+        self, client: KeySource, connection: socket.socket, *, own: str, peer: str, spool_folder: Path,
+        cipher: Cipher = "one-time-pad",
+    ) -> None:  # fmt: skip
         self._client, self._connection = client, connection
-        self._own, self._peer, self._spool_folder = own, peer, spool_folder
+        self._own, self._peer, self._spool_folder, self._cipher = own, peer, spool_folder, cipher
         self._writing = threading.Lock()
 
     def say(self, text: str) -> Line:
@@ -70,13 +85,14 @@ class Chat:
         """
         if len(text.encode("utf-8", "replace")) > LINE_BYTES_MAX:
             raise InputError(f"a line has at most {LINE_BYTES_MAX} bytes", hint="send it as a file")
-        sealed: SealedMessage = seal_message(self._client, text, sender=self._own, to=self._peer)
+        seal = seal_message if self._cipher == "one-time-pad" else seal_text
+        sealed: SealedMessage = seal(self._client, text, sender=self._own, to=self._peer)
         with self._writing:
             try:
                 self._connection.sendall(FRAME.pack(len(sealed.container)) + sealed.container)
             except OSError:
                 raise ChannelError(f"{self._peer} has left") from None
-        return Line(self._own, text, sealed.labels, len(sealed.container))
+        return Line(self._own, text, sealed.labels, len(sealed.container), self._cipher)
 
     def hear(self) -> Line | None:
         """Wait for a line and open it; None: the other end has left.
@@ -94,12 +110,14 @@ class Chat:
         container = self._read(length)
         if container is None:
             return None
-        got: ReceivedMessage = receive_message(
-            self._client, container, receiver=self._own, spool_folder=self._spool_folder
+        cipher: Cipher = "aes-256-gcm" if is_hybrid_text(container) else "one-time-pad"
+        open_it: Callable[..., ReceivedMessage | HybridText] = (
+            receive_message if cipher == "one-time-pad" else open_text
         )
+        got = open_it(self._client, container, receiver=self._own, spool_folder=self._spool_folder)
         if got.sender != self._peer:
             raise ChannelError(f"a line of {got.sender} came over the line with {self._peer}: it is not shown")
-        return Line(got.sender, got.text, got.labels, len(container))
+        return Line(got.sender, got.text, got.labels, len(container), cipher)
 
     def listen(self, told: Callable[[Line | NocloneError | None], None]) -> threading.Thread:
         """Hear lines in a thread of its own; tell each, each refusal, and at last None: the other end has left."""

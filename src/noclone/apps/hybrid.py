@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -24,9 +24,18 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from noclone.apps.files import Progress, contents, open_regular
-from noclone.apps.messages import text_bytes
+from noclone.apps.messages import SealedMessage, text_bytes
 from noclone.apps.pads import KnownKeys, NewKeys, held_interrupts
-from noclone.apps.sealed import KINDS, LENGTH_BYTES, RECORD_BYTES, bucket, name_bytes, padded_length
+from noclone.apps.sealed import (
+    KINDS,
+    LENGTH_BYTES,
+    RECORD_BYTES,
+    bucket,
+    exactly,
+    malformed,
+    name_bytes,
+    padded_length,
+)
 from noclone.apps.spool import PadStore, SpooledPad, spool_for
 from noclone.apps.whole_file import check_free, whole_file
 from noclone.errors import AuthenticationError, InputError, KmeError
@@ -66,11 +75,12 @@ class ReceivedHybridFile:
 
 @dataclass(frozen=True, slots=True)
 class HybridText:
-    """What `open_text` opened: who sealed it, what it says, and what its secrecy rests on."""
+    """What `open_text` opened: who sealed it, what it says, what its key stands on, and what its secrecy rests on."""
 
     sender: str
     text: str
     simulated: bool
+    labels: tuple[dict[str, Any], ...] = ()
     secrecy: str = SECRECY
 
 
@@ -124,7 +134,7 @@ def send_hybrid(
     return HybridFile(out, size, 8 * KEY_BYTES * keys.taken, keys.taken, keys.simulated)
 
 
-def seal_text(client: NewKeys, text: str, *, sender: str, to: str) -> bytes:
+def seal_text(client: NewKeys, text: str, *, sender: str, to: str) -> SealedMessage:
     """Seal a text for another application under a delivered key of its own; its length tells only a bucket.
 
     Raises:
@@ -135,7 +145,8 @@ def seal_text(client: NewKeys, text: str, *, sender: str, to: str) -> bytes:
     stream = len(data).to_bytes(LENGTH_BYTES, "big") + data
     head = _new_head("message", sender, to, bucket(len(stream)))
     keys = _NewKeys(client, sender, to, REKEY_BYTES, REKEY_S, time.monotonic)
-    return head.encoded + keys.seal(head, 0, stream.ljust(head.stream_bytes, b"\0"))
+    container = head.encoded + keys.seal(head, 0, stream.ljust(head.stream_bytes, b"\0"))
+    return SealedMessage(container, tuple(keys.labels))
 
 
 def open_text(client: KnownKeys, container: bytes, *, receiver: str, spool_folder: Path) -> HybridText:
@@ -149,7 +160,7 @@ def open_text(client: KnownKeys, container: bytes, *, receiver: str, spool_folde
     stream = io.BytesIO(container)
     head = _read_head(stream, len(container), "message", receiver)
     if head.n_records != 1:
-        raise _malformed("a message has one record")
+        raise malformed("a message has one record")
     with spool_for(spool_folder, head.sender) as spool:
         keys = _Keys(client, head, spool)
         (content,) = _opened(stream, head, keys)
@@ -159,7 +170,7 @@ def open_text(client: KnownKeys, container: bytes, *, receiver: str, spool_folde
         except UnicodeDecodeError:
             raise InputError(f"what {head.sender} sealed as a message is no text") from None
         spool.erase(keys.ids)
-    return HybridText(head.sender, text, keys.simulated)
+    return HybridText(head.sender, text, keys.simulated, tuple(keys.labels))
 
 
 def receive_hybrid(
@@ -199,7 +210,7 @@ def receive_hybrid(
                     if on_progress is not None:
                         on_progress(done, length)
                 if file.read(1):
-                    raise _malformed("something follows its last record")
+                    raise malformed("something follows its last record")
             spool.erase(keys.ids)
     return ReceivedHybridFile(head.sender, length, digest.hexdigest(), keys.simulated)
 
@@ -208,9 +219,14 @@ def is_hybrid(path: Path) -> bool:
     """Tell whether a file begins as a container of this kind."""
     try:
         with path.open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
+            return is_hybrid_text(file.read(len(MAGIC)))
     except OSError:
         return False
+
+
+def is_hybrid_text(container: bytes) -> bool:
+    """Tell whether a container is of this kind."""
+    return container.startswith(MAGIC)
 
 
 class _NewKeys:
@@ -227,6 +243,7 @@ class _NewKeys:
         self._cipher: AESGCM | None = None
         self._used, self._since_s = 0, 0.0
         self.taken, self.simulated = 0, False
+        self.labels: list[dict[str, Any]] = []
 
     def seal(self, head: _Head, index: int, content: bytes) -> bytes:
         """Return a record, with the name of its key in front where it is the first under that key."""
@@ -244,6 +261,7 @@ class _NewKeys:
             self._used, self._since_s = 0, self._now_s()
             self.taken += 1
             self.simulated |= key.simulated
+            _note(self.labels, key.extension)
         self._used += len(content)
         return front + self._cipher.encrypt(_nonce(index), content, head.encoded + front)
 
@@ -255,6 +273,7 @@ class _Keys:
         self._client, self._head, self._spool = client, head, spool
         self.ids: set[str] = set()
         self.simulated = False
+        self.labels: list[dict[str, Any]] = []
 
     def get(self, key_id: str) -> bytes:
         if key_id not in self._spool:
@@ -269,26 +288,34 @@ class _Keys:
 
     def _fetch(self, key_id: str) -> list[SpooledPad]:
         container = self._client.dec_keys(self._head.sender, [key_id])
+        for key in container.keys:
+            _note(self.labels, key.extension)
         return [SpooledPad(key.key_id, key.value, key.simulated) for key in container.keys]
+
+
+def _note(labels: list[dict[str, Any]], label: dict[str, Any]) -> None:
+    """Keep what a KME says of a key, each thing once."""
+    if label and label not in labels:
+        labels.append(label)
 
 
 def _opened(file: BinaryIO, head: _Head, keys: _Keys) -> Iterator[bytes]:
     cipher: AESGCM | None = None
     for index in range(head.n_records):
-        front = _exactly(file, 1)
+        front = exactly(file, 1)
         if front[0] & ~(FINAL | NEW_KEY) or (front[0] & FINAL) != (index == head.n_records - 1):
-            raise _malformed(f"record {index} stands in the wrong place")
+            raise malformed(f"record {index} stands in the wrong place")
         if front[0] & NEW_KEY:
-            length = _exactly(file, 1)
-            name = _exactly(file, length[0])
+            length = exactly(file, 1)
+            name = exactly(file, length[0])
             front += length + name
             key_id = name.decode("ascii", "replace")
             if name_bytes(key_id) != name or key_id in keys.ids:
-                raise _malformed(f"record {index} names no key, or one twice")
+                raise malformed(f"record {index} names no key, or one twice")
             cipher = _cipher(keys.get(key_id), key_id, head, index)
         if cipher is None:
-            raise _malformed("its first record names no key")
-        ciphertext = _exactly(file, head.size_of(index) + TAG_BYTES)
+            raise malformed("its first record names no key")
+        ciphertext = exactly(file, head.size_of(index) + TAG_BYTES)
         try:
             yield cipher.decrypt(_nonce(index), ciphertext, head.encoded + front)
         except InvalidTag:
@@ -301,7 +328,7 @@ def _opened(file: BinaryIO, head: _Head, keys: _Keys) -> Iterator[bytes]:
 def _true_length(content: bytes, head: _Head) -> int:
     length = int.from_bytes(content[:LENGTH_BYTES], "big")
     if PADDED[head.kind](LENGTH_BYTES + length) != head.stream_bytes:
-        raise _malformed("its length and its padding differ")
+        raise malformed("its length and its padding differ")
     return length
 
 
@@ -326,25 +353,14 @@ def _encoded(kind: str, container_id: bytes, sender: str, recipient: str, stream
 
 
 def _read_head(file: BinaryIO, size: int, kind: str, receiver: str) -> _Head:
-    magic, version, number, container_id, stream_bytes, *lengths = FIXED.unpack(_exactly(file, FIXED.size))
+    magic, version, number, container_id, stream_bytes, *lengths = FIXED.unpack(exactly(file, FIXED.size))
     if magic != MAGIC or version != VERSION:
         raise InputError("this is no sealed container of a kind that we know")
     if number != KINDS[kind]:
         raise InputError(f"this container holds no {kind}", hint="`noclone file` is for files, `message` for messages")
-    names = [_exactly(file, length).decode("ascii", "replace") for length in lengths]
+    names = [exactly(file, length).decode("ascii", "replace") for length in lengths]
     if not LENGTH_BYTES <= stream_bytes <= size:
         raise InputError("the sealed container is truncated", hint="ask for the same sealed file again")
     if names[1] != receiver:
         raise InputError(f"this container is for {names[1]}, not for {receiver}")
     return _encoded(kind, container_id, names[0], names[1], stream_bytes)
-
-
-def _exactly(file: BinaryIO, n_bytes: int) -> bytes:
-    data = file.read(n_bytes)
-    if len(data) != n_bytes:
-        raise InputError("the sealed container is truncated", hint="ask for the same sealed file again")
-    return data
-
-
-def _malformed(why: str) -> InputError:
-    return InputError(f"the sealed container is malformed: {why}", hint="ask for the same sealed file again")

@@ -23,6 +23,7 @@ from typing import Any, Literal
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from noclone.apps.gathered_commits import GatheredCommits, Result
 from noclone.apps.own_key import own_key
 from noclone.apps.whole_file import disk_error
 from noclone.crypto.one_time_pad import erase
@@ -52,7 +53,7 @@ class Batch:
 
 
 class PadBook:
-    """An application's pads, with all its peers, in both directions. Several processes may use one book.
+    """An application's pads, with all its peers, in both directions. Threads, and processes, may share one book.
 
     Args:
         folder: The application's own; made, and private, if it is missing.
@@ -73,6 +74,7 @@ class PadBook:
             raise disk_error(folder, error) from None
         self.folder = folder
         self._database = (connect or _connect)(path)
+        self._commits = GatheredCommits(self._database)
         with self._trouble():
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=FAST", f"busy_timeout={BUSY_MS}"):
                 self._database.execute(f"PRAGMA {pragma}").fetchall()
@@ -90,71 +92,71 @@ class PadBook:
             InputError: There is one of that name.
         """
         key, sealed = self._seal(value, batch_id, peer, role)
-        with self._transaction() as database:
+
+        def work(database: Any) -> None:
             if database.execute("SELECT 1 FROM batch WHERE id = ?", (batch_id,)).fetchall():
                 raise InputError(f"the pad book has a batch {batch_id} already")
             row = (batch_id, peer, role, len(value), 0, "[]", json.dumps(label), key)
             database.execute("INSERT INTO batch VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", row)
             database.execute("INSERT INTO pad SELECT number, ? FROM batch WHERE id = ?", (sealed, batch_id))
 
+        self._durably(work)
+
     def stock(self, peer: str, role: Role) -> tuple[int, int]:
         """Return how many bytes of pad were never granted, and how many the smallest batch of them has."""
         query = "SELECT coalesce(sum(n_bytes), 0), coalesce(min(n_bytes), 0) FROM batch WHERE peer = ? AND role = ?"
-        with self._trouble():
-            ((total, least),) = self._database.execute(query + " AND granted = 0", (peer, role)).fetchall()
+        ((total, least),) = self._look(query + " AND granted = 0", (peer, role))
         return int(total), int(least)
 
     def peers(self) -> list[tuple[str, Role]]:
         """Return with whom there are pads, and in which direction."""
-        with self._trouble():
-            return sorted(
-                tuple(row) for row in self._database.execute("SELECT DISTINCT peer, role FROM batch").fetchall()
-            )
+        return sorted(tuple(row) for row in self._look("SELECT DISTINCT peer, role FROM batch"))
 
     def propose(self, peer: str, n_bytes: int) -> list[str]:
         """Return batches for the receiver to grant, so many bytes of them as far as there are, the oldest first."""
         query = "SELECT id, n_bytes FROM batch WHERE peer = ? AND role = 'out' ORDER BY number"
         out: list[str] = []
-        with self._trouble():
-            for batch_id, size in self._database.execute(query, (peer,)).fetchall():
-                if n_bytes <= 0:
-                    break
-                out.append(batch_id)
-                n_bytes -= size
+        for batch_id, size in self._look(query, (peer,)):
+            if n_bytes <= 0:
+                break
+            out.append(batch_id)
+            n_bytes -= size
         return out
 
     def grant(self, peer: str, batch_ids: Sequence[str]) -> list[str]:
         """Note, durably, that the sender may use these batches, and return them: those that were never granted."""
-        granted = []
-        with self._transaction() as database:
-            for batch_id in dict.fromkeys(batch_ids):
-                query = "UPDATE batch SET granted = 1 WHERE id = ? AND peer = ? AND role = 'in' AND granted = 0"
-                rows = database.execute(f"{query} RETURNING id", (batch_id, peer)).fetchall()
-                granted += [found for (found,) in rows]
-        return granted
+        query = "UPDATE batch SET granted = 1 WHERE id = ? AND peer = ? AND role = 'in' AND granted = 0 RETURNING id"
+
+        def work(database: Any) -> list[str]:
+            rows = [database.execute(query, (batch_id, peer)).fetchall() for batch_id in dict.fromkeys(batch_ids)]
+            return [found for row in rows for (found,) in row]
+
+        return self._durably(work)
 
     def take(self, peer: str, proposed: Sequence[str], granted: Sequence[str]) -> list[Batch]:
         """Remove batches from the book, durably, and return those that were granted; the others are lost.
 
         A batch that the receiver does not grant was granted before: to this book, before it was restored.
         """
-        out = []
-        with self._transaction() as database:
+        query = "SELECT key, sealed, label FROM pad JOIN batch USING (number) "
+        query += "WHERE id = ? AND peer = ? AND role = 'out'"
+
+        def work(database: Any) -> list[Batch]:
+            out = []
             for batch_id in proposed:
-                query = "SELECT key, sealed, label FROM pad JOIN batch USING (number) "
-                query += "WHERE id = ? AND peer = ? AND role = 'out'"
                 for key, sealed, label in database.execute(query, (batch_id, peer)).fetchall():
                     if batch_id in granted:
                         value = self._unseal(key, sealed, batch_id, peer, "out")
                         out.append(Batch(batch_id, value, json.loads(label)))
                     _forget(database, batch_id)
-        return out
+            return out
+
+        return self._durably(work)
 
     def label(self, peer: str, batch_id: str) -> dict[str, Any] | None:
         """Return what a received batch stands on; None if there is none, or all of it was opened."""
         query = "SELECT label FROM batch WHERE id = ? AND peer = ? AND role = 'in'"
-        with self._trouble():
-            rows = self._database.execute(query, (batch_id, peer)).fetchall()
+        rows = self._look(query, (batch_id, peer))
         return json.loads(rows[0][0]) if rows else None
 
     def read(self, peer: str, batch_id: str) -> tuple[bytearray, list[list[int]]]:
@@ -166,8 +168,7 @@ class PadBook:
         query = (
             "SELECT key, sealed, opened FROM pad JOIN batch USING (number) WHERE id = ? AND peer = ? AND role = 'in'"
         )
-        with self._trouble():
-            rows = self._database.execute(query, (batch_id, peer)).fetchall()
+        rows = self._look(query, (batch_id, peer))
         if not rows:
             raise InputError(
                 f"this book has no pad {batch_id} of {peer}",
@@ -185,7 +186,8 @@ class PadBook:
         new: dict[str, list[tuple[int, int]]] = {}
         for batch_id, start, n_bytes in parts:
             new.setdefault(batch_id, []).append((start, start + n_bytes))
-        with self._transaction() as database:
+
+        def work(database: Any) -> None:
             for batch_id, ranges_now in new.items():
                 query = "SELECT opened, n_bytes FROM batch WHERE id = ? AND peer = ? AND role = 'in'"
                 for opened, n_bytes in database.execute(query, (batch_id, peer)).fetchall():
@@ -197,11 +199,14 @@ class PadBook:
                             "UPDATE batch SET opened = ?, granted = 1 WHERE id = ?", (json.dumps(ranges), batch_id)
                         )
 
+        self._durably(work)
+
     def tidy(self) -> None:
         """Overwrite what was opened of batches that have more: to be done when the book is closed for a while."""
         query = "SELECT number, id, peer, opened, key, sealed FROM batch JOIN pad USING (number) "
         query += "WHERE role = 'in' AND opened <> '[]'"
-        with self._transaction() as database:
+
+        def work(database: Any) -> None:
             for number, batch_id, peer, opened, key, sealed in database.execute(query).fetchall():
                 value = self._unseal(key, sealed, batch_id, peer, "in")
                 for start, end in json.loads(opened):
@@ -210,6 +215,8 @@ class PadBook:
                 database.execute("UPDATE batch SET key = ? WHERE number = ?", (key, number))
                 database.execute("UPDATE pad SET sealed = ? WHERE number = ?", (anew, number))
                 erase(value)
+
+        self._durably(work)
 
     def close(self) -> None:
         """Close the book."""
@@ -237,17 +244,14 @@ class PadBook:
                 hint="do not use this book; remove it at both ends and fill it anew",
             ) from None
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Any]:
-        """Do all of it, durably, or nothing."""
+    def _durably(self, work: Callable[[Any], Result]) -> Result:
+        """Do all of some work, durably, or nothing; together with that of other threads."""
         with self._trouble():
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
+            return self._commits.run(work)
+
+    def _look(self, query: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
+        with self._trouble():
+            return self._commits.look(query, parameters)
 
     @contextmanager
     def _trouble(self) -> Iterator[None]:

@@ -195,7 +195,7 @@ def true_length(header: Header, content: bytes | bytearray | memoryview, padded:
     """
     length = int.from_bytes(content[:LENGTH_BYTES], "big")
     if padded(LENGTH_BYTES + length) != header.stream_bytes:
-        raise _malformed("its length and its padding differ")
+        raise malformed("its length and its padding differ")
     return length
 
 
@@ -213,12 +213,12 @@ def read_header(stream: BinaryIO) -> tuple[Header, bytes]:
     _, version, kind, direction, container_id, stream_bytes, record_bytes, *lengths = FIXED.unpack(fixed)
     if version != VERSION:
         raise InputError(f"the container has version {version}; we know version {VERSION}")
-    names = [_text(_exactly(stream, length), "an application") for length in lengths]
+    names = [_text(exactly(stream, length), "an application") for length in lengths]
     kinds = {number: name for name, number in KINDS.items()}
     if kind not in kinds or direction != MASTER_TO_SLAVE:
-        raise _malformed("its kind or direction is unknown")
+        raise malformed("its kind or direction is unknown")
     if stream_bytes < LENGTH_BYTES or not 0 < record_bytes <= RECORD_BYTES:
-        raise _malformed("its sizes are out of range")
+        raise malformed("its sizes are out of range")
     header = Header(kinds[kind], container_id, names[0], names[1], stream_bytes, record_bytes)
     return header, header.encode()
 
@@ -242,42 +242,47 @@ def records(stream: BinaryIO, header: Header, header_bytes: int, total_bytes: in
         record = _read_head(stream, header, index)
         ids = {key.key_id for key in record.keys}
         if len(ids) != len(record.keys) or ids & seen:
-            raise _malformed("it names a key twice")
+            raise malformed("it names a key twice")
         seen |= ids
         end = record.offset + record.n_bytes + TAG_BYTES
         if end > total_bytes:
             raise _truncated()
         yield record
     if end != total_bytes:
-        raise _malformed("something follows its last record")
+        raise malformed("something follows its last record")
 
 
 def read_sealed(stream: BinaryIO, record: Record) -> bytes:
     """Read a record's ciphertext and tag."""
     stream.seek(record.offset)
-    return _exactly(stream, record.n_bytes + TAG_BYTES)
+    return exactly(stream, record.n_bytes + TAG_BYTES)
 
 
 def _read_head(stream: BinaryIO, header: Header, index: int) -> Record:
     start = stream.tell()
-    number, final, n_keys = RECORD.unpack(_exactly(stream, RECORD.size))
+    number, final, n_keys = RECORD.unpack(exactly(stream, RECORD.size))
     if number != index or final != (index == header.n_records - 1):
-        raise _malformed(f"record {index} stands in the wrong place")
+        raise malformed(f"record {index} stands in the wrong place")
     keys = []
     for _ in range(n_keys):
-        length, n_bytes = KEY_REF.unpack(_exactly(stream, KEY_REF.size))
+        length, n_bytes = KEY_REF.unpack(exactly(stream, KEY_REF.size))
         if not 0 < n_bytes <= KEY_BYTES_MAX:
-            raise _malformed(f"record {index} names a key of {n_bytes} bytes")
-        keys.append(KeyRef(_text(_exactly(stream, length), "a key"), n_bytes))
+            raise malformed(f"record {index} names a key of {n_bytes} bytes")
+        keys.append(KeyRef(_text(exactly(stream, length), "a key"), n_bytes))
     n_bytes, pad = header.size_of(index), sum(key.n_bytes for key in keys)
     if not pad_bytes(n_bytes) <= pad <= pad_bytes(n_bytes) + KEY_BYTES_MAX:
-        raise _malformed(f"record {index} has a pad of {pad} bytes for {n_bytes}")
+        raise malformed(f"record {index} has a pad of {pad} bytes for {n_bytes}")
     offset = stream.tell()
     stream.seek(start)
     return Record(index, tuple(keys), stream.read(offset - start), offset, n_bytes)
 
 
-def _exactly(stream: BinaryIO, n_bytes: int) -> bytes:
+def exactly(stream: BinaryIO, n_bytes: int) -> bytes:
+    """Read so many bytes.
+
+    Raises:
+        InputError: There are fewer.
+    """
     data = stream.read(n_bytes)
     if len(data) != n_bytes:
         raise _truncated()
@@ -290,7 +295,7 @@ def _text(data: bytes, what: str) -> str:
     except UnicodeDecodeError:
         text = ""
     if not (text and text.isprintable()):
-        raise _malformed(f"the id of {what} is none")
+        raise malformed(f"the id of {what} is none")
     return text
 
 
@@ -298,5 +303,6 @@ def _truncated() -> InputError:
     return InputError("the sealed container is truncated", hint="ask for the same sealed file again, and compare sizes")
 
 
-def _malformed(why: str) -> InputError:
+def malformed(why: str) -> InputError:
+    """Return an error that says what is wrong with a container."""
     return InputError(f"the sealed container is malformed: {why}", hint="ask for the same sealed file again")

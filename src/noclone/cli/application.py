@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -16,6 +16,8 @@ from noclone.errors import InputError
 
 if TYPE_CHECKING:
     from noclone.client import Etsi014Client
+
+Cipher = Literal["one-time-pad", "aes-256-gcm"]
 
 
 @Parameter(name="*")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from noclone.cli.application import Application
+from noclone.cli.application import Application, Cipher
 from noclone.cli.protect import spool_folder
 from noclone.cli.terminal import JsonLines, complain, printable, say, stdout
 from noclone.cli.vpn import stopped_by_signals
@@ -29,6 +29,7 @@ def chat(
     to: Annotated[str, Parameter(name="--to", help="The application at the other end.")],
     call: str | None = None,
     listen: str | None = None,
+    cipher: Cipher = "one-time-pad",
     who: Application | None = None,
     as_json: JsonLines = False,
 ) -> int:
@@ -39,6 +40,7 @@ def chat(
     Args:
         call: Where the other end listens, HOST:PORT.
         listen: Where to wait for the other end, HOST:PORT.
+        cipher: What our own lines are sealed with. aes-256-gcm takes 256 bits of key a line, and is no one-time pad.
     """
     from noclone.apps.chat import Chat
 
@@ -50,7 +52,7 @@ def chat(
         talk = _meet(client, own, to, call, listen, stop)
         if talk is None:
             return 0
-        line_chat = Chat(client, talk.hand_over(), own=own, peer=to, spool_folder=spool_folder(who))
+        line_chat = Chat(client, talk.hand_over(), own=own, peer=to, spool_folder=spool_folder(who), cipher=cipher)
         show = _show_json if as_json else _show
         say(f"{to} is there; Ctrl-D leaves")
 
@@ -122,22 +124,19 @@ def _typed(stop: threading.Event) -> Iterator[str]:
 
 
 def _show(line: Line) -> None:
-    from noclone.trust.reading import standing
-
     stdout.print(f"{line.sender}> {printable(line.text)}", markup=False)
-    stdout.print(f"    {printable(standing(line.labels))}", markup=False, style="dim")
+    stdout.print(f"    {printable(line.standing())}", markup=False, style="dim")
 
 
 def _show_json(line: Line) -> None:
     import json
 
-    from noclone.trust.reading import standing
-
     told = {
         "kind": "chat.line",
         "from": line.sender,
         "text": line.text,
-        "stands_on": standing(line.labels),
+        "cipher": line.cipher,
+        "stands_on": line.standing(),
         "labels": line.labels,
         "sealed_bytes": line.sealed_bytes,
     }

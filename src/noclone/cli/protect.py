@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from noclone.cli.application import Application
+from noclone.cli.application import Application, Cipher
 from noclone.cli.terminal import Json, grouped, printable, progress, say, show
 from noclone.errors import InputError
 
@@ -31,7 +31,6 @@ Granted = Annotated[
     Parameter(name="--pads", help="Use pads of the book, granted at HOST:PORT, where the other's `pad serve` listens."),
 ]
 FromBook = Annotated[bool, Parameter(name="--pads", negative=(), help="It was sealed with pads of the book.")]
-Cipher = Literal["one-time-pad", "aes-256-gcm"]
 Overwrite = Annotated[bool, Parameter(negative=(), help="Replace the output if it is there.")]
 
 SIMULATED = "its keys come from simulated light: this protects nothing"
@@ -150,7 +149,7 @@ def send_message(
         cipher: aes-256-gcm takes 256 bits of key a message, whatever its length. It is no one-time pad.
     """
     from noclone.apps.hybrid import SECRECY, seal_text
-    from noclone.apps.messages import send_message as send
+    from noclone.apps.messages import seal_message
     from noclone.apps.whole_file import whole_file
 
     who = who or Application()
@@ -161,8 +160,8 @@ def send_message(
         _sender(client, pads, who, to) as source,
         whole_file(output, overwrite=overwrite) as out,
     ):
-        seal = send if cipher == "one-time-pad" else seal_text
-        container = seal(source, text, sender=who.name(), to=to)
+        seal = seal_message if cipher == "one-time-pad" else seal_text
+        container = seal(source, text, sender=who.name(), to=to).container
         out.write(container)
     data, line = {"output": str(output), "bytes": len(container)}, f"{output}: a message for {to}"
     if cipher != "one-time-pad":

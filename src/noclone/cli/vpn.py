@@ -37,6 +37,8 @@ class End:
         listen: Where the other end calls, HOST:PORT: this end is the slave. Start it first.
         interval: Seconds from one change to the next; the master's word counts.
         rotations: Stop after so many changes.
+        fail_closed: Stop traffic when no new key came into effect for so many seconds, until one does. Without this
+            the last key stays, with an alarm.
     """
 
     to: Annotated[str | None, Parameter(name="--to")] = None
@@ -44,6 +46,7 @@ class End:
     listen: str | None = None
     interval: Positive = 120.0
     rotations: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None
+    fail_closed: Positive | None = None
 
     def check(self) -> None:
         """Refuse what makes no end."""
@@ -57,6 +60,11 @@ class End:
                 hint="add --call HOST:PORT at one end, --listen HOST:PORT at the other",
             )
         parse_address(self.call or self.listen or "")
+        if self.call is not None and self.fail_closed is not None and self.fail_closed <= self.interval:
+            raise InputError(
+                f"traffic would stop after {self.fail_closed:g} s, before the next key comes ({self.interval:g} s)",
+                hint=f"give --fail-closed {3 * self.interval:g}, or a shorter --interval",
+            )
 
 
 @vpn.command
@@ -151,12 +159,12 @@ def _run(name: str, end: End | None, who: Application | None, make: Callable[[],
         if end.call is not None:
             master = Master(client, tunnel, parse_address(end.call), sender=own, to=end.to)
             tell("vpn.started", role="master", peer=end.to, calls=end.call)
-            master.run(tell, stop, interval_s=end.interval, rotations=end.rotations)
+            master.run(tell, stop, interval_s=end.interval, rotations=end.rotations, fail_closed_s=end.fail_closed)
             return 0
         address = parse_address(end.listen or "")
         with Listener(client, address, receiver=own, callers=[end.to], topics=[tunnel.kind]) as listener:
             tell("vpn.started", role="slave", peer=end.to, listens="{}:{}".format(*listener.address))
-            Slave(tunnel, listener).run(tell, stop, rotations=end.rotations)
+            Slave(tunnel, listener).run(tell, stop, rotations=end.rotations, fail_closed_s=end.fail_closed)
     return 0
 
 
@@ -203,6 +211,8 @@ def _print_words(event: Event) -> None:
             what = f"key {data['key_ID']} is in effect: {data['proof']}{light}"
         case "vpn.failed":
             what = f"the key did not change: {data['message']}" + (f" ({data['hint']})" if data.get("hint") else "")
+        case "vpn.stopped":
+            what = f"STOPPED {data['message']}"
         case "alarm.raised":
             what = f"ALARM {data['message']}"
         case "pad.failed":

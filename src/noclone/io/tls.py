@@ -7,7 +7,8 @@ Who has two certificates, ECDSA P-256 and ML-DSA-65, shows the better one that t
 that could vouch for one. Two sides that both have ML-DSA-65 gain nothing from it as long as P-256 would do as well.
 Why not the standard library's `ssl`: its OpenSSL is the system's, which in 2026 often lacks post-quantum key exchange
 and ML-DSA certificates; the one inside `cryptography` has both (X25519MLKEM768 is the first group that we offer). All
-private symbols of pyOpenSSL are in this file and checked when it is imported, so that another stack can replace it.
+private symbols of pyOpenSSL are in this file and in `tls_psk`, and checked when they are imported, so that another
+stack can replace it.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ from OpenSSL import SSL, _util, crypto
 from noclone.errors import AuthenticationError, KmeError, PkiError
 from noclone.io.tls_protocol import Factory, OnRefused, TlsProtocol, reason_of
 from noclone.io.tls_protocol import TlsTransport as TlsTransport
+from noclone.io.tls_psk import PQ_GROUPS
 
 CONNECTIONS_MAX = 256
-PQ_GROUPS = "X25519MLKEM768:SecP384r1MLKEM1024"
 PQ_SIGNATURES = "mldsa65:mldsa87"
 GROUPS = f"{PQ_GROUPS}:X25519:P-256"
 

@@ -17,6 +17,7 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from noclone.errors import AuthenticationError
+from noclone.io.tls_psk import PresharedKey, key_of
 
 HANDSHAKE_TIMEOUT_S = 5.0
 HANDSHAKE_BYTES_MAX = 65_536  # two chains of ML-DSA-87 certificates need 42 kB
@@ -50,6 +51,21 @@ class TlsTransport(asyncio.Transport):
         certificate = self._tls.connection.get_peer_certificate(as_cryptography=True)
         assert certificate is not None  # the handshake fails without one
         return certificate
+
+    @property
+    def peer_key(self) -> PresharedKey | None:
+        """The key that the other side has proven to hold in the place of a certificate; None: it has shown one."""
+        return key_of(self._tls.connection)
+
+    @property
+    def serial_number(self) -> int:
+        """Of the certificate that the other side has shown, now or when a key was agreed on."""
+        key = self.peer_key
+        return self.peer_certificate.serial_number if key is None else key.serial_number
+
+    def export(self, label: bytes, n_bytes: int) -> bytes:
+        """Return bytes that the two sides of this connection have, and nobody else (RFC 8446, section 7.5)."""
+        return self._tls.connection.export_keying_material(label, n_bytes)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         connection = self._tls.connection
@@ -153,7 +169,7 @@ class TlsProtocol(asyncio.Protocol):
     @property
     def serial_number(self) -> int | None:
         """Of the other side's certificate; None before the handshake is done."""
-        return self.transport.peer_certificate.serial_number if self._up else None
+        return self.transport.serial_number if self._up else None
 
     # From the socket
 

@@ -18,12 +18,18 @@ class PeerRefused(KmeError):
 
 
 class PeerCalls(Protocol):
-    """What a KME asks of another: over TLS (`peer.PeerLink`), or straight in tests."""
+    """What a KME asks of another: over TLS (`peer_link.PeerLink`), or straight in tests.
+
+    It is `connected` before it is `ready`, where a QKD key must be agreed on first (`qkd_tls`).
+    """
 
     name: str
 
     @property
     def connected(self) -> bool: ...
+
+    @property
+    def ready(self) -> bool: ...
 
     async def reserve(self, assignments: Sequence[Assignment]) -> Mapping[str, Refusal]: ...
 

@@ -28,6 +28,7 @@ from noclone.crypto.kems import PrivateKeys, encapsulate, suite
 from noclone.crypto.one_time_pad import erase
 from noclone.crypto.wegman_carter import forgery_bound
 from noclone.errors import AuthenticationError, KmeError
+from noclone.kms import failpoints
 from noclone.kms.exchange_messages import ANSWER, OFFER, Answer, Offer, digest, summary
 from noclone.kms.keys import StoredKey
 from noclone.kms.relay_calls import Calls
@@ -110,13 +111,16 @@ class Exchange:
             private.public,
         )
         offer = replace(offer, signatures=tuple(await asyncio.to_thread(self.signers.sign, OFFER, offer.statement())))
+        failpoints.reach("an exchange is about to be offered")
         answered = await calls.ask(peer, "exchange-offer", offer=offer.to_json())
         answer = await asyncio.to_thread(self._check_answer, offer, answered.get("answer"))
         combined, provenance = await asyncio.to_thread(self._open, offer, answer, private, key, parts)
         try:
             if not hmac.compare_digest(combined.target_tag, answer.tag):
                 raise AuthenticationError(f"{peer} does not hold the key that the exchange was to give")
+            failpoints.reach("an exchange is checked by its initiator")
             await calls.ask(peer, "exchange-done", exchange=offer.exchange, tag=combined.initiator_tag.hex())
+            failpoints.reach("a combined block is durable at its target")
             await self._deposit(combined, provenance, peer)
         finally:
             erase(combined.key)
@@ -217,6 +221,7 @@ class Exchange:
         answer, combined, provenance = await asyncio.to_thread(work)
         until_s = self._calls.kme.store.clock.now_s() + LIFE_S
         self._waiting[offer.exchange] = _Waiting(offer.words(), answer, combined, provenance, until_s)
+        failpoints.reach("an exchange is about to be answered")
         return {"answer": answer.to_json()}
 
     async def _collect(self, peer: str, offer: Offer) -> StoredKey | None:

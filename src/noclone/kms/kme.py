@@ -148,17 +148,25 @@ class Kme:
             self.say_run(run.assignment.key_id, run.assignment.number, size_bits, caller, (caller, slave))
         return Delivered(tuple([key for run in runs for key in run.keys]), (self.name, peer))
 
-    async def pad(self, peer: str, n_bytes: int, profiles: Sequence[str] | None = (LINK_PROFILE,)) -> StoredKey:
+    async def pad(
+        self,
+        peer: str,
+        n_bytes: int,
+        profiles: Sequence[str] | None = (LINK_PROFILE,),
+        *,
+        introducing: bool = False,
+    ) -> StoredKey:
         """Take key that we share with another KME, for the two KMEs themselves: it collects the same once.
 
         Args:
             profiles: What it may be cut from: only what a link made, where nothing is said; None: anything.
+            introducing: It is what our conversation with that KME is to stand on, so it can be had before that stands.
 
         Raises:
             Refused: 503, there is not enough, or the other cannot be reached.
         """
         ends = internal(self.name), (internal(peer),)
-        (run,) = await self._take(peer, *ends, 1, 8 * n_bytes, profiles)
+        (run,) = await self._take(peer, *ends, 1, 8 * n_bytes, profiles, introducing=introducing)
         return run.keys[0]
 
     async def _take(
@@ -171,12 +179,14 @@ class Kme:
         profiles: Sequence[str] | None,
         max_age_s: float | None = None,
         demands: Demands = NO_DEMANDS,
+        *,
+        introducing: bool = False,
     ) -> list[Reservation]:
         """Claim keys, have the peer promise them to the slaves, and note that the master gets them."""
         name = f"{self._life}-{next(self._requests)}"
         self.in_flight.add(name)
         try:
-            choice = (profiles, self._left_s(max_age_s))
+            choice = (profiles, self._left_s(max_age_s), introducing)
             reservations = await self._promise(peer, master, slaves, number, size_bits, name, choice)
             for reservation in reservations:
                 blocks = reservation.provenance
@@ -338,14 +348,14 @@ class Kme:
         number: int,
         size_bits: int,
         name: str,
-        choice: tuple[Sequence[str] | None, float],
+        choice: tuple[Sequence[str] | None, float, bool],
     ) -> list[Reservation]:
         """Claim keys and have the peer hold the promise; replace those that it refuses."""
         calls = self.peers.get(peer)
         agreed: list[Reservation] = []
         differs = False
         for _ in range(ATTEMPTS_MAX):
-            if calls is None or not calls.connected:
+            if calls is None or not (calls.connected if choice[2] else calls.ready):
                 raise Refused(503, "the other KME cannot be reached", "peer-unreachable", detail=peer)
             try:
                 claimed = await self.store.claim(

@@ -1,14 +1,14 @@
-"""The conversation between two KMEs: JSON messages over mutual TLS, under the KMEs' own authority.
+"""The conversation between two KMEs, at who is called: JSON messages over mutual TLS, under the KMEs' own authority.
 
-In: calls of one KME.  Out: answers of the other. Frames are a 4-byte length and a JSON object. Each KME calls the other
-over a connection of its own and serves the other's; serving never calls out, every wait has an end, and no key byte
-crosses in these calls: promises, ids and block names only, of at most 1024 keys in a call. After `hello` (version,
-names, size of an atom):
+In: calls of other KMEs (`peer_link`).  Out: answers of this one. Each KME calls the other over a connection of its own
+and serves the other's; serving never calls out, every wait has an end, and no key byte crosses in these calls:
+promises, ids and block names only, of at most 1024 keys in a call. After `hello` (version, names, size of an atom):
 
     {"id", "op": "reserve", "keys": [assignment...]}    -> {"id", "refused": {key_id: [reason, seen]}}
     {"id", "op": "void", "key_ids": [...]}              -> {"id"}
     {"id", "op": "blocks", "blocks": [[link, number, atoms]...]} -> {"id", "blocks": [...]}
     {"id", "op": "ping"}                                -> {"id"}
+    {"id", "op": "qkd-key", "key_id", "use"}            -> {"id"}    a QKD key to "mix" in, or for the next "call"
 
 and what else is registered as the KME's `handlers`, which look at their messages themselves: relays (`relay`), and the
 state of the network. There key crosses as well, sealed with one-time pads.
@@ -17,241 +17,55 @@ state of the network. There key crosses as well, sealed with one-time pads.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import struct
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from typing import Any, cast
 
 from OpenSSL import SSL
 
 from noclone.errors import KmeError, NocloneError
-from noclone.io import tls
+from noclone.io import tls, tls_psk
+from noclone.kms.frames import BROKEN, Frames
+from noclone.kms.hello import CALL_TIMEOUT_S, hello
 from noclone.kms.keys import Assignment
-from noclone.kms.kme import BATCH_KEYS_MAX, Kme, PeerRefused
+from noclone.kms.kme import BATCH_KEYS_MAX, Kme
 from noclone.kms.pools import BlockName
-from noclone.kms.reservations import Refusal
+from noclone.kms.qkd_tls import ALONE, EXPORT_BYTES, EXPORTER, QkdTls, Standing, introduces, seals
+from noclone.kms.relay_messages import internal
 
-VERSION = 2
-FRAME_BYTES_MAX = 8 << 20
-CALL_TIMEOUT_S = 5.0
-FRAME_TIMEOUT_S = 10.0
-PING_INTERVAL_S = 10.0
-RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 UNANSWERED_MAX = 8
-LENGTH = struct.Struct(">I")
-REFUSALS_KNOWN = ("unknown-block", "already-assigned", "malformed")
 
 
-class Frames:
-    """Messages on a stream."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    async def send(self, message: Mapping[str, Any]) -> None:
-        """Send one message; wait while the other side does not read."""
-        data = json.dumps(message, separators=(",", ":")).encode()
-        if len(data) > FRAME_BYTES_MAX:
-            raise KmeError("a message to the other KME is too long")
-        self._writer.write(LENGTH.pack(len(data)) + data)
-        async with asyncio.timeout(FRAME_TIMEOUT_S):
-            await self._writer.drain()
-
-    async def receive(self, first_byte_timeout_s: float | None = None) -> dict[str, Any]:
-        """Return the next message. Once it has begun it must end in time.
-
-        Raises:
-            KmeError: What came is no message.
-            OSError, EOFError, TimeoutError: The connection ended or stalled.
-        """
-        async with asyncio.timeout(first_byte_timeout_s):
-            head = await self._reader.readexactly(1)
-        async with asyncio.timeout(FRAME_TIMEOUT_S):
-            length = LENGTH.unpack(head + await self._reader.readexactly(LENGTH.size - 1))[0]
-            if length > FRAME_BYTES_MAX:
-                raise KmeError(f"the other KME announced a message of {length} bytes")
-            data = await self._reader.readexactly(length)
-        try:
-            message = json.loads(data)
-        except (ValueError, RecursionError):
-            raise KmeError("the other KME sent what is no JSON") from None
-        if not isinstance(message, dict):
-            raise KmeError("the other KME sent what is no message")
-        return message
-
-    def close(self) -> None:
-        """Hang up."""
-        self._writer.close()
-
-
-BROKEN = (KmeError, OSError, EOFError, TimeoutError)
-
-
-class PeerLink:
-    """Our calls to one other KME. Connects by itself, and again when the connection is lost.
+@dataclass(slots=True)
+class _Caller:
+    """A KME that calls us.
 
     Args:
-        kme: Ours.
-        name: Of the other; its certificate must say so.
-        address: Where it listens for KMEs.
-        context: From `io.tls.client_context`, trusting the KMEs' authority.
+        introducing: Only its certificate says who it is, and we share QKD key with it.
+        mixed: A QKD key was mixed in; the next frame that opens proves that the caller has it as well.
     """
 
-    def __init__(self, kme: Kme, name: str, address: tuple[str, int], context: SSL.Context) -> None:
-        self.name = name
-        self.problem = "not connected yet"
-        self._kme = kme
-        self._address = address
-        self._context = context
-        self._frames: Frames | None = None
-        self._serial_number: int | None = None
-        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._number = 0
-        self._failures = 0
-        self._task: asyncio.Task[None] | None = None
-
-    @property
-    def connected(self) -> bool:
-        """Whether a call has a chance now."""
-        return self._frames is not None
-
-    def start(self) -> None:
-        """Begin to connect, and stay connected until `stop`."""
-        self._task = asyncio.create_task(self._stay_connected())
-
-    def renew(self, context: SSL.Context, revoked: frozenset[int]) -> None:
-        """Connect with another context from now on; hang up on a peer that was revoked."""
-        self._context = context
-        if self._serial_number in revoked and self._frames is not None:
-            self._frames.close()
-
-    async def stop(self) -> None:
-        """Hang up for good."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-
-    async def reserve(self, assignments: Sequence[Assignment]) -> dict[str, Refusal]:
-        """Have the peer hold promises; return the refused ones."""
-        answer = await self._call("reserve", keys=[promise.to_json() for promise in assignments])
-        refused = {}
-        for key_id, value in _dict(answer.get("refused")).items():
-            match value:
-                case [str(reason), int(seen)] if reason in REFUSALS_KNOWN and 0 <= seen < 1 << 40:
-                    refused[key_id] = Refusal(reason, seen)
-                case _:
-                    raise KmeError("the other KME answered with what is no refusal")
-        return refused
-
-    async def void(self, key_ids: Sequence[str]) -> None:
-        """Have the peer void keys."""
-        await self._call("void", key_ids=list(key_ids))
-
-    async def blocks(self, blocks: Sequence[BlockName]) -> list[BlockName]:
-        """Tell the peer which blocks we hold; return those that it holds too."""
-        answer = await self._call("blocks", blocks=[block.to_json() for block in blocks])
-        try:
-            both = [BlockName.from_json(entry) for entry in answer.get("blocks", [])]
-        except (ValueError, TypeError):
-            raise KmeError("the other KME answered with what are no blocks") from None
-        return [block for block in both if block in set(blocks)]
-
-    async def ask(self, operation: str, **fields: Any) -> dict[str, Any]:
-        """Call one of the peer's further operations; the answer is unchecked.
-
-        Raises:
-            PeerRefused: It was heard, and refused.
-            KmeError: Nobody knows whether it was heard.
-        """
-        return await self._call(operation, **fields)
-
-    async def _call(self, operation: str, **fields: Any) -> dict[str, Any]:
-        frames = self._frames
-        if frames is None:
-            raise KmeError(f"the KME {self.name} cannot be reached: {self.problem}")
-        self._number += 1
-        number = self._number
-        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._answers[number] = future
-        try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                await frames.send({"id": number, "op": operation, **fields})
-                answer = await future
-        except TimeoutError:
-            frames.close()  # what comes now comes too late
-            raise KmeError(f"the KME {self.name} did not answer within {CALL_TIMEOUT_S:g} s") from None
-        finally:
-            self._answers.pop(number, None)
-        if "error" in answer:
-            raise PeerRefused(f"the KME {self.name} refused: {str(answer['error'])[:200]}")
-        return answer
-
-    async def _stay_connected(self) -> None:
-        while True:
-            try:
-                await self._converse()
-            except NocloneError as error:
-                self.problem = error.message
-            except (OSError, EOFError, TimeoutError) as error:
-                self.problem = f"the connection broke ({type(error).__name__})"
-            await asyncio.sleep(RETRY_S[min(self._failures, len(RETRY_S) - 1)])
-            self._failures += 1
-
-    async def _converse(self) -> None:
-        """Connect, and read answers until the connection ends."""
-        reader, writer, transport = await tls.connect_streams(self._context, *self._address, timeout_s=CALL_TIMEOUT_S)
-        frames = Frames(reader, writer)
-        helper: asyncio.Task[None] | None = None
-        try:
-            self._serial_number = transport.peer_certificate.serial_number
-            if tls.identity(transport.peer_certificate, "kme") != self.name:
-                raise KmeError(f"what answers in place of the KME {self.name} is another")
-            await frames.send(_hello(self._kme, self.name))
-            answer = await frames.receive(CALL_TIMEOUT_S)
-            if "error" in answer:
-                raise KmeError(f"the KME {self.name} refused: {str(answer['error'])[:200]}")
-            self._frames, self.problem, self._failures = frames, "", 0
-            helper = asyncio.create_task(self._keep_alive(frames))
-            self._kme.events.add("kme.connected", f"kme:{self._kme.name}", peer=self.name)
-            while True:
-                answer = await frames.receive()
-                number = answer.get("id")
-                future = self._answers.get(number) if isinstance(number, int) else None
-                if future is not None and not future.done():
-                    future.set_result(answer)
-        finally:
-            if self._frames is not None:
-                self._kme.events.add("kme.disconnected", f"kme:{self._kme.name}", peer=self.name)
-            self._frames = None
-            frames.close()
-            if helper is not None:
-                helper.cancel()
-            for future in self._answers.values():
-                if not future.done():
-                    future.set_exception(KmeError(f"the connection to the KME {self.name} ended"))
-
-    async def _keep_alive(self, frames: Frames) -> None:
-        """Put things right with the peer, then ask now and then whether it is still there."""
-        with contextlib.suppress(*BROKEN):
-            await self._kme.resume(self.name)
-        while True:
-            await asyncio.sleep(PING_INTERVAL_S)
-            try:
-                await self._call("ping")
-            except BROKEN:
-                frames.close()
-                return
+    frames: Frames
+    peer: str
+    transport: tls.TlsTransport
+    introducing: bool
+    mixed: bool = False
 
 
 class PeerServer:
-    """Serve the calls of other KMEs. Nobody gets past `hello` who is not one of `peers`."""
+    """Serve the calls of other KMEs. Nobody gets past `hello` who is not one of `peers`.
 
-    def __init__(self, kme: Kme, peers: Collection[str]) -> None:
+    Args:
+        qkd: What QKD key is taken for, in conversations with those that we share it with.
+        sharing: These.
+    """
+
+    def __init__(self, kme: Kme, peers: Collection[str], qkd: QkdTls = "none", sharing: Collection[str] = ()) -> None:
         self._kme = kme
         self._peers = set(peers)
+        self._qkd = qkd
+        self._sharing = set(sharing) if qkd != "none" else set()
+        self._standing = Standing()
         self._server: tls.TlsServer | None = None
         self._conversations: set[asyncio.Task[None]] = set()
 
@@ -265,6 +79,8 @@ class PeerServer:
         def refused(reason: str, address: str) -> None:
             self._kme.events.add("tls.refused", f"kme:{self._kme.name}", plane="kme", reason=reason, address=address)
 
+        if self._qkd == "psk":
+            tls_psk.take_keys(context, self._standing.pop)
         self._server = await tls.TlsServer.start(
             context, protocol, host=host, port=port, connections_max=4 * len(self._peers) + 16, on_refused=refused
         )
@@ -278,6 +94,9 @@ class PeerServer:
     def renew(self, context: SSL.Context, revoked: frozenset[int]) -> int:
         """Take another context for whoever calls from now on, and hang up on who was revoked; return how many were."""
         assert self._server is not None
+        if self._qkd == "psk":
+            tls_psk.take_keys(context, self._standing.pop)
+        self._standing.revoke(revoked)
         return self._server.renew(context, revoked)
 
     async def stop(self) -> None:
@@ -294,24 +113,29 @@ class PeerServer:
         self._conversations.add(task)
         frames = Frames(reader, writer)
         try:
-            peer = await self._greet(frames, writer)
+            transport = cast(tls.TlsTransport, writer.transport)
+            peer = await self._greet(frames, transport)
             if peer is not None:
-                await self._converse(frames, peer)
+                await self._converse(_Caller(frames, peer, transport, self._introducing(peer, transport)))
         except (*BROKEN, asyncio.CancelledError):
             pass
         finally:
             frames.close()
             self._conversations.discard(task)
 
-    async def _greet(self, frames: Frames, writer: asyncio.StreamWriter) -> str | None:
-        hello = await frames.receive(CALL_TIMEOUT_S)
-        name = tls.identity(writer.get_extra_info("peercert"), "kme")
-        ours = _hello(self._kme, str(name))
+    def _introducing(self, peer: str, transport: tls.TlsTransport) -> bool:
+        return peer in self._sharing and transport.peer_key is None
+
+    async def _greet(self, frames: Frames, transport: tls.TlsTransport) -> str | None:
+        said = await frames.receive(CALL_TIMEOUT_S)
+        key = transport.peer_key
+        name = tls.identity(transport.peer_certificate, "kme") if key is None else key.peer
+        ours = hello(self._kme, str(name))
         expected = {**ours, "from": name, "to": self._kme.name}
         if name not in self._peers:
             problem = "this KME does not know yours"
-        elif hello != expected:
-            wrong = [field for field in expected if hello.get(field) != expected[field]]
+        elif said != expected:
+            wrong = [field for field in expected if said.get(field) != expected[field]]
             problem = f"your hello does not fit: {', '.join(wrong) or 'unknown fields'}"
         else:
             await frames.send(ours)
@@ -320,23 +144,65 @@ class PeerServer:
         await frames.send({"error": problem})
         return None
 
-    async def _converse(self, frames: Frames, peer: str) -> None:
+    async def _converse(self, caller: _Caller) -> None:
         room = asyncio.Semaphore(UNANSWERED_MAX)
         tasks: set[asyncio.Task[None]] = set()
         try:
             while True:
-                message = await frames.receive()
+                message = await caller.frames.receive()
+                caller.introducing = caller.introducing and not caller.mixed  # what came was under the key
+                if message.get("op") == "qkd-key":
+                    await self._take_key(caller, message)  # before another frame is read
+                    continue
                 await room.acquire()
-                task = asyncio.create_task(self._answer(frames, peer, message, room.release))
+                task = asyncio.create_task(self._answer(caller, message, room.release))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
         finally:
-            await asyncio.gather(*tasks, return_exceptions=True)
+            if tasks:  # the caller has given up by then, or is gone
+                _, late = await asyncio.wait(tasks, timeout=CALL_TIMEOUT_S)
+                for task in late:
+                    task.cancel()
+                await asyncio.gather(*late, return_exceptions=True)
 
-    async def _answer(self, frames: Frames, peer: str, message: dict[str, Any], done: Callable[[], None]) -> None:
+    async def _take_key(self, caller: _Caller, message: dict[str, Any]) -> None:
+        """Take a QKD key that we share with the caller out of our store, once, for what the caller says.
+
+        Raises:
+            KmeError: It cannot be used; the conversation is over.
+        """
+        answer: dict[str, Any] = {"id": message.get("id")}
+        seal = None
+        try:
+            match message:
+                case {"key_id": str(key_id), "use": "mix" | "call" as use} if caller.peer in self._sharing and _is_id(
+                    key_id
+                ):
+                    (key,) = await self._kme.store.collect(internal(self._kme.name), internal(caller.peer), [key_id])
+                case _:
+                    raise KmeError("QKD key is not taken for conversations here")
+            if (use == "mix") != (self._qkd == "mixed") or caller.mixed:
+                raise KmeError("this KME takes QKD key for something else")
+            if use == "mix":
+                ends = {"caller": caller.peer, "answerer": self._kme.name, "key_id": key_id}
+                exported = caller.transport.export(EXPORTER, EXPORT_BYTES)
+                theirs, seal = seals(key.value, exported, **ends)
+                caller.frames.open_with(theirs)
+                caller.mixed = True
+            else:
+                serial_number = caller.transport.serial_number
+                self._standing.add(tls_psk.PresharedKey(key_id, key.value, caller.peer, serial_number))
+        except NocloneError as error:
+            await caller.frames.send({**answer, "error": error.message})
+            raise KmeError(error.message) from None
+        await caller.frames.send(answer, seal)
+
+    async def _answer(self, caller: _Caller, message: dict[str, Any], done: Callable[[], None]) -> None:
         answer: dict[str, Any]
         try:
-            answer = await self._handle(peer, message)
+            if caller.introducing and not introduces(message, (internal(caller.peer), internal(self._kme.name))):
+                raise KmeError(ALONE)
+            answer = await self._handle(caller.peer, message)
         except (ValueError, TypeError, KeyError):
             answer = {"error": "what you sent is no call"}
         except NocloneError as error:
@@ -344,9 +210,9 @@ class PeerServer:
         finally:
             done()
         try:
-            await frames.send({"id": message.get("id"), **answer})
+            await caller.frames.send({"id": message.get("id"), **answer})
         except BROKEN:
-            frames.close()
+            caller.frames.close()
 
     def _handle(self, peer: str, message: dict[str, Any]) -> Awaitable[dict[str, Any]]:
         match message:
@@ -383,19 +249,3 @@ async def _nothing() -> dict[str, Any]:
 
 def _is_id(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= 64
-
-
-def _hello(kme: Kme, peer: str) -> dict[str, Any]:
-    return {
-        "op": "hello",
-        "version": VERSION,
-        "from": kme.name,
-        "to": peer,
-        "unit_bits": kme.store.settings.unit_bits,
-    }
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise KmeError("the other KME answered with what is no answer")
-    return value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from noclone.errors import NocloneError, PkiError
 from noclone.events import EventLog
@@ -19,8 +19,10 @@ from noclone.kms.exchange import Exchange
 from noclone.kms.files import Doors
 from noclone.kms.files import KmeFiles as KmeFiles
 from noclone.kms.kme import Kme, KmeSettings
-from noclone.kms.peer import PeerLink, PeerServer
+from noclone.kms.peer import PeerServer
+from noclone.kms.peer_link import PeerLink
 from noclone.kms.policies import Policies
+from noclone.kms.qkd_tls import QkdTls
 from noclone.kms.relay import Relay
 from noclone.kms.relay_calls import Calls, RelaySettings
 from noclone.kms.store import Store
@@ -45,6 +47,8 @@ class KmeService:
         timer: Hears how long each request of an application took.
         doors: Which doors are for post-quantum callers only.
         signatures: What exchanges are signed with; None: with every certificate that there is.
+        qkd_tls: What QKD key is taken for in conversations with other KMEs.
+        sharing: Those that we share QKD key of a link with; with all others, certificates have to do.
     """
 
     def __init__(
@@ -62,6 +66,8 @@ class KmeService:
         timer: Timer | None = None,
         doors: Doors | None = None,
         signatures: Sequence[str] | None = None,
+        qkd_tls: QkdTls = "none",
+        sharing: Collection[str] = (),
     ) -> None:
         self._timer = timer
         self._doors = doors or Doors()
@@ -75,7 +81,8 @@ class KmeService:
         calls = Calls(self.kme, self.notary, self.reach, relay or RelaySettings())
         self.exchange = Exchange(calls, kme_files.signers(self._notaries, signatures), self.kme.policies.suites)
         self._door: HttpsServer | None = None
-        self._peer_server = PeerServer(self.kme, peers)
+        self._qkd_tls, self._sharing = qkd_tls, frozenset(sharing)
+        self._peer_server = PeerServer(self.kme, peers, qkd_tls, sharing)
         self._links: dict[str, PeerLink] = {}
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -104,7 +111,8 @@ class KmeService:
 
     def connect(self, peer: str, address: tuple[str, int]) -> None:
         """Call another KME at its KME door, now and whenever the connection is lost."""
-        link = PeerLink(self.kme, peer, address, kme_files.kme_calls(self._files, self._doors))
+        qkd: QkdTls = self._qkd_tls if peer in self._sharing else "none"
+        link = PeerLink(self.kme, peer, address, kme_files.kme_calls(self._files, self._doors), qkd)
         self._links[peer] = link
         self.kme.add_peer(link)
         link.start()
@@ -138,15 +146,23 @@ class KmeService:
             if peer not in self._addresses:
                 return None
             self.connect(peer, self._addresses[peer])
-        return self._links[peer] if await self.connected(peer, REACH_TIMEOUT_S) else None
+        return self._links[peer] if await self.ready(peer, REACH_TIMEOUT_S) else None
 
     async def connected(self, peer: str, timeout_s: float = 10.0) -> bool:
-        """Wait until a peer can be called; return whether it can."""
+        """Wait until a peer has greeted us; return whether it has."""
+        return await self._until(lambda: self._links[peer].connected, timeout_s)
+
+    async def ready(self, peer: str, timeout_s: float = 10.0) -> bool:
+        """Wait until a peer can be called for everything; return whether it can."""
+        return await self._until(lambda: self._links[peer].ready, timeout_s)
+
+    @staticmethod
+    async def _until(it_is: Callable[[], bool], timeout_s: float) -> bool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while not self._links[peer].connected:
+                while not it_is():
                     await asyncio.sleep(0.01)
-        return self._links[peer].connected
+        return it_is()
 
     @property
     def url(self) -> str:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from noclone.combined import (
     ANY_SUITE,
@@ -25,10 +25,10 @@ from noclone.crypto.combiners import Mode
 from noclone.errors import NocloneError
 from noclone.kms.relay_store import discard_profiles
 from noclone.kms.service import KmeService
+from noclone.network.filling import Filling
 from noclone.network.pqc_section import PqcSection
 
-IDLE_S = 0.25
-BACKOFF_S = (0.25, 0.5, 1.0, 2.0, 4.0)
+AT_ONCE = 2  # exchanges that one node begins at the same time
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +84,16 @@ class CombinedKeeper:
         service.exchange.wants = self.wants
         self._service = service
         self._section = section
-        self._problems: dict[CombinedGoal, str] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._room = asyncio.Semaphore(2)
+        self._filling = Filling(
+            self.goals,
+            section,
+            reach=service.reach,
+            level=self._level,
+            fill=self._fill,
+            say=self._say,
+            at_once=AT_ONCE,
+        )
         service.kme.policies.suites.listen(self._suites_changed)
 
     def wants(self, peer: str, profile: str) -> bool:
@@ -94,41 +101,20 @@ class CombinedKeeper:
         generic = generic_profile(profile)
         return CombinedGoal(peer, generic) in self.goals or (generic == WITHOUT_QKD and peer in self._signed)
 
-    @property
-    def problems(self) -> dict[CombinedGoal, str]:
-        """Why pools that want key get none now."""
-        return dict(self._problems)
-
     def start(self) -> None:
         """Begin to fill, until `stop`."""
-        self._tasks += [asyncio.create_task(self._keep(goal)) for goal in self.goals]
+        self._filling.start()
         self._suites_changed()
 
     async def stop(self) -> None:
         """Begin no more exchanges."""
+        await self._filling.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _keep(self, goal: CombinedGoal) -> None:
-        """Keep one pool between its marks, for ever."""
-        filling, failures = False, 0
-        await self._service.reach(goal.peer)
-        while True:
-            try:
-                level = await self._level(goal)
-                filling = level < (self._section.high_bits if filling else self._section.low_bits)
-                if not filling:
-                    await asyncio.sleep(IDLE_S)
-                    continue
-                async with self._room:
-                    await self._service.exchange.exchange(goal.peer, goal.mode, self._section.block_bytes, goal.inner)
-                failures = 0
-                self._say(goal, "")
-            except NocloneError as error:
-                self._say(goal, error.message)
-                await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
-                failures += 1
+    async def _fill(self, goal: CombinedGoal) -> None:
+        await self._service.exchange.exchange(goal.peer, goal.mode, self._section.block_bytes, goal.inner)
 
     async def _level(self, goal: CombinedGoal) -> int:
         """Return how full a pool is in the preferred suite, by the half that masters here use."""
@@ -155,15 +141,6 @@ class CombinedKeeper:
 
         self._tasks.append(asyncio.get_running_loop().create_task(erase()))
 
-    def _say(self, goal: CombinedGoal, problem: str) -> None:
-        """Note why a pool gets no key; one event when it begins, and one when it is over."""
-        before = self._problems.get(goal, "")
-        if problem:
-            self._problems[goal] = problem
-        else:
-            self._problems.pop(goal, None)
-        if bool(before) != bool(problem):
-            kind = "exchange.stalled" if problem else "exchange.recovered"
-            more = {"reason": problem} if problem else {}
-            name = self._service.kme.name
-            self._service.kme.events.add(kind, f"kme:{name}", peer=goal.peer, profile=goal.profile, **more)
+    def _say(self, word: str, goal: CombinedGoal, more: dict[str, Any]) -> None:
+        kme = self._service.kme
+        kme.events.add(f"exchange.{word}", f"kme:{kme.name}", peer=goal.peer, profile=goal.profile, **more)

@@ -24,6 +24,8 @@ from noclone.network.roots import check_roots
 
 OPERATOR_FILE = "operator/token"
 SECRET_PAIR_BYTES = 64  # what one block spends: a tag key for each direction
+CRL_NAMES = ("kme-ca", "kme-pq-ca", "sae-ca", "sae-pq-ca")
+NEW_LIST = ".crl.new"
 NAME = re.compile(r"[A-Za-z0-9._~-]{1,64}")  # RFC 3986, unreserved characters
 
 
@@ -141,6 +143,7 @@ def load_kme(folder: Path, name: str, *, now: dt.datetime | None = None) -> KmeI
         PkiError: Something is missing, expired, somebody else's, or readable by others.
     """
     place = _place(folder, "kmes", name, "kme.crt")
+    finish_adoption(place)
     identity = KmeIdentity(
         name,
         place / "kme.crt",
@@ -227,6 +230,17 @@ def crls_of(place: Path, kinds: Sequence[str]) -> tuple[Path, ...]:
         missing = next(path for path in paths if path not in there)
         raise PkiError(f"the revocation list {missing} is missing", hint="carry what `noclone pki revoke` wrote anew")
     return tuple(there)
+
+
+def finish_adoption(place: Path) -> None:
+    """Put lists that another KME handed on into their places, once all that are needed are here; see `revocation_news`.
+
+    They are written beside the others first, so that a crash between the first and the last leaves no half of a set.
+    """
+    new = [name for name in CRL_NAMES if (place / f"{name}{NEW_LIST}").exists()]
+    if new and all(name in new or (place / f"{name}.crl").exists() for name in CRL_NAMES):
+        for name in new:
+            (place / f"{name}{NEW_LIST}").replace(place / f"{name}.crl")
 
 
 def _post_quantum(place: Path, kind: str, uri: str, now: dt.datetime | None) -> PostQuantum | None:

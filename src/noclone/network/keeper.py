@@ -15,19 +15,17 @@ from typing import Any
 
 from noclone.clock import Clock
 from noclone.crypto.one_time_pad import pad_bytes
-from noclone.errors import NocloneError
 from noclone.events import EventLog
 from noclone.kms.relay import Relay
 from noclone.kms.relay_calls import RelayFailed
 from noclone.kms.relay_messages import CONFIRMATION_BYTES
 from noclone.kms.store import Store
+from noclone.network.filling import Filling
 from noclone.network.link_state import LinkStates
 from noclone.network.relay_sections import RelaySection, shape_of
 from noclone.network.routing import Demand, NoRoute, costs, fit_routes
 from noclone.relayed import RelayProvenance
 
-IDLE_S = 0.25
-BACKOFF_S = (0.25, 0.5, 1.0, 2.0, 4.0)
 DEAD_COST = 1_000_000  # of a hop that is down: more than any way around it
 FAILED_S = 30.0  # a hop where a relay failed is avoided for so long
 AT_ONCE = 4  # relays that one node begins at the same time
@@ -76,49 +74,20 @@ class Keeper:
         self._relay = relay
         self._store = store
         self._states = states
-        self._goals = tuple(goals)
         self._section = section
-        self._reach = reach
         self._events = events
         self._failed: dict[tuple[str, str], float] = {}
-        self._room = asyncio.Semaphore(AT_ONCE)
-        self._problems: dict[Goal, str] = {}
-        self._tasks: list[asyncio.Task[None]] = []
-
-    @property
-    def problems(self) -> dict[Goal, str]:
-        """Why pools that want key get none now."""
-        return dict(self._problems)
+        self._filling = Filling(
+            goals, section, reach=reach, level=self._level, fill=self.fill, say=self._say, at_once=AT_ONCE
+        )
 
     def start(self) -> None:
         """Begin to fill, until `stop`."""
-        self._tasks = [asyncio.create_task(self._keep(goal)) for goal in self._goals]
+        self._filling.start()
 
     async def stop(self) -> None:
         """Begin no more relays."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _keep(self, goal: Goal) -> None:
-        """Keep one pool between its marks, for ever."""
-        filling, failures = False, 0
-        await self._reach(goal.peer)
-        while True:
-            try:
-                level = await self._level(goal)
-                filling = level < (self._section.high_bits if filling else self._section.low_bits)
-                if not filling:
-                    await asyncio.sleep(IDLE_S)
-                    continue
-                async with self._room:
-                    await self.fill(goal)
-                failures = 0
-                self._say(goal, "")
-            except NocloneError as error:
-                self._say(goal, error.message)
-                await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
-                failures += 1
+        await self._filling.stop()
 
     async def fill(self, goal: Goal) -> None:
         """Relay one block into a pool, by the best routes now.
@@ -185,22 +154,9 @@ class Keeper:
         state = await self._store.pool(goal.peer, (goal.profile,))
         return 2 * state.ready_out_bits + state.held_bits
 
-    def _say(self, goal: Goal, problem: str) -> None:
-        """Note why a pool gets no key; one event when it begins, and one when it is over."""
-        before = self._problems.get(goal, "")
-        if problem:
-            self._problems[goal] = problem
-        else:
-            self._problems.pop(goal, None)
-        if bool(before) != bool(problem):
-            kind = "relay.stalled" if problem else "relay.recovered"
-            self._events.add(
-                kind,
-                f"kme:{self._store.name}",
-                peer=goal.peer,
-                profile=goal.profile,
-                **({"reason": problem} if problem else {}),
-            )
+    def _say(self, word: str, goal: Goal, more: dict[str, Any]) -> None:
+        subject = f"kme:{self._store.name}"
+        self._events.add(f"relay.{word}", subject, peer=goal.peer, profile=goal.profile, **more)
 
 
 def _lost_hops(made: RelayProvenance, routes: Sequence[Sequence[str]], unsent: Sequence[int]) -> list[tuple[str, str]]:

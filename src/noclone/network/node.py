@@ -32,6 +32,8 @@ from noclone.network.identity_watch import IdentityWatch
 from noclone.network.link_sections import LinkSection
 from noclone.network.metrics import Metrics
 from noclone.network.relaying import Meter, Relaying, policies_of, relay_settings
+from noclone.network.revocation_news import OPERATION as REVOCATIONS
+from noclone.network.revocation_news import RevocationNews
 from noclone.network.roots import pin
 from noclone.network.scenario import Scenario
 from noclone.network.suites_file import follow, suites_path
@@ -121,9 +123,10 @@ class Node:
             if link.bootstrap == "signatures"
         }
         self._bootstrap = Bootstrap(self._service, self._identity, signed, log, self._relaying.combined.goals)
-        self._watch = IdentityWatch(
-            self._identity, lambda: self._checked(load_kme(pki, name)), lambda it: self._service.renew(it.files()), log
-        )
+        self._watch = IdentityWatch(self._identity, lambda: self._checked(load_kme(pki, name)), self._renew, log)
+        peers = self._service.kme.peers
+        self._revocations = RevocationNews(self._identity.certificate.parent, name, peers.values, log)
+        self._service.kme.handlers[REVOCATIONS] = self._revocations.on_ask
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -175,6 +178,7 @@ class Node:
         suites = self._service.kme.policies.suites
         self._tasks += [
             asyncio.create_task(self._watch.run()),
+            asyncio.create_task(self._revocations.run()),
             asyncio.create_task(follow(suites_path(self._data, self.name), suites, self.name, self._log)),
         ]
         if self._metrics is not None:
@@ -216,6 +220,11 @@ class Node:
         finally:
             self._store.close()
         self._log.add("node.stopped", f"node:{self.name}")
+
+    def _renew(self, identity: KmeIdentity) -> None:
+        """Go on with other certificates and revocation lists."""
+        self._service.renew(identity.files())
+        self._revocations.reload()
 
     def _checked(self, identity: KmeIdentity) -> KmeIdentity:
         """Pin the root of trust at first contact; refuse any other from then on."""
@@ -264,6 +273,8 @@ class Node:
             timer=self._metrics.timer(self.name) if self._metrics else None,
             doors=self._scenario.pqc.doors(),
             signatures=self._scenario.pqc.signatures,
+            qkd_tls=self._scenario.pqc.kme_tls_qkd,
+            sharing=[_peer(link, self.name) for link in self._links()],
         )
 
     async def _run_once_bootstrapped(self, link: LinkSection) -> None:

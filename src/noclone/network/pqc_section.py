@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from noclone.crypto.kems import DEFAULT_SUITE, SUITES
 from noclone.errors import InputError
 from noclone.kms.files import Doors
+from noclone.kms.qkd_tls import QkdTls
 from noclone.kms.suites import Suites
 from noclone.network.fields import Section
 
@@ -33,6 +34,11 @@ class PqcSection(Section):
     )
     kme_tls: Tls = Field(
         default="pq-required", description="between KMEs; pq-preferred while some have no ML-DSA-65 certificate yet"
+    )
+    kme_tls_qkd: QkdTls = Field(
+        default="none",
+        description="what QKD key is taken for between KMEs that share a link: mixed in above certificates, or as"
+        " preshared key (psk) in their place",
     )
     sae_tls: Tls = Field(
         default="pq-preferred", description="for applications; pq-required shuts out requests, curl and the like"

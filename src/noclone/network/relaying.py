@@ -201,6 +201,6 @@ class Relaying:
             calls = self._service.kme.peers.get(peer)
             pool = await self._service.kme.store.pool(peer, (LINK_PROFILE,))
             rate_bps = self._meters[peer].rate_bps() if peer in self._meters else 0.0
-            up = calls is not None and calls.connected and peer not in self._avoided
+            up = calls is not None and calls.ready and peer not in self._avoided
             out.append(LinkReport(peer, up, pool.ready_out_bits, rate_bps))
         return out

@@ -2,7 +2,8 @@
 
 In: a PKI folder with its authorities.  Out: revocation lists (RFC 5280, section 5) beside every copy of an authority's
 certificate; new keys and certificates in the place of old ones. Carry what changed to whom it belongs: a running node
-sees it within seconds, and takes it up without closing a port.
+sees it within seconds, and takes it up without closing a port. Lists need to reach one running node only: KMEs hand
+them on to each other (`revocation_news`).
 """
 
 from __future__ import annotations
@@ -102,19 +103,29 @@ def _revoke(folder: Path, kind: Who, serials: dict[str, list[int]], now: dt.date
             more = serials[flavour] if each == kind else []
             known = revoked_in([folder / "authority" / f"{name}.crl"])
             revoked[name] = sorted(known | set(more))
-            data = _list(authority(writer, each, flavour, now), revoked[name], now)
+            number = _last_number(folder / "authority" / f"{name}.crl") + 1
+            data = _list(authority(writer, each, flavour, now), revoked[name], number, now)
             for place in _who_trusts(folder, f"{name}.crt"):
                 writer.write(f"{place}/{name}.crl", data)
     return Change(tuple(writer.created), revoked)
 
 
-def _list(signer: tuple[x509.Certificate, PrivateKey], serials: Iterable[int], now: dt.datetime) -> bytes:
+def _last_number(path: Path) -> int:
+    """Return the number of an authority's last list, by which who has an older one knows it; 0: there is none."""
+    if not path.exists():
+        return 0
+    found = x509.load_pem_x509_crl(path.read_bytes())
+    return next((one.value.crl_number for one in found.extensions if isinstance(one.value, x509.CRLNumber)), 0)
+
+
+def _list(signer: tuple[x509.Certificate, PrivateKey], serials: Iterable[int], number: int, now: dt.datetime) -> bytes:
     certificate, key = signer
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(certificate.subject)
         .last_update(now - BACKDATE)
         .next_update(now + LISTS_HOLD)
+        .add_extension(x509.CRLNumber(number), critical=False)
     )
     for serial in serials:
         one = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now - BACKDATE).build()

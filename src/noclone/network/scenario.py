@@ -128,6 +128,11 @@ class Scenario(Section):
         for link in self.links:
             _known(f"link '{link.name}'", "alice", link.alice, nodes)
             _known(f"link '{link.name}'", "bob", link.bob, nodes)
+            if link.bootstrap == "signatures" and self.pqc.kme_tls_qkd != "none":
+                raise ValueError(
+                    f"link '{link.name}' is to be bootstrapped by signatures alone, and [pqc] kme_tls_qkd ="
+                    f" '{self.pqc.kme_tls_qkd}' lets nothing stand on them alone; give it a pre-shared key"
+                )
         for vendor in self.vendor_links:
             _known(f"vendor_link '{vendor.name}'", "alice", vendor.alice, nodes)
             _known(f"vendor_link '{vendor.name}'", "bob", vendor.bob, nodes)

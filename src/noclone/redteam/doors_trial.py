@@ -14,7 +14,7 @@ from pathlib import Path
 from noclone.client import Etsi014Client
 from noclone.errors import NocloneError
 from noclone.io import tls
-from noclone.kms.peer import PeerLink
+from noclone.kms.peer_link import PeerLink
 from noclone.kms.service import KmeService
 from noclone.network.identities import load_kme
 from noclone.network.pki import create_pki

@@ -71,7 +71,7 @@ class StraightWire:
 
     def __init__(self, stage: Stage, own: str, name: str) -> None:
         self._stage, self._own, self.name = stage, own, name
-        self.connected = True
+        self.connected = self.ready = True
 
     async def reserve(self, assignments: Sequence[Assignment]) -> dict[str, Refusal]:
         """Hand over promises."""

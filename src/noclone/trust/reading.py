@@ -56,6 +56,10 @@ def standing(labels: Sequence[Mapping[str, Any]], use: str = "one-time pad") -> 
         claim = "seeded, protects nothing"
     elif origins == {"hardware"}:
         claim = use
+    elif origins <= {"hardware", "computed"}:
+        claim = f"{use}, of keys that KEMs made (no QKD: computational)"
+    elif origins == {"local"}:
+        claim = f"{use}, of keys that one KME made for its own applications (no QKD)"
     else:
         claim = f"{use}, of keys whose origin the KME does not say"
     formulas = {str(label["noclone_leaks"]) for label in labels if label.get("noclone_leaks")}

@@ -75,7 +75,8 @@ class Namespaces:
         return Ping(self.start(end, *words, stdout=output), output)
 
     def reaches(self, end: str, address: str, tries: int = 1) -> bool:
-        return ", 0 received" not in self.run(end, "ping", "-n", "-c", str(tries), "-W", "1", address, check=False)
+        said = self.run(end, "ping", "-n", "-c", str(tries), "-W", "1", address, check=False)
+        return re.search(r" [1-9]\d* received", said) is not None  # no route is no answer, and no statistics either
 
     def stop(self) -> None:
         for process in self.processes:
@@ -156,7 +157,7 @@ class Ends:
     def kinds(self) -> list[str]:
         return [kind for kind, _ in self.told]
 
-    def serve(self, tunnel: Any) -> None:
+    def serve(self, tunnel: Any, **options: Any) -> None:
         """Be the slave, in a thread."""
         self.stop = threading.Event()
         listener = Listener(
@@ -166,7 +167,7 @@ class Ends:
 
         def run() -> None:
             with listener:
-                Slave(tunnel, listener).run(self.tell, self.stop)
+                Slave(tunnel, listener).run(self.tell, self.stop, **options)
 
         self.thread = threading.Thread(target=run)
         self.thread.start()

@@ -139,6 +139,7 @@ def test_a_master_waits_for_a_slave_that_is_not_there_yet(
         (["wireguard", "wg0", "--peer", "x", "--to", "b", "--call", "h:1", "--listen", "h:1"], "either"),
         (["wireguard", "wg0", "--peer", "x", "--to", "b", "--call", "h:1"], "--as"),
         (["wireguard", "wg0", "--peer", "x", "--to", "b", "--call", "h:1", "--interval", "0"], "interval"),
+        (["wireguard", "wg0", "--peer", "x", "--to", "b", "--call", "h:1", "--fail-closed", "9"], "next key"),
         (["ipsec"], "connection"),
         (["ipsec", "nowhere.toml", "--to", "b", "--call", "h:1"], "nowhere.toml"),
         (["stunnel", "nowhere.conf", "web", "--to", "b", "--call", "h:1"], "nowhere.conf"),

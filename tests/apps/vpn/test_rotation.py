@@ -50,6 +50,10 @@ class Tunnel:
     def learn(self, current: str) -> None:
         self.done.append(f"learn {current}")
 
+    def block(self) -> None:
+        self.done.append("block")
+        self.used = ""
+
     def tick(self) -> str | None:
         return self.alarm
 
@@ -192,3 +196,43 @@ def test_a_key_that_is_overdue_is_an_alarm_said_once(ends: Any, pair: tuple[Tunn
     ends.master(master).run(tell, stop, interval_s=0.01)
     assert told.count("alarm.raised") == 1
     assert told.count("vpn.failed") == 4
+
+
+def test_without_a_new_key_traffic_stops_where_it_shall_and_goes_on_with_the_next(ends: Any) -> None:
+    master, told, stop = Tunnel(fails_to_load=True), list[str](), threading.Event()
+    slave = Tunnel()
+    ends.serve(slave)
+
+    def tell(kind: str, **_: Any) -> None:
+        told.append(kind)
+        if kind == "vpn.stopped":
+            master.fails_to_load = False  # now there is key again
+
+    ends.master(master).run(tell, stop, interval_s=0.5, rotations=1, fail_closed_s=0.2)
+    ends.leave()
+    assert "block" in master.done
+    assert told.count("vpn.stopped") == 1
+    assert told[-1] == "vpn.effective"
+    assert master.used == slave.used != ""
+
+
+def test_a_slave_that_nobody_calls_stops_traffic_too(ends: Any) -> None:
+    slave = Tunnel()
+    ends.serve(slave, fail_closed_s=0.2)
+    ends.wait_for("vpn.stopped")
+    ends.leave()
+    assert slave.done == ["block"]
+
+
+def test_who_does_not_ask_for_it_keeps_the_last_key(ends: Any) -> None:
+    master, stop, told = Tunnel(fails_to_load=True), threading.Event(), list[str]()
+    ends.serve(Tunnel())
+
+    def tell(kind: str, **_: Any) -> None:
+        told.append(kind)
+        if kind == "alarm.raised":
+            stop.set()
+
+    ends.master(master).run(tell, stop, interval_s=0.05)
+    ends.leave()
+    assert "block" not in master.done

@@ -198,3 +198,23 @@ def test_no_secret_is_shown(world: World) -> None:
 def test_facts_are_the_same_at_both_ends(world: World) -> None:
     facts: list[Any] = [world.end("a").facts, world.end("b").facts]
     assert facts[0] == facts[1]
+
+
+def test_a_blocked_end_shakes_hands_with_nobody_until_both_ends_have_a_new_key(world: World) -> None:
+    a, b = world.end("a"), world.end("b")
+    loaded(world, a, b, key())
+    world.pass_time(130)
+    assert a.prove()
+    a.keep()
+    b.keep()
+    before = world.psk["a"]
+    a.block()
+    assert world.psk["a"] not in (before, "(none)")
+    assert any("remove" in words for words in world.arguments[-3:]), "its sessions end as well"
+    assert world.pass_time(400, a, b) > 200, "no handshake succeeds"
+    a.learn("key-1")
+    a.roll_back()
+    assert world.psk["a"] != before, "nothing brings the old key back"
+    loaded(world, a, b, key(2))
+    world.pass_time(10)
+    assert "handshake" in str(a.prove())

@@ -110,6 +110,25 @@ def test_a_wrong_key_stops_traffic_and_the_next_rotation_repairs_it(tunnel: Tunn
     assert time.monotonic() - began < 10
 
 
+def test_a_blocked_end_lets_nothing_through_until_the_next_key(tunnel: Tunnel, ends: Any) -> None:
+    ends.serve(tunnel.end("b"))
+    a = tunnel.end("a", at_once=True)
+    master = ends.master(a)
+    assert master.rotate(threading.Event()) is not None
+    assert tunnel.spaces.reaches("a", INSIDE["b"], 3)
+    a.block()
+    assert not tunnel.spaces.reaches("a", INSIDE["b"], 2)
+    assert not tunnel.spaces.reaches("b", INSIDE["a"], 2)
+    began = time.monotonic()
+    while True:  # the other end has not heard yet why nobody answers it
+        try:
+            assert master.rotate(threading.Event()) is not None
+            break
+        except TunnelError:
+            assert time.monotonic() < began + 120
+    assert tunnel.spaces.reaches("a", INSIDE["b"], 5)
+
+
 @pytest.mark.timeout(300)
 def test_both_ends_by_command(tunnel: Tunnel, by_command: Callable[..., None]) -> None:
     """wireguard-go's sockets are files, so `wg` reaches both from outside their namespaces."""

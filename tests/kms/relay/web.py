@@ -63,6 +63,8 @@ class Wire:
     def connected(self) -> bool:
         return self.name not in self.web.dead and self.own not in self.web.dead
 
+    ready = connected
+
     async def reserve(self, assignments: Sequence[Assignment]) -> dict[str, Refusal]:
         self._up()
         copies = [Assignment.from_json(json.loads(json.dumps(one.to_json()))) for one in assignments]

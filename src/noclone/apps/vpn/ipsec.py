@@ -122,6 +122,17 @@ class IpsecEnd:
     def learn(self, current: str) -> None:
         """Nothing is in doubt here: the responder keeps all keys until a younger one is in effect."""
 
+    def block(self) -> None:
+        """End every IKE_SA of ours, and forget the keys: none comes up until another one is loaded."""
+        self._key_id = ""
+        with self._vici(INITIATE_TIMEOUT_S) as vici:
+            for name in self._connections(vici):
+                _try(vici, "unload-conn", {"name": name})
+            for secret in self._secrets(vici):
+                _try(vici, "unload-shared", {"id": secret})
+            for _, sa in self._sas(vici):
+                _try(vici, "terminate", {"ike-id": sa["uniqueid"], "force": "yes"})
+
     def tick(self) -> str | None:
         """End every IKE_SA of ours that came up without a key, and say so; say when there is none at all."""
         with self._vici() as vici:

@@ -61,6 +61,9 @@ class Tunnel(Protocol):
     def learn(self, current: str) -> None:
         """Hear from the master which key it has; settles what was in doubt."""
 
+    def block(self) -> None:
+        """Let nothing through, as far as this VPN can do that, until a key that is loaded from now on is in effect."""
+
     def tick(self) -> str | None:
         """Look after the tunnel while nothing else happens; return an alarm, if there is one."""
 
@@ -137,20 +140,27 @@ class Master:
         finally:
             _tell_slave(talk, ROLLED_BACK)
 
-    def run(self, tell: Tell, stop: threading.Event, *, interval_s: float, rotations: int | None = None) -> None:
+    def run(
+        self, tell: Tell, stop: threading.Event, *, interval_s: float, rotations: int | None = None,
+        fail_closed_s: float | None = None,
+    ) -> None:  # fmt: skip
         """Rotate until told to stop, or so many times; what fails is tried again.
 
         Args:
             tell: Told what happens: a kind of event, and its data.
             interval_s: From one rotation's proof to the next rotation.
+            fail_closed_s: Without a new key for so long, traffic is stopped until there is one; None: the last key
+                stays in effect.
         """
         done, alarmed, changed_s = 0, False, time.monotonic()
+        watched = _Watched(self._tunnel, tell, fail_closed_s)
         while not stop.is_set():
             wait_s = interval_s
             try:
                 rotation = self.rotate(stop)
                 if rotation is not None:
                     done, alarmed, changed_s = done + 1, False, time.monotonic()
+                    watched.changed()
                     tell("vpn.effective", **_told(rotation), means=self._tunnel.means)
                 else:
                     tell("vpn.loaded", key_ID=self.current, message="loaded at both ends, not yet proven in effect")
@@ -160,10 +170,11 @@ class Master:
                 overdue_s = time.monotonic() - changed_s
                 if overdue_s > OVERDUE_INTERVALS * interval_s and not alarmed:
                     alarmed = True
-                    tell("alarm.raised", message=f"no new key for {overdue_s:.0f} s: the last one is still in effect")
+                    still = "" if watched.blocked else ": the last one is still in effect"
+                    tell("alarm.raised", message=f"no new key for {overdue_s:.0f} s{still}")
             if rotations is not None and done >= rotations:
                 return
-            _pass_time(self._tunnel, tell, stop, wait_s)
+            _pass_time(watched, stop, wait_s)
 
 
 class Slave:
@@ -176,16 +187,20 @@ class Slave:
     def __init__(self, tunnel: Tunnel, listener: Listener) -> None:
         self._tunnel, self._listener = tunnel, listener
 
-    def run(self, tell: Tell, stop: threading.Event, *, rotations: int | None = None) -> None:
-        """Answer calls until told to stop, or until so many keys came into effect."""
+    def run(
+        self, tell: Tell, stop: threading.Event, *, rotations: int | None = None, fail_closed_s: float | None = None
+    ) -> None:
+        """Answer calls until told to stop, or until so many keys came into effect; `fail_closed_s` as at the master."""
         done = 0
-        tunnel = _Watched(self._tunnel, tell)
+        tunnel = _Watched(self._tunnel, tell, fail_closed_s)
         while not stop.is_set() and (rotations is None or done < rotations):
             with turned_away(lambda error: tell("vpn.failed", message=error.message, hint=error.hint)):
                 talk = self._listener.accept(stop, tunnel.tick)
                 if talk is not None:
                     with talk:
-                        done += self._answer(talk, tell, stop)
+                        if self._answer(talk, tell, stop):
+                            done += 1
+                            tunnel.changed()
 
     def _answer(self, talk: Conversation, tell: Tell, stop: threading.Event) -> bool:
         """Answer one call; return whether its key came into effect."""
@@ -220,10 +235,12 @@ class Slave:
 
 
 class _Watched:
-    """A tunnel that says each alarm once, as long as it lasts."""
+    """A tunnel that says each alarm once, as long as it lasts, and stops traffic when no new key comes, if it shall."""
 
-    def __init__(self, tunnel: Tunnel, tell: Tell) -> None:
-        self._tunnel, self._tell = tunnel, tell
+    def __init__(self, tunnel: Tunnel, tell: Tell, fail_closed_s: float | None) -> None:
+        self._tunnel, self._tell, self._fail_closed_s = tunnel, tell, fail_closed_s
+        self.blocked = False
+        self._changed_s = time.monotonic()
         self._alarm: str | None = None
         self._looked_s = 0.0
 
@@ -233,6 +250,7 @@ class _Watched:
             return
         self._looked_s = time.monotonic()
         try:
+            self._fail_closed()
             alarm = self._tunnel.tick()
         except NocloneError as error:
             alarm = error.message
@@ -240,9 +258,21 @@ class _Watched:
             self._tell("alarm.raised", message=alarm)
         self._alarm = alarm
 
+    def changed(self) -> None:
+        """Hear that a new key is in effect."""
+        self._changed_s, self.blocked = time.monotonic(), False
 
-def _pass_time(tunnel: Tunnel, tell: Tell, stop: threading.Event, seconds: float) -> None:
-    watched, end_s = _Watched(tunnel, tell), time.monotonic() + seconds
+    def _fail_closed(self) -> None:
+        age_s = time.monotonic() - self._changed_s
+        if self.blocked or self._fail_closed_s is None or age_s < self._fail_closed_s:
+            return
+        self._tunnel.block()
+        self.blocked = True
+        self._tell("vpn.stopped", message=f"no new key for {age_s:.0f} s: traffic is stopped until there is one")
+
+
+def _pass_time(watched: _Watched, stop: threading.Event, seconds: float) -> None:
+    end_s = time.monotonic() + seconds
     while not stop.is_set() and (left_s := end_s - time.monotonic()) > 0:
         watched.tick()
         stop.wait(min(left_s, 1.0))

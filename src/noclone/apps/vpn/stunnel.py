@@ -108,6 +108,11 @@ class StunnelEnd:
     def learn(self, current: str) -> None:
         """Nothing is in doubt here: the server takes both keys until a younger one is in effect."""
 
+    def block(self) -> None:
+        """Forget all keys: no new connection is made until another key is loaded. Those that are open stay."""
+        self._old, self._new = {}, {}
+        self._write({"none": os.urandom(KEY_BYTES)})  # stunnel wants one; nobody has this
+
     def tick(self) -> str | None:
         """Say when stunnel is gone."""
         try:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -137,6 +138,12 @@ class WireGuard:
             self.roll_back()
         elif self._new is not None and current == self._new.key_id:
             self.keep()
+
+    def block(self) -> None:
+        """Set a key that nobody has, and end the sessions: no handshake succeeds until another key is loaded."""
+        self._old, self._new, self._switched_s = None, _Loaded("", os.urandom(PSK_BYTES)), None
+        self._use(self._new)
+        self._set_up_anew()
 
     def tick(self) -> str | None:
         """Try both keys in turn while it is in doubt which one the other end has."""
