@@ -1,6 +1,6 @@
 """Search the settings that the gallery stores for Lim 2014, Rusca 2018 and Boaron 2018, and Bob's efficiency there.
 
-    python study/settings.py        some minutes; needs SciPy
+    python study/settings.py        half a minute; needs SciPy
 
 Prints what is stored beside what is found: `tests/gallery/test_board.py` compares them (slow).
 """
@@ -24,7 +24,7 @@ def searched() -> Iterator[tuple[str, float, float]]:
         def lim(x: object, block: float = block) -> float:
             return 1e6 * lim2014.rate(x, 100.0, block)  # type: ignore[arg-type]
 
-        yield f"lim2014, block of {block:.0e}", lim(point), best(lim, (*lim2014.STARTS, point)).value
+        yield f"lim2014, block of {block:.0e}", lim(point), best(lim, (lim2014.STARTS[0], point)).value
     for block, points in rusca2018.BEST.items():
         for proof, point, starts in zip(
             ("rusca2018", "lim2014"), points, (rusca2018.ONE_DECOY, rusca2018.TWO_DECOYS), strict=True
@@ -33,13 +33,13 @@ def searched() -> Iterator[tuple[str, float, float]]:
             def rusca(x: object, block: float = block, proof: str = proof) -> float:
                 return 1e6 * rusca2018.rate(x, rusca2018.LOSS_DB, block, proof)  # type: ignore[arg-type]
 
-            yield f"rusca2018, block of {block:.0e}, {proof}", rusca(point), best(rusca, (*starts, point)).value
+            yield f"rusca2018, block of {block:.0e}, {proof}", rusca(point), best(rusca, (starts[0], point)).value
     for row in boaron2018.TABLE:
 
         def boaron(x: object, row: boaron2018.Row = row) -> float:
             return boaron2018.rate_bps(x, row, boaron2018.BOB, "rusca2018")  # type: ignore[arg-type]
 
-        yield f"boaron2018, {row.length_km} km", boaron(row.best), best(boaron, (*boaron2018.STARTS, row.best)).value
+        yield f"boaron2018, {row.length_km} km", boaron(row.best), best(boaron, (boaron2018.STARTS[0], row.best)).value
 
 
 def fitted_efficiency() -> float:

@@ -38,6 +38,7 @@ def network(*, light: bool, vendor: bool = True, border: bool = False, **fields:
     if light:
         data["link"] = links[1:] if vendor else links
     if vendor:
+        data["lab"] = False
         ends = {"name": "bought", "alice": links[0]["alice"], "bob": links[0]["bob"], "vendor": "Acme QKD", **fields}
         data["vendor_link"] = [{**ends, "at_alice": door("kms-a"), "at_bob": door("kms-b")}]
     if border:
@@ -77,6 +78,9 @@ def test_without_any_light_nothing_is_said_of_a_model_or_of_algorithms() -> None
 @pytest.mark.parametrize(("light", "vendor"), [(True, True), (True, False), (False, True)])
 def test_a_network_with_a_border_is_audited_and_shown(light: bool, vendor: bool) -> None:
     scenario = network(light=light, vendor=vendor, border=True)
-    assert audit(scenario).lines()
+    found = audit(scenario)
+    assert found.lines()
+    (beyond,) = [one for one in found.findings if one.threat.name == "another-domain"]
+    assert (beyond.status, beyond.judgement.where) == ("assumed", (f"{scenario.nodes[0].name} (south)",))
     board = Board(scenario, {link.name: plan_link(link) for link in scenario.links}, [])
     assert len(board.snapshot()["links"]) == len(scenario.links)

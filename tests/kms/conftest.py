@@ -21,7 +21,8 @@ from noclone.bits import words_from_bytes
 from noclone.clock import ManualClock
 from noclone.events import EventLog
 from noclone.kms.keys import Assignment
-from noclone.kms.kme import Kme, KmeSettings
+from noclone.kms.kme import Kme
+from noclone.kms.limits import KmeSettings
 from noclone.kms.pools import BlockName
 from noclone.kms.reservations import Refusal
 from noclone.kms.service import KmeService

@@ -1,8 +1,9 @@
 """Two KMEs that serve a few requests, killed at the n-th failpoint; then brought back and examined. Run by test_crash.
 
-Usage: crash_workload.py FOLDER [POINT...]; without points it forks a child for every point that the workload has, and
-prints one line of JSON with how many there were and what was burned. What applications saw goes to a log beside the
-stores, synced before anything else happens.
+Usage: crash_workload.py FOLDER [SOCKETS [EVERY]]; it forks a child for every point that the workload has, or for one in
+EVERY, and prints one line of JSON with how many there were and what was burned. The stores are in FOLDER, or where a
+PostgreSQL server has its SOCKETS, with a schema for each. What applications saw goes to a log in FOLDER, synced before
+anything else happens.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from noclone.kms.reservations import Refusal
 from noclone.kms.store import Store
 from noclone.records import BlockProvenance, Origin, SecretKey
 
+SOCKETS = sys.argv[2] if len(sys.argv) > 2 else ""
+EVERY = int(sys.argv[3]) if len(sys.argv) > 3 else 1
 FINE = 100  # exit status of a child that found nothing wrong, plus what it counted
 SAES = {"sae-a": "alder", "sae-b": "birch", "sae-b2": "birch"}
 BLOCK = bytes(i * 7 % 256 ^ i // 256 for i in range(1024))
@@ -51,9 +54,21 @@ class Straight:
         return await self.other.on_blocks(self.own, blocks)
 
 
+def place(folder: Path, name: str) -> Path | str:
+    """Say where a store is; make its schema, where it is on a server."""
+    if not SOCKETS:
+        return folder / f"{name}.db"
+    import psycopg
+
+    schema = f"crash_{folder.parent.name.encode().hex()}_{folder.name}_{name}"
+    with psycopg.connect(f"host={SOCKETS} user=noclone dbname=postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")  # type: ignore[arg-type]
+    return f"postgresql+psycopg://noclone@/postgres?host={SOCKETS}&options=-csearch_path%3D{schema}"
+
+
 def open_kmes(folder: Path) -> tuple[Kme, Kme]:
     kmes = [
-        Kme(Store.open(folder / f"{name}.db", name=name, kek=bytes([i] * 32), clock=ManualClock()), SAES)
+        Kme(Store.open(place(folder, name), name=name, kek=bytes([i] * 32), clock=ManualClock()), SAES)
         for i, name in enumerate(("alder", "birch"))
     ]
     kmes[0].add_peer(Straight("alder", kmes[1]))
@@ -154,9 +169,9 @@ def main() -> None:
     if "NOCLONE_CRASH_AT" in os.environ:
         asyncio.run(work(root))
         return
-    point, burned = 0, []
+    point, tried, burned = 1 - EVERY, 0, []
     while True:
-        point += 1
+        point, tried = point + EVERY, tried + 1
         folder = root / str(point)
         folder.mkdir()
 
@@ -173,7 +188,7 @@ def main() -> None:
         assert ended_by == 0, f"the examination after point {point} crashed"
         assert code >= FINE, f"the examination after point {point} failed"
         burned.append(code - FINE)
-    print(json.dumps({"points": point - 1, "burned": burned}))  # noqa: T201
+    print(json.dumps({"points": tried - 1, "burned": burned}))  # noqa: T201
 
 
 if __name__ == "__main__":

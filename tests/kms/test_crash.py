@@ -8,6 +8,9 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 WORKLOAD = Path(__file__).with_name("crash_workload.py")
 
@@ -18,6 +21,18 @@ def test_no_point_of_death_breaks_a_promise(tmp_path: Path) -> None:
     report = json.loads(done.stdout)
     assert report["points"] >= 30
     # A copy is burned only between its commit and its arrival: at most the two keys of one request, at few points.
+    assert sum(1 for copies in report["burned"] if copies) <= 3
+    assert max(report["burned"]) <= 2
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.slow)])
+def test_nor_on_a_server(postgres: Any, tmp_path: Path, every: int) -> None:
+    command = [sys.executable, str(WORKLOAD), str(tmp_path), str(postgres.folder), str(every)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=550)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["points"] >= 30 // every
     assert sum(1 for copies in report["burned"] if copies) <= 3
     assert max(report["burned"]) <= 2
 

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from noclone.errors import KmeError
+from noclone.kms.containers import Delivered
 from noclone.kms.keys import Refused
-from noclone.kms.kme import Delivered, Kme, KmeSettings
+from noclone.kms.kme import Kme
+from noclone.kms.limits import KmeSettings
 from noclone.kms.policies import Policies, Policy
 from noclone.kms.requests import KeyRequest
 from noclone.kms.store import Store, StoreSettings

@@ -16,7 +16,7 @@ import pytest
 
 from noclone.errors import KeysExhausted
 from noclone.kms.keys import SIZE_BITS_MAX, Assignment, Refused, Reservation, Span, key_id_of
-from noclone.kms.kme import BATCH_KEYS_MAX, KmeSettings
+from noclone.kms.limits import BATCH_KEYS_MAX, KmeSettings
 from noclone.kms.locks import insert_rows
 from noclone.kms.pools import BlockName
 from noclone.kms.requests import KeyRequest

@@ -1,90 +1,120 @@
-"""A generated network of 200 nodes, served by one process: keys between its far ends."""
+"""Generated networks of 40 and 200 nodes, each served by one process: a key between two sites that lie far apart."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from noclone.client import Etsi014Client
+from noclone.client import Etsi014Client, KeyContainer
 from noclone.errors import KmeError, NocloneError
 from noclone.network.identities import load_sae
+from noclone.network.relaying import goals_of, on_demand_of
 from noclone.network.scenario import Scenario, load_scenario
 from noclone.network.served import allow_files
 
-FAR = ("n000", "n199")
-RELAY = "[relay]\nblock_bytes = 2048\nlow_bits = 32768\nhigh_bits = 65536\nreserve_bits = 1024\n"
-PATIENCE_S = 800.0
-MEMORY_MB = 3000
+PATIENCE_S = {40: 500.0, 200: 1000.0}
+MEMORY_MB = 4000
+BUSY = 4.0  # with more than this to do already, two cores are no fair trial for 200 nodes
 
 
 def noclone(*words: str) -> list[str]:
     return [sys.executable, "-m", "noclone", *words]
 
 
-def two_hundred(folder: Path, base_port: int) -> Scenario:
-    """Generate the network, with small blocks and an application at each of two far nodes."""
+def free_run(count: int) -> int:
+    """Return the first of so many ports in a row that are free, below those that the system hands out."""
+    for base in random.sample(range(11_000, 30_000, 50), 40):
+        with contextlib.ExitStack() as probes, contextlib.suppress(OSError):
+            for port in range(base, base + count):
+                probe = probes.enter_context(socket.socket())
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", port))
+            return base
+    raise AssertionError("no free ports")
+
+
+def generated(folder: Path, nodes: int) -> Scenario:
+    """Return the network as `noclone generate` makes it, but for its ports."""
     path = folder / "net.toml"
-    subprocess.run(noclone("generate", "200", "-o", str(path)), check=True, capture_output=True)
-    text = path.read_text()
-    saes = "".join(f'[[sae]]\nid = "app-{node}"\nnode = "{node}"\n' for node in FAR)
-    text = text[: text.index("[[sae]]")] + saes + text[text.index("[[link]]") :]
-    text = re.sub(r"block_key_bits = [0-9_]+", "block_key_bits = 200_000", text)
-    text = re.sub(r"^(title = .*)$", rf"\1\nbase_port = {base_port}\n{RELAY}", text, count=1, flags=re.MULTILINE)
-    path.write_text(text)
+    subprocess.run(noclone("generate", str(nodes), "-o", str(path)), check=True, capture_output=True)
+    port = free_run(8 * nodes)
+    path.write_text(
+        re.sub(r"^(title = .*)$", rf"\1\nbase_port = {port}", path.read_text(), count=1, flags=re.MULTILINE)
+    )
     return load_scenario(path)
 
 
 def client(scenario: Scenario, pki: Path, node: str) -> Etsi014Client:
-    identity = load_sae(pki, f"app-{node}")
+    identity = load_sae(pki, f"sae-{node}")
     host, port = scenario.etsi014_address(node)
     url = f"https://{host}:{port}"
     return Etsi014Client(url, certificate=identity.certificate, key=identity.key, ca=identity.kme_ca, timeout_s=120)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get("NOCLONE_TEST_200"), reason="NOCLONE_TEST_200: two quiet cores for some minutes")
-@pytest.mark.timeout(1200)
-def test_two_hundred_nodes_are_served_and_deliver_a_key_between_far_ends(
-    tmp_path: Path, free_ports: Callable[[], int]
-) -> None:
-    scenario, pki = two_hundred(tmp_path, free_ports()), tmp_path / "pki"
-    assert (len(scenario.nodes), len(scenario.links)) == (200, 374)
-    scenario_file = str(tmp_path / "net.toml")
-    subprocess.run(noclone("pki", scenario_file, "-o", str(pki)), check=True, capture_output=True)
-    command = noclone("serve", scenario_file, "--pki", str(pki), "--data", str(tmp_path / "data"), "--speed", "inf")
-    started = time.monotonic()
-    with (tmp_path / "said").open("w") as said:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
+def ask_until(
+    near: Etsi014Client, slave: str, until_s: float, process: subprocess.Popen[bytes], said: Path
+) -> KeyContainer:
+    """Ask for two keys, and again while there are none."""
+    while True:
         try:
-            with client(scenario, pki, FAR[0]) as near, client(scenario, pki, FAR[1]) as far:
-                while True:
-                    try:
-                        got = near.enc_keys(f"app-{FAR[1]}", 2)
-                        break
-                    except KmeError as error:
-                        if process.poll() is not None or time.monotonic() - started > PATIENCE_S:
-                            raise AssertionError((tmp_path / "said").read_text()[-2000:]) from error
-                        time.sleep(2)
+            return near.enc_keys(slave, 2)
+        except KmeError as error:
+            if process.poll() is not None or time.monotonic() > until_s:
+                raise AssertionError(said.read_text()[-2000:]) from error
+            time.sleep(2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1300)
+@pytest.mark.parametrize(("nodes", "links"), [(40, 78), (200, 374)])
+def test_a_generated_network_delivers_a_key_between_its_far_ends(tmp_path: Path, nodes: int, links: int) -> None:
+    if nodes == 200 and os.getloadavg()[0] > BUSY and "NOCLONE_TEST_200" not in os.environ:
+        pytest.skip(f"this machine is busy (load {os.getloadavg()[0]:.0f}); NOCLONE_TEST_200=1 tries all the same")
+    scenario, pki, said = generated(tmp_path, nodes), tmp_path / "pki", tmp_path / "said"
+    assert (len(scenario.nodes), len(scenario.saes), len(scenario.links)) == (nodes, nodes, links)
+    file, far = str(tmp_path / "net.toml"), ("n000", f"n{nodes - 1:03d}")
+    subprocess.run(noclone("pki", file, "-o", str(pki)), check=True, capture_output=True)
+    command = noclone("serve", file, "--pki", str(pki), "--data", str(tmp_path / "data"))
+    started = time.monotonic()
+    with said.open("w") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+        try:
+            with client(scenario, pki, far[0]) as one, client(scenario, pki, far[1]) as other:
+                got = ask_until(one, f"sae-{far[1]}", started + PATIENCE_S[nodes], process, said)
                 took_s = time.monotonic() - started
-                same = far.dec_keys(f"app-{FAR[0]}", [key.key_id for key in got.keys])
+                same = other.dec_keys(f"sae-{far[0]}", [key.key_id for key in got.keys])
             status = Path(f"/proc/{process.pid}/status").read_text()
             peak_mb = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) // 1024  # type: ignore[index]
             print(f"first key after {took_s:.0f} s, {peak_mb} MB")  # noqa: T201
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(120) == 0
+            try:
+                assert process.wait(120) == 0
+            finally:
+                process.kill()
     assert [key.value for key in got.keys] == [key.value for key in same.keys]
-    assert len(got.keys[0].extension["noclone_nodes"]) >= 3  # relayed over several nodes
+    assert got.keys[0].extension["noclone_nodes"]  # relayed
     assert peak_mb < MEMORY_MB
+
+
+def test_where_pools_for_all_have_no_room_they_are_kept_for_those_who_ask(tmp_path: Path) -> None:
+    for nodes, ahead in ((12, True), (40, False)):
+        scenario = generated(tmp_path, nodes)
+        for node in ("n000", f"n{nodes - 1:03d}"):
+            kept, asked = len(goals_of(scenario, node)), len(on_demand_of(scenario, node))
+            assert (kept > 0, asked == 0) == (ahead, ahead)
+            assert nodes > kept + asked > nodes - 10
 
 
 def test_too_many_files_are_told_before_anything_opens(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,3 +160,17 @@ def vendors_word(scene: Scene) -> Judgement:
         scene.vendors,
         "cross such a link with shares on other paths as well, or combine its key with post-quantum key",
     )
+
+
+def another_domain(scene: Scene) -> Judgement:
+    """Judge what crosses into the domain of another operator."""
+    borders = scene.scenario.borders
+    if not borders:
+        return Judgement("countered", "no key leaves for another operator's domain")
+    return Judgement(
+        "assumed",
+        "keys that cross a border are in the clear at both KMEs there, and what the other domain does with them is not "
+        "known here: no pair of applications across a border is judged",
+        tuple(f"{border.node} ({border.domain})" for border in borders),
+        "let the two applications combine such a key with a post-quantum one of their own",
+    )

@@ -72,6 +72,9 @@ class Finding:
 
 
 THREATS: tuple[Threat, ...] = (
+    Threat(
+        "another-domain", "Another operator knows some keys", "end to end", "ETSI GS QKD 020", judges.another_domain
+    ),
     Threat("vendors-word", "A vendor's keys are taken on his word", "in transit", "noclone's own", judges.vendors_word),
     Threat("simulated-light", "The light is a program", "in transit", "noclone's own", judges.simulated),
     Threat(

@@ -51,6 +51,8 @@ WebNames = Annotated[
     Parameter(name="--web-name", help="A name and port by which browsers reach it, such as a proxy's."),
 ]
 Private = Annotated[bool, Parameter(name="--web-private", negative=(), help="Let nobody look without the token.")]
+COLLECT = (50_000, 20, 50)  # of a network of hundreds of nodes a full look takes half a second
+
 Speed = Annotated[float, Parameter(help="How much faster than the real links; inf: as fast as this machine can.")]
 
 
@@ -295,13 +297,24 @@ def _print_words(event: Event, *, both_ends: bool) -> None:
 
 
 def _stay() -> None:
-    """Have the collector of garbage leave alone what is here now: it stays, and a look at it costs tens of ms."""
+    """Have the collector of garbage leave alone what is here now: it stays, and a look at it costs tens of ms.
+
+    And let threads take turns quickly: the one of all nodes keeps Python's lock most of the time.
+    """
+    from noclone.process import prepare_to_compute
+
+    prepare_to_compute()
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*COLLECT)
+    gc.enable()
 
 
 def _until_stopped(work: Coroutine[Any, Any, None]) -> int:
-    """Run until it ends, or until Ctrl-C or SIGTERM; then let it clean up."""
+    """Run until it ends, or until Ctrl-C or SIGTERM; then let it clean up.
+
+    The collector of garbage rests until `_stay`: what a start makes stays, and each look at it takes longer.
+    """
 
     async def main() -> None:
         task = asyncio.ensure_future(work)
@@ -321,5 +334,9 @@ def _until_stopped(work: Coroutine[Any, Any, None]) -> int:
             if not stopped:
                 raise
 
-    asyncio.run(main())
+    gc.disable()
+    try:
+        asyncio.run(main())
+    finally:
+        gc.enable()
     return 0

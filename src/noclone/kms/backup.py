@@ -31,6 +31,7 @@ from noclone.kms.tables import (
     OPEN,
     RESTORED,
     VERSION,
+    allowance,
     audit,
     block,
     border_key,
@@ -69,6 +70,7 @@ TABLES = (
     former_secret,
     vendor_claim,
     border_key,
+    allowance,
     audit,
 )
 BY_NAME = {table.name: table for table in TABLES}

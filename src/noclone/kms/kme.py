@@ -12,51 +12,39 @@ import asyncio
 import contextlib
 import itertools
 import uuid
-from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from noclone.errors import KeysExhausted, KmeError, NocloneError, StoreError
 from noclone.events import EventLog
 from noclone.kms import local_keys
-from noclone.kms.batching import Batcher
+from noclone.kms.allowances import Limit
 from noclone.kms.calls import Abroad
 from noclone.kms.calls import Handler as Handler
 from noclone.kms.calls import PeerCalls as PeerCalls
 from noclone.kms.calls import PeerRefused as PeerRefused
 from noclone.kms.containers import Delivered
 from noclone.kms.demands import Demands, can_meet, demands_of
-from noclone.kms.keys import SIZE_BITS_MAX, Assignment, Refused, Reservation, StoredKey
+from noclone.kms.keys import Assignment, Refused, Reservation, StoredKey
+from noclone.kms.limits import BATCH_KEYS_MAX, KmeSettings
 from noclone.kms.policies import Policies, obtain
 from noclone.kms.pools import BlockName
+from noclone.kms.promising import Promiser, Wish
 from noclone.kms.relay_messages import PAD_BITS_MAX, internal
 from noclone.kms.requests import KeyRequest, bad_request
 from noclone.kms.reservations import Refusal
 from noclone.kms.store import Store
-from noclone.kms.void_pools import exhausted, void_at
+from noclone.kms.void_pools import exhausted
 from noclone.records import LINK_PROFILE, Provenance, SecretKey
 from noclone.relayed import far_end
 
-ATTEMPTS_MAX = 4
-BATCH_KEYS_MAX = 1024
 NO_DEMANDS = Demands()
 AGE_MARGIN = 0.9  # blocks are chosen somewhat younger than a policy allows, for they age on their way
 
 
-@dataclass(frozen=True, slots=True)
-class KmeSettings:
-    """What a KME lets an application ask for."""
-
-    max_key_size_bits: int = 65_536
-    min_key_size_bits: int = 64
-    max_keys_per_request: int = 128
-    max_additional_saes: int = 16
-
-    def __post_init__(self) -> None:
-        if self.max_keys_per_request > BATCH_KEYS_MAX:
-            raise ValueError(f"the keys of a request go to the other KME in one message: at most {BATCH_KEYS_MAX}")
-        if self.max_key_size_bits > SIZE_BITS_MAX:
-            raise ValueError(f"a key is at most {SIZE_BITS_MAX} bits")
+def _heed_nobody(_: str) -> None:
+    """Do nothing: pools are kept by nobody, or by what does not ask."""
 
 
 class Kme:
@@ -87,8 +75,9 @@ class Kme:
         self.events = events or EventLog(keep=1000)
         self.peers: dict[str, PeerCalls] = {}
         self.handlers: dict[str, Handler] = {}  # further operations that other KMEs may call
+        self.asked: Callable[[str], None] = _heed_nobody  # hears with whom applications want key
         self.abroad: Abroad | None = None  # what is done for applications in other operators' domains
-        self._promises: dict[str, Batcher[Assignment, Mapping[str, Refusal]]] = {}
+        self._promisers: dict[str, Promiser] = {}
         self.in_flight: set[str] = set()
         self._life = str(uuid.uuid4())  # names of requests: nobody else's, and none of an earlier life's
         self._requests = itertools.count()
@@ -97,7 +86,7 @@ class Kme:
     def add_peer(self, peer: PeerCalls) -> None:
         """Make another KME known; call `resume` whenever it comes within reach."""
         self.peers[peer.name] = peer
-        self._promises[peer.name] = Batcher(peer.reserve, BATCH_KEYS_MAX, lambda promise: promise.number)
+        self._promisers[peer.name] = Promiser(self.store, peer, self.events, self.settle_soon)
 
     # For applications
 
@@ -106,6 +95,7 @@ class Kme:
         if self.abroad is not None and self.abroad.domain_of(slave) is not None:
             return await self.abroad.status(caller, slave)
         peer = self._peer_of(caller, slave)
+        self.asked(peer)
         want = self.policies.want(caller, (slave,))
         pool = await self.store.pool(peer, None if want is None else want.profiles)
         unit, capacity = self.store.settings.unit_bits, self.store.settings.capacity_bits
@@ -133,9 +123,9 @@ class Kme:
         if peer == self.name:
             keys = await local_keys.give(self.store, caller, slaves, request.number, size_bits, demands)
             return self._delivered(keys, caller, slaves, peer)
-        want, now_s = demands.want(self.policies.want(caller, slaves)), self._now_s()
+        self.asked(peer)
+        want = demands.want(self.policies.want(caller, slaves))
         await can_meet(self.store, peer, demands, want)
-        self.policies.spend(caller, slaves, request.number * size_bits, now_s)
 
         def attempt(profiles: tuple[str, ...] | None, max_age_s: float | None) -> Awaitable[list[Reservation]]:
             return self._take(peer, caller, slaves, request.number, size_bits, profiles, max_age_s, demands)
@@ -143,10 +133,26 @@ class Kme:
         def fell_back(profile: str) -> None:
             self.events.add("key.fallback", f"sae:{caller}", slave=slave, profile=profile)
 
-        runs = await obtain(want, attempt, fell_back)
+        get, limits = partial(obtain, want, attempt, fell_back), self.policies.limits(caller, slaves)
+        runs = await (self._counted(limits, request.number * size_bits, get) if limits else get())
         for run in runs:
             self.say_run(run.assignment.key_id, run.assignment.number, size_bits, caller, (caller, slave))
         return Delivered(tuple([key for run in runs for key in run.keys]), (self.name, peer))
+
+    async def _counted(
+        self, limits: Sequence[Limit], n_bits: int, get: Callable[[], Awaitable[list[Reservation]]]
+    ) -> list[Reservation]:
+        """Get keys and count them as what their pairs are allowed; nothing counts where they are refused after all."""
+        try:
+            then_s = await self.store.spend(limits, n_bits)
+        except StoreError as error:
+            raise Refused(503, "key data access error", "store-failed", detail=error.message) from None
+        try:
+            return await get()
+        except Refused:
+            with contextlib.suppress(StoreError):
+                await self.store.put_back(limits, n_bits, then_s)
+            raise
 
     async def pad(
         self,
@@ -165,6 +171,7 @@ class Kme:
         Raises:
             Refused: 503, there is not enough, or the other cannot be reached.
         """
+        self.asked(peer)
         ends = internal(self.name), (internal(peer),)
         (run,) = await self._take(peer, *ends, 1, 8 * n_bytes, profiles, introducing=introducing)
         return run.keys[0]
@@ -186,8 +193,11 @@ class Kme:
         name = f"{self._life}-{next(self._requests)}"
         self.in_flight.add(name)
         try:
-            choice = (profiles, self._left_s(max_age_s), introducing)
-            reservations = await self._promise(peer, master, slaves, number, size_bits, name, choice)
+            wish = Wish(peer, master, slaves, number, size_bits, name, profiles, self._left_s(max_age_s), introducing)
+            promiser = self._promisers.get(peer)
+            if promiser is None:
+                raise Refused(503, "the other KME cannot be reached", "peer-unreachable", detail=peer)
+            reservations = await promiser.promise(wish)
             for reservation in reservations:
                 blocks = reservation.provenance
                 self.policies.check(master, slaves, blocks, (self.name, peer), self._now_s())
@@ -318,80 +328,15 @@ class Kme:
         return peer
 
     def _slaves(self, slave: str, peer: str, request: KeyRequest) -> tuple[str, ...]:
-        slaves = (slave, *request.additional_slaves)
-        if len(slaves) - 1 > self.settings.max_additional_saes:
-            limit = self.settings.max_additional_saes
-            raise bad_request(f"at most {limit} additional_slave_SAE_IDs can be given", "too-many-saes")
-        if len(set(slaves)) != len(slaves):
-            raise bad_request("a slave SAE appears twice", "duplicate-slave")
+        slaves = self.settings.slaves(slave, request)
         for other in slaves:
             if self.saes.get(other) != peer:
                 raise bad_request("all slave SAEs shall be known and at the same KME", "unknown-slave", detail=other)
         return slaves
 
     def size_bits_of(self, request: KeyRequest) -> int:
-        size_bits, limits = request.size or self.store.settings.unit_bits, self.settings
-        if size_bits % 8:
-            raise bad_request("size shall be a multiple of 8", "bad-size")
-        if not limits.min_key_size_bits <= size_bits <= limits.max_key_size_bits:
-            text = f"size shall be {limits.min_key_size_bits} to {limits.max_key_size_bits}"
-            raise bad_request(text, "bad-size")
-        if request.number > limits.max_keys_per_request:
-            raise bad_request(f"number shall be at most {limits.max_keys_per_request}", "bad-number")
-        return size_bits
-
-    async def _promise(
-        self,
-        peer: str,
-        master: str,
-        slaves: tuple[str, ...],
-        number: int,
-        size_bits: int,
-        name: str,
-        choice: tuple[Sequence[str] | None, float, bool],
-    ) -> list[Reservation]:
-        """Claim keys and have the peer hold the promise; replace those that it refuses."""
-        calls = self.peers.get(peer)
-        agreed: list[Reservation] = []
-        differs = False
-        for _ in range(ATTEMPTS_MAX):
-            if calls is None or not (calls.connected if choice[2] else calls.ready):
-                raise Refused(503, "the other KME cannot be reached", "peer-unreachable", detail=peer)
-            try:
-                claimed = await self.store.claim(
-                    peer,
-                    master=master,
-                    slaves=slaves,
-                    number=number - sum(run.assignment.number for run in agreed),
-                    size_bits=size_bits,
-                    request=name,
-                    profiles=choice[0],
-                    left_s=choice[1],
-                )
-            except KeysExhausted:
-                if agreed:  # the peer holds these for nobody
-                    self.settle_soon(peer, name)
-                if differs:
-                    raise void_at(peer, self.name) from None
-                raise
-            try:
-                refused = await self._promises[peer].call([reservation.assignment for reservation in claimed])
-            except (KmeError, OSError) as error:
-                raise Refused(503, "the other KME went away", "peer-unreachable", detail=str(error)) from None
-            agreed += [run for run in claimed if run.assignment.key_id not in refused]
-            lost = [(r.assignment, refused[r.assignment.key_id]) for r in claimed if r.assignment.key_id in refused]
-            if not lost:
-                return agreed
-            differs |= any(refusal.reason != "malformed" for _, refusal in lost)
-            self.events.add(
-                "key.refused",
-                f"kme:{peer}",
-                reasons=sorted({refusal.reason for _, refusal in lost}),
-                keys=[promise.key_id for promise, _ in lost],
-            )
-            ids = [promise.key_id for promise, _ in lost]
-            await self.store.give_up(ids, lost)
-        raise Refused(503, "the two KMEs do not hold the same keys", "stores-differ", detail=peer)
+        """Return how long the keys of a request are."""
+        return self.settings.size_bits(request, self.store.settings.unit_bits)
 
     async def _announce(self, peer: str, blocks: Sequence[BlockName]) -> list[BlockName]:
         """Tell a peer which blocks we hold; those that it holds too become usable."""

@@ -187,4 +187,15 @@ def _add_neighbours(connection: Connection, _: Opening) -> None:
     metadata.create_all(connection)
 
 
-STEPS: dict[int, Callable[[Connection, Opening], None]] = {2: _add_profiles, 3: _envelop, 4: _join, 5: _add_neighbours}
+def _add_allowances(connection: Connection, _: Opening) -> None:
+    """6 to 7: what pairs have used of their quotas."""
+    metadata.create_all(connection)
+
+
+STEPS: dict[int, Callable[[Connection, Opening], None]] = {
+    2: _add_profiles,
+    3: _envelop,
+    4: _join,
+    5: _add_neighbours,
+    6: _add_allowances,
+}

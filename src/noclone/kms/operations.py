@@ -13,7 +13,7 @@ from itertools import groupby
 from sqlalchemy import Connection
 
 from noclone.errors import NocloneError
-from noclone.kms import claims, deliveries, pools, reservations, voids
+from noclone.kms import allowances, claims, deliveries, pools, reservations, voids
 from noclone.kms.journal import ids
 from noclone.kms.keys import Assignment, Refused, Reservation, StoredKey
 from noclone.kms.workers import Session
@@ -88,6 +88,24 @@ def deposit(connection: Connection, desk: Desk, arrival: pools.Arrival) -> bool:
         "deposited", peer=arrival.peer, profile=arrival.profile, block=[origin.link, origin.block, arrival.atoms]
     )
     return True
+
+
+def spend(connection: Connection, desk: Desk, limits: Sequence[allowances.Limit], n_bits: int) -> float | NocloneError:
+    """Count what pairs are about to get and return when that was, or say which has used up what it may have."""
+    now_s = desk.now_s()
+    try:
+        allowances.spend(connection, desk.session.store_id, limits, n_bits, now_s)
+    except Refused as refused:
+        desk.session.journal.note("claim refused", pair=refused.detail, bits=n_bits, why=refused.reason)
+        return refused
+    return now_s
+
+
+def put_back(
+    connection: Connection, desk: Desk, limits: Sequence[allowances.Limit], n_bits: int, then_s: float
+) -> None:
+    """Count no more what was not given after all."""
+    allowances.put_back(connection, desk.session.store_id, limits, n_bits, then_s)
 
 
 def assign(

@@ -28,7 +28,8 @@ from noclone.io import tls, tls_psk
 from noclone.kms.frames import BROKEN, Frames
 from noclone.kms.hello import CALL_TIMEOUT_S, hello
 from noclone.kms.keys import Assignment
-from noclone.kms.kme import BATCH_KEYS_MAX, Kme
+from noclone.kms.kme import Kme
+from noclone.kms.limits import BATCH_KEYS_MAX
 from noclone.kms.pools import BlockName
 from noclone.kms.qkd_tls import ALONE, EXPORT_BYTES, EXPORTER, QkdTls, Standing, introduces, seals
 from noclone.kms.relay_messages import internal

@@ -38,10 +38,17 @@ class PeerLink:
         address: Where it listens for KMEs.
         context: From `io.tls.client_context`, trusting the KMEs' authority.
         qkd: What QKD key that we share with it is taken for.
+        patience_s: How long an answer may take before the conversation is begun anew; None: as usual.
     """
 
     def __init__(
-        self, kme: Kme, name: str, address: tuple[str, int], context: SSL.Context, qkd: QkdTls = "none"
+        self,
+        kme: Kme,
+        name: str,
+        address: tuple[str, int],
+        context: SSL.Context,
+        qkd: QkdTls = "none",
+        patience_s: float | None = None,
     ) -> None:
         self.name = name
         self.problem = "not connected yet"
@@ -49,6 +56,7 @@ class PeerLink:
         self._address = address
         self._context = context
         self._qkd = qkd
+        self._patience_s = CALL_TIMEOUT_S if patience_s is None else patience_s
         self._next: tls_psk.PresharedKey | None = None
         self.introducing = False
         self._frames: Frames | None = None
@@ -139,12 +147,12 @@ class PeerLink:
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._answers[number] = future
         try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
+            async with asyncio.timeout(self._patience_s):
                 await frames.send({"id": number, "op": operation, **fields}, then)
                 answer = await future
         except TimeoutError:
             frames.close()  # what comes now comes too late
-            raise KmeError(f"the KME {self.name} did not answer within {CALL_TIMEOUT_S:g} s") from None
+            raise KmeError(f"the KME {self.name} did not answer within {self._patience_s:g} s") from None
         finally:
             self._answers.pop(number, None)
         if "error" in answer:
@@ -166,7 +174,7 @@ class PeerLink:
         """Connect, and read answers until the connection ends."""
         key, self._next = self._next, None  # whatever comes of it, it served one call
         context = self._context if key is None else tls_psk.key_context(key)
-        reader, writer, transport = await tls.connect_streams(context, *self._address, timeout_s=CALL_TIMEOUT_S)
+        reader, writer, transport = await tls.connect_streams(context, *self._address, timeout_s=self._patience_s)
         frames = Frames(reader, writer)
         helper: asyncio.Task[None] | None = None
         try:
@@ -175,7 +183,7 @@ class PeerLink:
                 if tls.identity(transport.peer_certificate, "kme") != self.name:
                     raise KmeError(f"what answers in place of the KME {self.name} is another")
             await frames.send(hello(self._kme, self.name))
-            answer = await frames.receive(CALL_TIMEOUT_S)
+            answer = await frames.receive(self._patience_s)
             if "error" in answer:
                 raise KmeError(f"the KME {self.name} refused: {str(answer['error'])[:200]}")
             self.introducing = self._qkd != "none" and key is None

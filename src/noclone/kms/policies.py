@@ -8,12 +8,12 @@ before anybody gets it: a violation is never delivered, whatever chose it.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
 from noclone.combined import CombinedProvenance
+from noclone.kms.allowances import Limit
 from noclone.kms.keys import Refused
 from noclone.kms.suites import Suites
 from noclone.records import Provenance
@@ -22,7 +22,6 @@ from noclone.trust.contributions import algorithms, broken_by_quantum_computers,
 from noclone.trust.formula import Atom, Formula
 from noclone.trust.provenance import SESSION, formula_of_key
 
-DAY_S = 24 * 3600.0
 WAIT_STEP_S = 0.1
 Require = Literal["information-theoretic", "hybrid", "post-quantum"]
 
@@ -140,43 +139,12 @@ def nodes_of(blocks: Sequence[Provenance]) -> tuple[str, ...]:
     return tuple(sorted({node for block in relayed for node in block.nodes}))
 
 
-class Allowance:
-    """How much of its quota and its rate a pair has used. Kept in memory: a restart of the KME begins anew."""
-
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-        self._given: deque[tuple[float, int]] = deque()
-        self._bucket_bits: float | None = None
-        self._filled_s = 0.0
-
-    def take(self, n_bits: int, now_s: float) -> str | None:
-        """Use some of it; return why not, if it cannot be."""
-        policy = self._policy
-        while self._given and self._given[0][0] <= now_s - DAY_S:
-            self._given.popleft()
-        if policy.quota_bits is not None and sum(bits for _, bits in self._given) + n_bits > policy.quota_bits:
-            return "quota-exceeded"
-        if policy.rate_bps is not None:
-            burst = max(policy.rate_bps, float(n_bits))
-            if self._bucket_bits is None:
-                self._bucket_bits, self._filled_s = burst, now_s
-            self._bucket_bits = min(burst, self._bucket_bits + policy.rate_bps * (now_s - self._filled_s))
-            self._filled_s = now_s
-            if self._bucket_bits < n_bits:
-                return "rate-exceeded"
-            self._bucket_bits -= n_bits
-        if policy.quota_bits is not None:
-            self._given.append((now_s, n_bits))
-        return None
-
-
 class Policies:
     """The policies of a network, by pair of applications, and the suites in force."""
 
     def __init__(self, policies: Sequence[Policy] = (), suites: Suites | None = None) -> None:
         self.suites = suites or Suites()
         self._by_pair = {frozenset(policy.saes): policy for policy in policies}
-        self._allowances = {pair: Allowance(policy) for pair, policy in self._by_pair.items()}
 
     def of(self, master: str, slave: str) -> Policy | None:
         """Return the policy of a pair; None if it has none."""
@@ -203,17 +171,14 @@ class Policies:
             self.suites.profiles(fallback) if fallback else (),
         )
 
-    def spend(self, master: str, slaves: Sequence[str], n_bits: int, now_s: float) -> None:
-        """Use some of the allowance that pairs have.
-
-        Raises:
-            Refused: 503, it is used up.
-        """
-        for slave in slaves:
-            allowance = self._allowances.get(frozenset((master, slave)))
-            problem = None if allowance is None else allowance.take(n_bits, now_s)
-            if problem is not None:
-                raise Refused(503, "not enough key is available to this pair of SAEs now", problem, detail=slave)
+    def limits(self, master: str, slaves: Sequence[str]) -> tuple[Limit, ...]:
+        """Return what the pairs of a request may have, where their policies say how much that is."""
+        found = [policy for slave in slaves if (policy := self.of(master, slave)) is not None]
+        return tuple(
+            Limit((min(policy.saes), max(policy.saes)), policy.quota_bits, policy.rate_bps)
+            for policy in found
+            if policy.quota_bits is not None or policy.rate_bps is not None
+        )
 
     def check(
         self, master: str, slaves: Sequence[str], blocks: Sequence[Provenance], sites: tuple[str, str], now_s: float

@@ -18,7 +18,8 @@ from noclone.kms.etsi014 import Timer, application
 from noclone.kms.exchange import Exchange
 from noclone.kms.files import Doors
 from noclone.kms.files import KmeFiles as KmeFiles
-from noclone.kms.kme import Kme, KmeSettings
+from noclone.kms.kme import Kme
+from noclone.kms.limits import KmeSettings
 from noclone.kms.peer import PeerServer
 from noclone.kms.peer_link import PeerLink
 from noclone.kms.policies import Policies
@@ -47,6 +48,7 @@ class KmeService:
         timer: Hears how long each request of an application took.
         doors: Which doors are for post-quantum callers only.
         signatures: What exchanges are signed with; None: with every certificate that there is.
+        patience_s: How long another KME may take to answer; None: as usual.
         qkd_tls: What QKD key is taken for in conversations with other KMEs.
         sharing: Those that we share QKD key of a link with; with all others, certificates have to do.
     """
@@ -66,11 +68,13 @@ class KmeService:
         timer: Timer | None = None,
         doors: Doors | None = None,
         signatures: Sequence[str] | None = None,
+        patience_s: float | None = None,
         qkd_tls: QkdTls = "none",
         sharing: Collection[str] = (),
     ) -> None:
         self._timer = timer
         self._doors = doors or Doors()
+        self._patience_s = patience_s
         self.kme = Kme(store, saes, settings=settings, policies=policies, events=events)
         self._files = files
         self._addresses = dict(addresses or {})
@@ -112,7 +116,8 @@ class KmeService:
     def connect(self, peer: str, address: tuple[str, int]) -> None:
         """Call another KME at its KME door, now and whenever the connection is lost."""
         qkd: QkdTls = self._qkd_tls if peer in self._sharing else "none"
-        link = PeerLink(self.kme, peer, address, kme_files.kme_calls(self._files, self._doors), qkd)
+        context = kme_files.kme_calls(self._files, self._doors)
+        link = PeerLink(self.kme, peer, address, context, qkd, self._patience_s)
         self._links[peer] = link
         self.kme.add_peer(link)
         link.start()
@@ -175,14 +180,19 @@ class KmeService:
         """Where other KMEs find it."""
         return self._peer_server.port
 
+    async def drain(self) -> None:
+        """Take no more requests of applications, and finish those under way: other KMEs are still served."""
+        door, self._door = self._door, None
+        if door is not None:
+            await door.stop()
+
     async def stop(self) -> None:
         """Finish what is under way and close both doors."""
         if self._sweeper is not None:
             self._sweeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._sweeper
-        if self._door is not None:
-            await self._door.stop()
+        await self.drain()
         await self.exchange.close()
         if self.relay is not None:
             await self.relay.close()

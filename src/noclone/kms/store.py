@@ -20,6 +20,7 @@ from sqlalchemy import select
 from noclone.clock import Clock, SystemClock
 from noclone.errors import StoreError
 from noclone.kms import backup, claims, deliveries, journal, operations, pools, reservations, rotation
+from noclone.kms.allowances import Limit
 from noclone.kms.answers import Answer
 from noclone.kms.authentication import LinkLedger, Wipe
 from noclone.kms.commits import Commits
@@ -220,6 +221,21 @@ class Store:
         want = claims.Want(request or str(uuid.uuid4()), master, tuple(slaves), number, size_bits)
         chosen = None if profiles is None else tuple(profiles)
         return self.commits.join(Claims(self._desk, peer, chosen, left_s), want)
+
+    def spend(self, limits: Sequence[Limit], n_bits: int) -> Answer[float]:
+        """Count what pairs of applications are about to get of their quotas and rates: for all of them, or none.
+
+        The future returns when that was, for `put_back`.
+
+        Raises (in the future):
+            Refused: 503, one has used up what it may have.
+        """
+        found = self.commits.submit(lambda c: operations.spend(c, self._desk, limits, n_bits))
+        return cast("Answer[float]", found)  # a refusal becomes the future's exception
+
+    def put_back(self, limits: Sequence[Limit], n_bits: int, then_s: float) -> Answer[None]:
+        """Count no more what was counted at `then_s` and not given after all."""
+        return self.commits.submit(lambda c: operations.put_back(c, self._desk, limits, n_bits, then_s))
 
     def assign(self, peer: str, assignments: Sequence[Assignment]) -> Answer[dict[str, reservations.Refusal]]:
         """Hold the promise that a peer's master was given: the keys wait here for the slaves that it names.

@@ -23,7 +23,7 @@ from sqlalchemy import (
     literal_column,
 )
 
-VERSION = 6
+VERSION = 7
 
 RESTORED = "restored_s"  # in meta, where the store was restored from a backup: when
 
@@ -178,6 +178,16 @@ border_key = Table(  # keys that cross into another operator's domain, or came f
     Column("created_s", Float, nullable=False),
     Column("ended_s", Float),
     Index("border_by_state", "direction", "state"),
+    sqlite_with_rowid=False,
+)
+
+allowance = Table(  # what pairs of applications have used of their quotas and rates
+    "allowance",
+    metadata,
+    Column("pair", String, primary_key=True),  # JSON: two ids, sorted
+    Column("given", String, nullable=False),  # JSON: [[begin of ten minutes, bits], ...] of the last day
+    Column("bucket_bits", Float),  # what the rate left
+    Column("filled_s", Float, nullable=False),  # when
     sqlite_with_rowid=False,
 )
 

@@ -142,7 +142,7 @@ class _End:
     async def _call_light(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect to the light of this link, and to nobody else: it learns our seed."""
         host, port = self._addresses.light
-        reader, writer, transport = await connect_streams(self._services.context, host, port)
+        reader, writer, transport = await connect_streams(self._services.context, host, port, timeout_s=CALL_TIMEOUT_S)
         if identity(transport.peer_certificate, "light") != self.plan.link.name:
             writer.close()
             raise AuthenticationError(

@@ -51,6 +51,8 @@ class Filling(Generic[Goal]):
         fill: Puts one block into a pool, or raises why not.
         say: Hears a word, "stalled" or "recovered", about which pool, and why.
         at_once: Blocks that are made at the same time.
+        on_demand: Pools that are kept while applications ask for them.
+        on_demand_max: How many of these at a time: the one that nobody asked for the longest gives way.
     """
 
     def __init__(
@@ -63,20 +65,50 @@ class Filling(Generic[Goal]):
         fill: Callable[[Goal], Awaitable[object]],
         say: Callable[[str, Goal, dict[str, Any]], None],
         at_once: int,
+        on_demand: Iterable[Goal] = (),
+        on_demand_max: int = 0,
     ) -> None:
         self.paused = False  # begin no more for now: the operator drains this node
         self._goals = tuple(goals)
         self._marks, self._reach, self._level, self._fill, self._say = marks, reach, level, fill, say
         self._room = asyncio.Semaphore(at_once)
         self._stalled: set[Goal] = set()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._on_demand = {goal.peer: goal for goal in on_demand}
+        self._on_demand_max = on_demand_max
+        self.wanted: dict[Goal, asyncio.Task[None] | None] = {}  # the one that was asked for last is the last one
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._started = False
 
     def start(self) -> None:
         """Begin to fill, until `stop`."""
-        self._tasks = [asyncio.create_task(self._keep(goal)) for goal in self._goals]
+        self._started = True
+        for goal in self._goals:
+            self._begin(goal)
+        self.wanted = {goal: self._begin(goal) for goal in self.wanted}
+
+    def asked(self, peer: str) -> None:
+        """Hear that an application wants key with a peer: a pool that is kept for those who ask begins, or stays."""
+        goal = self._on_demand.get(peer)
+        if goal is None:
+            return
+        task = self.wanted.pop(goal, None)
+        while len(self.wanted) >= self._on_demand_max:
+            oldest = next(iter(self.wanted))
+            gone = self.wanted.pop(oldest)
+            self._stalled.discard(oldest)
+            if gone is not None:
+                gone.cancel()
+        self.wanted[goal] = self._begin(goal) if task is None and self._started else task
+
+    def _begin(self, goal: Goal) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._keep(goal))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def stop(self) -> None:
         """Begin no more."""
+        self._started = False
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

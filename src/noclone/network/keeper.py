@@ -57,6 +57,8 @@ class Keeper:
         section: Watermarks and sizes.
         reach: Begins to call a KME, so that promises can be made with it.
         edges: Which KMEs a link joins, whether it is up or not.
+        on_demand: Pools that are kept while applications ask for them.
+        on_demand_max: How many of these at a time.
     """
 
     def __init__(
@@ -69,6 +71,8 @@ class Keeper:
         reach: Callable[[str], Awaitable[object]],
         events: EventLog,
         edges: Iterable[tuple[str, str]] = (),
+        on_demand: Iterable[Goal] = (),
+        on_demand_max: int = 0,
     ) -> None:
         self._edges = tuple(edges)
         self._relay = relay
@@ -78,8 +82,17 @@ class Keeper:
         self._events = events
         self._failed: dict[tuple[str, str], float] = {}
         self._filling = Filling(
-            goals, section, reach=reach, level=self._level, fill=self.fill, say=self._say, at_once=AT_ONCE
+            goals,
+            section,
+            reach=reach,
+            level=self._level,
+            fill=self.fill,
+            say=self._say,
+            at_once=AT_ONCE,
+            on_demand=on_demand,
+            on_demand_max=on_demand_max,
         )
+        self.asked = self._filling.asked
 
     def start(self) -> None:
         """Begin to fill, until `stop`."""

@@ -8,8 +8,10 @@ attract or repel relays, as it can by dropping them; it cannot make a key leak t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from noclone.errors import NocloneError
@@ -21,6 +23,7 @@ LINKS_MAX = 256
 AHEAD_S = 600.0  # how far another KME's clock may be ahead of ours
 SPACING_MS = 100  # nobody's state is believed to change more often than this
 BITS_MAX = 1 << 53
+REPORT_CHARACTERS_MAX = 1 << 16
 NOISE_BITS = 4096  # a change that is less than this is none, however large it is in proportion
 
 
@@ -87,6 +90,19 @@ class NodeReport:
         """Return what the origin signs."""
         return canonical(["noclone-link-state-1", self.origin, self.number, [link.to_json() for link in self.links]])
 
+    def to_text(self) -> str:
+        """Return it as JSON text."""
+        return _text(self)
+
+    @classmethod
+    def from_text(cls, text: str) -> NodeReport:
+        """Check and rebuild what `to_text` gave.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        return _report(text)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {
@@ -118,6 +134,27 @@ class NodeReport:
         raise ValueError("a node's report lacks a field, or has one of the wrong type")
 
 
+# Where many nodes share a process, each hears what all others have heard: it is read, and put in words to check, once.
+@lru_cache(maxsize=4096)
+def _report(text: str) -> NodeReport:
+    if len(text) > REPORT_CHARACTERS_MAX:
+        raise ValueError("a node's report is too long")
+    try:
+        return NodeReport.from_json(json.loads(text))
+    except RecursionError:
+        raise ValueError("a node's report is no report") from None
+
+
+@lru_cache(maxsize=4096)
+def _text(report: NodeReport) -> str:
+    return json.dumps(report.to_json(), separators=(",", ":"))
+
+
+@lru_cache(maxsize=4096)
+def _statement(report: NodeReport) -> bytes:
+    return report.statement()
+
+
 class LinkStates:
     """What one KME has heard of all.
 
@@ -137,6 +174,11 @@ class LinkStates:
     def name(self) -> str:
         """Whose view this is."""
         return self._notary.name
+
+    @property
+    def neighbours(self) -> Mapping[str, frozenset[str]]:
+        """Of each KME of the network, those that a fibre joins it with."""
+        return self._neighbours
 
     def report(self, origin: str) -> NodeReport | None:
         """Return the newest report of a KME."""
@@ -173,7 +215,7 @@ class LinkStates:
         peers = [link.peer for link in report.links]
         if len(set(peers)) != len(peers) or not set(peers) <= self._neighbours.get(origin, frozenset()):
             raise NocloneError(f"the KME {origin} has no such links")
-        self._notary.check(origin, report.statement(), report.certificate, report.signature)
+        self._notary.check(origin, _statement(report), report.certificate, report.signature)
         self._reports[origin] = (report, now_s)
         return True
 

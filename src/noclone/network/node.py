@@ -51,10 +51,12 @@ class RunOptions:
     Args:
         seed: Makes light and settings repeatable. Its keys are no secret, so it takes this explicit word to use one.
         speed: How much faster than the real links; infinity: as fast as this machine can.
+        patience_s: How long another KME may take to answer, where one process does the work of many; None: as usual.
     """
 
     seed: bytes | None = None
     speed: float = 1.0
+    patience_s: float | None = None
 
     def __post_init__(self) -> None:
         if not self.speed > 0:
@@ -145,23 +147,27 @@ class Node:
     async def start(self) -> None:
         """Open the doors, call the neighbours, begin to make key."""
         await self.open()
+        self.call_neighbours()
         for link in self._links():
             self.begin_link(link.name)
         self.begin()
 
     async def open(self) -> None:
-        """Open the doors and call the neighbours."""
+        """Open the doors."""
         scenario, name = self._scenario, self.name
         host, etsi014_port = scenario.etsi014_address(name)
         _, kme_port = scenario.kme_address(name)
         await self._service.start(host=host, etsi014_port=etsi014_port, kme_port=kme_port)
         self._log.add("node.started", f"node:{name}", etsi014=self._service.url)
-        for peer in self._neighbours():
-            self._service.connect(peer, scenario.kme_address(peer))
         for link in self._links():
             if self._identity.has_link_secret(link.name) or link.bootstrap == PRE_SHARED_KEY:
                 self.ends[link.name] = self._end(link, _peer(link, name))
         await self._borders.start()
+
+    def call_neighbours(self) -> None:
+        """Call the KMEs next to this one, now and whenever the connection is lost."""
+        for peer in self._neighbours():
+            self._service.connect(peer, self._scenario.kme_address(peer))
 
     def begin_link(self, link: str) -> None:
         """Begin to make key at one of our ends, once the doors at the other end are open as well."""
@@ -250,6 +256,11 @@ class Node:
         """Wait until an end of a link fails for good; ends do not fail for what can pass."""
         await asyncio.gather(asyncio.Event().wait(), *self._tasks)  # a node may have no end that makes key by itself
 
+    async def drain(self) -> None:
+        """Take no more requests of applications, and finish those under way."""
+        self._state = "it is stopping"
+        await self._service.drain()
+
     async def stop(self) -> None:
         """Stop making key, finish what is under way, close the store."""
         self._state = "it is stopping"
@@ -321,6 +332,7 @@ class Node:
             timer=self._metrics.timer(self.name) if self._metrics else None,
             doors=self._scenario.pqc.doors(),
             signatures=self._scenario.pqc.signatures,
+            patience_s=self._options.patience_s,
             qkd_tls=self._scenario.pqc.kme_tls_qkd,
             sharing=[_peer(link, self.name) for link in self._links()],
         )

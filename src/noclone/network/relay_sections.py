@@ -61,7 +61,8 @@ class RelaySection(Section):
     )
     timeout_s: Positive = Field(default=15.0, description="a relay that is not done after this has failed")
     pools_max: Annotated[int, Field(ge=1, le=1024)] = Field(
-        default=64, description="pools of relayed key that one node fills ahead of demand"
+        default=16,
+        description="pools of relayed key that one node keeps; where it has more partners, for those who ask",
     )
 
 

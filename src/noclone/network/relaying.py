@@ -27,6 +27,7 @@ from noclone.records import LINK_PROFILE
 from noclone.relayed import relay_profile
 
 MINUTE_S = 60.0
+COMBINED_POOLS_MAX = 64  # of one node
 NODES_PER_SECOND = 5  # reports that one machine can check, when it runs all nodes
 
 
@@ -92,15 +93,28 @@ def combined_goals_of(scenario: Scenario, name: str) -> list[CombinedGoal]:
         ours = [sae for sae, node in nodes.items() if node == name]
         far = {node for sae, node in nodes.items() if node != name and {frozenset((sae, own)) for own in ours} - named}
         goals += [CombinedGoal(node, WITHOUT_QKD) for node in sorted(far)]
-    return list(dict.fromkeys(goals))[: scenario.relay.pools_max]
+    return list(dict.fromkeys(goals))[:COMBINED_POOLS_MAX]
 
 
 def goals_of(scenario: Scenario, name: str) -> list[Goal]:
-    """Return the pools of relayed key that a node keeps.
+    """Return the pools of relayed key that a node keeps, whether somebody asks for key or not.
 
     They are those that a policy between two applications names, and one for every other node that is no neighbour and
-    has an application without a policy with one of ours; as many as [relay] allows.
+    has an application without a policy with one of ours, or that a border needs. If that is more than [relay] allows,
+    the latter are kept for those who ask: see `on_demand_of`.
     """
+    named, others = _goals(scenario, name)
+    return named if on_demand_of(scenario, name) else [*named, *others]
+
+
+def on_demand_of(scenario: Scenario, name: str) -> list[Goal]:
+    """Return the pools of relayed key that a node keeps while applications ask for them: none where all have room."""
+    named, others = _goals(scenario, name)
+    return others if len(named) + len(others) > scenario.relay.pools_max else []
+
+
+def _goals(scenario: Scenario, name: str) -> tuple[list[Goal], list[Goal]]:
+    """Return the pools that policies name, and those that nothing is said about: of pairs, and for borders."""
     nodes = {sae.id: sae.node for sae in scenario.saes}
     strictest: dict[tuple[str, str], int | None] = {}
     for section in scenario.policies:
@@ -115,16 +129,17 @@ def goals_of(scenario: Scenario, name: str) -> list[Goal]:
             if profile and profile != LINK_PROFILE:
                 known = strictest.get((peer, profile))
                 strictest[peer, profile] = limit if known is None else known if limit is None else min(known, limit)
+    if not scenario.edges().all:
+        return [], []
     named = {frozenset(section.between) for section in scenario.policies}
     ours = [sae for sae, node in nodes.items() if node == name]
-    far = {sae: node for sae, node in nodes.items() if node not in {name, *neighbours_of(scenario)[name]}}
-    if not scenario.edges().all:
-        return []
-    partners = {node for sae, node in far.items() for own in ours if {own, sae} not in named}
-    for peer in sorted(partners | _border_partners(scenario, name)):
-        strictest.setdefault((peer, relay_profile(1, 1)), None)
+    beyond = {name, *neighbours_of(scenario)[name]}
+    far = {sae: node for sae, node in nodes.items() if node not in beyond}
+    partners = {node for sae, node in far.items() for own in ours if frozenset((own, sae)) not in named}
+    partners |= _border_partners(scenario, name)
+    plain = relay_profile(1, 1)
     goals = [Goal(peer, profile, limit) for (peer, profile), limit in strictest.items() if shape_of(profile)]
-    return goals[: scenario.relay.pools_max]
+    return goals, [Goal(peer, plain) for peer in sorted(partners) if (peer, plain) not in strictest]
 
 
 def _border_partners(scenario: Scenario, name: str) -> set[str]:
@@ -157,11 +172,20 @@ class Relaying:
         calls: Callable[[str], PeerCalls | None] = kme.peers.get
         self._spreader = Spreader(self.states, self._neighbours, calls, self._describe, kme.store.clock, interval_s)
         kme.handlers[OPERATION] = self._spreader.on_state
-        goals = goals_of(scenario, name)
-        edges = scenario.edges().all
+        goals, edges = goals_of(scenario, name), scenario.edges().all
         self.keeper = Keeper(
-            service.relay, kme.store, self.states, goals, scenario.relay, service.reach, kme.events, edges
+            service.relay,
+            kme.store,
+            self.states,
+            goals,
+            scenario.relay,
+            service.reach,
+            kme.events,
+            edges,
+            on_demand_of(scenario, name),
+            max(1, scenario.relay.pools_max - len(goals)),
         )
+        kme.asked = self.keeper.asked
         signed = {link.bob if link.alice == name else link.alice for link in scenario.links if _is_signed(link, name)}
         self.combined = CombinedKeeper(service, combined_goals_of(scenario, name), scenario.pqc, signed)
         self._relays = bool(edges)  # without, there is nothing to relay, and no hash to compile for it

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Mapping
+from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from OpenSSL import SSL
 from noclone.errors import NocloneError
 from noclone.events import EventLog
 from noclone.io import tls
+from noclone.kms.hello import CALL_TIMEOUT_S
 from noclone.kms.key_records import find_among
 from noclone.network.blocks import AttackResolver, plan_link
 from noclone.network.control import Control, open_control
@@ -34,6 +36,7 @@ from noclone.network.wire import Wire
 FILES, FILES_PER_NODE, FILES_PER_LINK = 256, 10, 12  # measured with 200 nodes and 374 links: 5,300
 LINKS_AT_ONCE = 32
 BEGIN_PAUSE_S = 0.05
+LINKS_PER_SECOND = 20  # one process with more links than it does in five seconds is given longer to answer itself
 
 
 def allow_files(nodes: int, links: int) -> None:
@@ -105,6 +108,8 @@ class ServedNetwork:
         self.nodes: dict[str, Node] = {}
         self._pki = pki
         self._data = data
+        if options.patience_s is None and len(scenario.links) > LINKS_AT_ONCE:
+            options = replace(options, patience_s=max(CALL_TIMEOUT_S, len(scenario.links) / LINKS_PER_SECOND))
         self._options = options
         self._resolve = resolve
         self._live = LiveAttacks(live or {}, Ground(scenario, pki, self.nodes, log))
@@ -160,6 +165,9 @@ class ServedNetwork:
     async def _begin(self) -> None:
         """Begin to make key, now that all doors are open: of many links one after another, or none gets through."""
         pause_s = BEGIN_PAUSE_S if len(self.scenario.links) > LINKS_AT_ONCE else 0.0
+        for node in self.nodes.values():
+            node.call_neighbours()
+            await asyncio.sleep(pause_s)
         for link in self.scenario.links:
             for name in (link.alice, link.bob):
                 self.nodes[name].begin_link(link.name)
@@ -189,14 +197,19 @@ class ServedNetwork:
         await asyncio.gather(*(node.wait() for node in self.nodes.values()))
 
     async def stop(self) -> None:
-        """Stop everything, in order."""
+        """Stop everything, in order: nobody's KME goes while another still answers an application."""
         self.steering.close()
         if self._door is not None:
             await self._door.stop()
         await self._live.close()
-        for node in self.nodes.values():
-            await node.stop()
-        for wire in self._wires.values():
-            await wire.stop()
-        for light in self.lights.values():
-            await light.stop()
+        await _all(node.drain() for node in self.nodes.values())
+        await _all(node.stop() for node in self.nodes.values())
+        await _all(wire.stop() for wire in self._wires.values())
+        await _all(light.stop() for light in self.lights.values())
+
+
+async def _all(work: Iterable[Awaitable[None]]) -> None:
+    """Wait for all of it, side by side; then raise what one of them raised."""
+    for outcome in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome

@@ -1,8 +1,8 @@
 """Telling the network: each KME describes its links to its neighbours now and then, and hands on what is news.
 
 In: our own links.  Out: `LinkStates` that everybody has. A neighbour answers with the numbers of what it has, so that
-nothing is sent twice, and a neighbour that was away is told everything. What changes a route is handed on at once; what
-only says that all is as it was goes one hop at each interval.
+nothing is sent twice, and a neighbour that was away is told everything. What changes a route is handed on at once, in a
+large network with what else comes within seconds; what only says that all is as it was goes one hop at each interval.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from noclone.network.link_state import RECORDS_PER_CALL_MAX, LinkReport, LinkSta
 
 OPERATION = "network-state"
 WAKE_S = 0.05  # news gathers for so long before it is handed on
-FEW = 8  # more than so many reports are offered only after asking which are lacked
+GATHER_PART = 1 / 8  # of the interval beyond a second: in a large network, news of all nodes goes on together
+FEW = 32  # more than so many reports are offered only after asking which are lacked
 NUMBERS_MAX = 4096
 
 Describe = Callable[[], Awaitable[list[LinkReport]]]
@@ -52,7 +53,9 @@ class Spreader:
         self._describe = describe
         self._clock = clock
         self._interval_s = interval_s
+        self._gather_s = max(WAKE_S, GATHER_PART * (interval_s - 1.0))
         self._news = {name: asyncio.Event() for name in self._neighbours}
+        self._theirs: dict[str, dict[str, int]] = {name: {} for name in self._neighbours}  # what each has, of whom
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -66,7 +69,7 @@ class Spreader:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def on_state(self, _peer: str, data: dict[str, Any]) -> dict[str, Any]:
+    async def on_state(self, peer: str, data: dict[str, Any]) -> dict[str, Any]:
         """Hear reports from a neighbour; answer with the numbers of what we have.
 
         Raises:
@@ -76,13 +79,31 @@ class Spreader:
         if not isinstance(reports, list) or len(reports) > RECORDS_PER_CALL_MAX:
             raise ValueError("reports are a list, and not a long one")
         for entry in reports:
-            if isinstance(entry, dict) and self._states.has(entry.get("origin"), entry.get("number")):
-                continue  # before more is done with it: most come from several neighbours
-            report = NodeReport.from_json(entry)
-            known = self._states.report(report.origin)
+            match entry:
+                case [str(origin), int(number), str(text)] if not isinstance(number, bool):
+                    self._hear(peer, origin, number, text)
+                case _:
+                    raise ValueError("a report is told as its origin, its number, and its text")
+        numbers = self._states.numbers()
+        if reports:  # who asks with nothing wants all; others, whether we have what they told, and lost nothing
+            told = {entry[0] for entry in reports}
+            return {"numbers": {origin: n for origin, n in numbers.items() if origin in told}, "known": len(numbers)}
+        return {"numbers": numbers, "known": len(numbers)}
+
+    def _hear(self, peer: str, origin: str, number: int, text: str) -> None:
+        """Hear one report; what we have had from others is not even read.
+
+        Raises:
+            NocloneError, ValueError: It is not what it should be.
+        """
+        if not self._states.has(origin, number):
+            report, known = NodeReport.from_text(text), self._states.report(origin)
+            if (report.origin, report.number) != (origin, number):
+                raise ValueError("a report is another than was said")
             if self._states.hear(report, self._clock.now_s()) and report.is_news(known):
                 self._wake()
-        return {"numbers": self._states.numbers()}
+        if peer in self._theirs and origin in self._states.neighbours:  # who tells it has it
+            self._theirs[peer][origin] = max(number, self._theirs[peer].get(origin, 0))
 
     def _wake(self) -> None:
         for news in self._news.values():
@@ -98,29 +119,48 @@ class Spreader:
 
     async def _tell(self, name: str) -> None:
         """Hand on to one neighbour what it lacks, for ever."""
-        theirs: dict[str, int] = {}
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._interval_s):
                     await self._news[name].wait()
             self._news[name].clear()
-            await asyncio.sleep(WAKE_S)
-            while fresh := self._states.newer_than(theirs):
-                calls = self._calls(name)
-                if calls is None or not calls.connected:
-                    theirs = {}
-                    break
-                try:
-                    if len(fresh) > FEW:
-                        theirs = _numbers((await calls.ask(OPERATION, reports=[])).get("numbers"))
-                        fresh = self._states.newer_than(theirs)
-                    answer = await calls.ask(OPERATION, reports=[report.to_json() for report in fresh])
-                    theirs = _numbers(answer.get("numbers"))
-                    # what it would not have again it need not be offered again
-                    theirs.update({report.origin: max(report.number, theirs.get(report.origin, 0)) for report in fresh})
-                except (*UNHEARD, NocloneError):
-                    theirs = {}
-                    break
+            await asyncio.sleep(self._gather_s)
+            try:
+                while len(fresh := self._states.newer_than(self._theirs[name])) == RECORDS_PER_CALL_MAX:
+                    await self._hand_on(name, fresh)
+                if fresh:  # what comes meanwhile goes on together, after the next pause
+                    await self._hand_on(name, fresh)
+            except (*UNHEARD, NocloneError):
+                self._theirs[name] = {}
+
+    async def _hand_on(self, name: str, fresh: list[NodeReport]) -> None:
+        """Tell a neighbour what it lacks, as far as we know; of much, only what it says that it lacks.
+
+        Raises:
+            KmeError, OSError, EOFError, TimeoutError: It cannot be told, or nobody knows whether it heard.
+        """
+        calls = self._calls(name)
+        if calls is None or not calls.connected:
+            raise KmeError(f"the KME {name} cannot be called")
+        if len(fresh) > FEW:
+            self._theirs[name], _ = await _tell(calls, [])
+            fresh = self._states.newer_than(self._theirs[name])
+        if fresh:
+            numbers, known = await _tell(calls, fresh)
+            # what it would not have again it need not be offered again
+            told = {report.origin: max(report.number, numbers.get(report.origin, 0)) for report in fresh}
+            theirs = self._theirs[name] = {**self._theirs[name], **told}
+            if known < len(theirs):  # it began anew, and lacks what it once had
+                self._theirs[name], _ = await _tell(calls, [])
+
+
+async def _tell(calls: PeerCalls, reports: list[NodeReport]) -> tuple[dict[str, int], int]:
+    """Send reports; return the numbers of those that the neighbour has of these, and how many it has in all."""
+    answer = await calls.ask(OPERATION, reports=[[one.origin, one.number, one.to_text()] for one in reports])
+    known = answer.get("known")
+    if not isinstance(known, int):
+        raise KmeError("the other KME does not say how many reports it has")
+    return _numbers(answer.get("numbers")), known
 
 
 def _numbers(data: Any) -> dict[str, int]:

@@ -83,6 +83,7 @@ class Board:
         self.delivered = 0
         self._verdict = judge_links(self._evidence)
         self._levels: list[dict[str, Any]] = []
+        self._judged = -1  # which change of the verdict they were judged for
 
     def audited(self, audit: Audit) -> None:
         """Take in the audit of the scenario, once it is there: the three levels, and what-if."""
@@ -170,10 +171,7 @@ class Board:
         return found
 
     def _level(self) -> None:
-        """Judge the three levels anew, with what the links have shown."""
-        if self.audit is not None:
-            levels = judge_levels(self.audit.scene, self.audit.findings, self._evidence)
-            self._levels = [level.to_json() for level in levels]
+        """Note that the three levels are to be judged anew, with what the links have shown: when somebody looks."""
         self._changed["verdict"] = self.number
 
     def stored(self, link: str, bits: int, time_s: float, *, full: bool = False) -> None:
@@ -193,6 +191,11 @@ class Board:
     def verdict(self) -> dict[str, Any]:
         """Return the verdict: in a sentence, and at three levels."""
         spoken, word = self._verdict, self.beyond.word
+        changed = self._changed.get("verdict", 0)
+        if self.audit is not None and self._judged != changed:  # takes a while where there are many pairs
+            self._judged = changed
+            levels = judge_levels(self.audit.scene, self.audit.findings, self._evidence)
+            self._levels = [level.to_json() for level in levels]
         if word and not self.links:
             return {"code": ON_A_WORD, "sentence": word, "levels": self._levels}
         return {"code": spoken.code, "sentence": f"{spoken.sentence} {word}".strip(), "levels": self._levels}

@@ -80,7 +80,8 @@ class OpenWindow:
                 node = self._served.nodes.get(alice)
                 if node is not None:
                     with contextlib.suppress(Exception):  # a store that is closing has nothing to show
-                        state = await asyncio.wait_for(node.service.kme.store.pool(bob), 2.0)
+                        async with asyncio.timeout(2.0):  # Python 3.11's wait_for may swallow that we are to stop
+                            state = await node.service.kme.store.pool(bob)
                         ready = state.ready_out_bits + state.ready_in_bits
                         full = ready + state.held_bits >= node.service.kme.store.settings.capacity_bits
                         if name in links:

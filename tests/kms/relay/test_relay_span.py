@@ -218,7 +218,10 @@ def test_the_span_finds_a_pad_that_is_used_twice(web: Any) -> None:
     asyncio.run(story(web("ab bz ac cz")))
 
 
-@pytest.mark.parametrize("seed", range(6))
+QUICK = (0, 3, 4, 12, 26, 30)  # with and without a fallback; with keys delivered, and with all of them refused
+
+
+@pytest.mark.parametrize("seed", [s if s in QUICK else pytest.param(s, marks=pytest.mark.slow) for s in range(40)])
 def test_a_delivered_key_never_violates_its_policy(web: Any, seed: int) -> None:
     """Random networks, blocks of every shape, losses and dead nodes; what the wire says decides who knows a key."""
     draw = random.Random(100 + seed)
@@ -238,19 +241,20 @@ def test_a_delivered_key_never_violates_its_policy(web: Any, seed: int) -> None:
         await network.fill(n_bytes=8192)
         network.faults["relay-share"] = lambda *_: "lost" if draw.random() < 0.1 else None
         network.faults["relay-done"] = lambda *_: draw.choice([None, None, "lost", "answer lost"])
+        made: list[RelayProvenance] = []
         for _ in range(6):
-            threshold, total = draw.choice(SHAPES)
+            threshold, total = draw.choice([shape, *SHAPES])
             if draw.random() < 0.3:
                 network.dead = set(draw.sample([node for node in network.nodes if node not in "az"], 1))
             try:
-                await network.relays["a"].relay(routes(network, draw, total), threshold, 128)
+                made.append(await network.relays["a"].relay(routes(network, draw, total), threshold, 128))
             except NocloneError:
                 continue
             finally:
                 network.dead = set()
         await network.settled()
         delivered = []
-        for _ in range(12):
+        for _ in range(16):  # more than all blocks have: whatever may be delivered is
             try:
                 got = await network.kmes["a"].enc_keys("sae-a", "sae-z", KeyRequest.model_validate({}))
             except Refused:
@@ -258,13 +262,21 @@ def test_a_delivered_key_never_violates_its_policy(web: Any, seed: int) -> None:
             delivered += got.keys
         await network.close()
         found = transcripts(network)
+
+        def alone(record: RelayProvenance) -> int:
+            one = found[record.transfer]
+            return sum(one.known_to({node}, set()) for node in network.nodes if node not in "az")
+
+        fit = [
+            one for one in made if one.profile == fallback or (one.profile == policy.profile and alone(one) <= limit)
+        ]
+        assert delivered or not fit
+        assert seed != 0 or delivered  # the test tests something
         for key in delivered:
             for record in key.provenance:
                 assert isinstance(record, RelayProvenance)
                 assert record.profile in {policy.profile, fallback}
                 if record.profile == policy.profile:
-                    one = found[record.transfer]
-                    alone = [node for node in network.nodes if node not in "az" and one.known_to({node}, set())]
-                    assert len(alone) <= limit
+                    assert alone(record) <= limit
 
     asyncio.run(story(web(random_edges(draw))))
