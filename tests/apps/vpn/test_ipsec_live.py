@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -228,13 +229,15 @@ def test_a_rotation_that_fails_leaves_the_tunnel_as_it_is(daemons: Daemons, ends
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_sixteen_hundred_keys_and_no_failure(daemons: Daemons, ends: Any) -> None:
+def test_key_after_key_and_no_failure(daemons: Daemons, ends: Any) -> None:
+    """As many as are asked for: NOCLONE_ROTATIONS=1600 takes eight minutes."""
+    rotations = int(os.environ.get("NOCLONE_ROTATIONS", "200"))
     ends.keys.fill(1 << 22)
     ends.serve(daemons.end("b", master=False))
     master = ends.master(daemons.end("a", master=True))
-    for _ in range(1600):
+    for _ in range(rotations):
         assert master.rotate(threading.Event()) is not None
-    ends.wait_for("vpn.effective", 1600)
+    ends.wait_for("vpn.effective", rotations)
     assert set(ends.kinds()) == {"vpn.effective"}
     for end in "ab":
         assert [sa["ppk"] for sa in daemons.sas(end)] == ["yes"]
