@@ -91,6 +91,21 @@ def test_changes_tell_only_what_is_new(board: Board) -> None:
     assert [one["stored_bits"] for one in board.changes(since)["links"]] == [5000]
 
 
+def test_between_blocks_only_the_store_of_a_link_is_told(board: Board) -> None:
+    distilled(board, 0)
+    before = board.number
+    board.stored("ada-ben", 5000, 100.0)
+    charted = board.number
+    board.stored("ada-ben", 4000, 100.1)
+    first, second = board.changes(before)["links"][0], board.changes(charted)["links"][0]
+    assert set(second) == {"name", "stored_bits", "full", "seconds_left", "series", "levels"}
+    assert (second["stored_bits"], second["series"], second["levels"]) == (4000, [], [])
+    assert first["levels"] == [[100.0, 5000]], "a viewer who is behind lacks no point of the chart"
+    distilled(board, 1)
+    assert board.changes(charted)["links"][0]["state"] == "ok"
+    assert len(board.changes(charted)["links"][0]["series"]) == 2
+
+
 def test_how_long_the_store_lasts_follows_its_use(board: Board) -> None:
     board.stored("ada-ben", 60_000, 0.0)
     assert link(board)["seconds_left"] is None

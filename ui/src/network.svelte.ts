@@ -1,6 +1,6 @@
 /** The network as the server tells it: one stream of changes in, one reactive object out. */
 
-import type { Border, Changes, FibreLink, Link, LinkNow, News, Node, Point, Snapshot, Verdict } from "./types";
+import type { Border, Changes, FibreLink, Link, LinkChange, News, Node, Point, Snapshot, Verdict } from "./types";
 
 const SERIES_MAX = 240;
 const NEWS_MAX = 300;
@@ -94,7 +94,7 @@ class Network {
     this.seen(changes.now);
   }
 
-  private update(now: LinkNow): void {
+  private update(now: LinkChange): void {
     const link = this.links[now.name];
     if (!link) return;
     const last = link.series.at(-1)?.[0] ?? 0;

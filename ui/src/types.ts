@@ -144,10 +144,13 @@ export interface Snapshot {
   attacks: Attack[];
 }
 
+/** What is new of a link: all that changes, or only what is stored. */
+export type LinkChange = Partial<LinkNow> & Pick<LinkNow, "name" | "series" | "levels">;
+
 export interface Changes {
   number: number;
   now: number;
-  links: LinkNow[];
+  links: LinkChange[];
   nodes?: NodeNow[];
   borders?: Border[];
   delivered: number;

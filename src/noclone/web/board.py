@@ -79,6 +79,8 @@ class Board:
         self._evidence = {name: LinkEvidence(name) for name in plans}
         self._news: deque[dict[str, Any]] = deque(maxlen=NEWS_MAX)
         self._changed: dict[str, int] = {}  # by subject, and "verdict": the number of the newest change
+        self._happened: dict[str, int] = {}  # by link: the newest change of more than what is stored
+        self._charted: dict[str, int] = {}  # by link: the newest point on the chart of its store
         self._codes: dict[str, str] = {}
         self.delivered = 0
         self._verdict = judge_links(self._evidence)
@@ -102,7 +104,7 @@ class Board:
             self._say(event.time_s, event.kind, event.subject, told)
         if kind == "link" and name in self.links:
             self._of_link(name, event)
-            self._changed[event.subject] = self.number
+            self._changed[event.subject] = self._happened[name] = self.number
         changed = self.beyond.take(event)
         if changed:
             self._changed[changed] = self.number
@@ -128,7 +130,7 @@ class Board:
         for link in links:
             if node in link.sites:
                 link.holds.turn(f"as {node} is drained", on=event.kind != "node.resumed")
-                self._changed[f"link:{link.name}"] = self.number
+                self._changed[f"link:{link.name}"] = self._happened[link.name] = self.number
 
     def _forget_old(self, name: str) -> None:
         """Keep what the verdict is spoken over bounded; totals stay."""
@@ -176,9 +178,13 @@ class Board:
 
     def stored(self, link: str, bits: int, time_s: float, *, full: bool = False) -> None:
         """Note what a link's pools hold."""
-        if self.links[link].stored(bits, time_s, full=full):
+        state = self.links[link]
+        newest = state.levels[-1] if state.levels else None
+        if state.stored(bits, time_s, full=full):
             self.number += 1
             self._changed[f"link:{link}"] = self.number
+            if state.levels[-1] is not newest:
+                self._charted[link] = self.number
 
     def stored_by_vendor(self, link: str, bits: int) -> None:
         """Note what the pools of a vendor's link hold."""
@@ -250,6 +256,14 @@ class Board:
             series = list(vendor.series)[points:]
         return {**(fixed if whole else {}), **now, "series": series, "levels": levels}
 
+    def _link_since(self, name: str, since: int) -> dict[str, Any]:
+        """Return what is new of a link: mostly what is stored, of hundreds of links many times a second."""
+        if name not in self.links or self._happened.get(name, 0) > since:
+            return self._link(name)
+        state = self.links[name]
+        levels = list(state.levels)[-FRESH:] if self._charted.get(name, 0) > since else []
+        return {**state.in_store(), "series": [], "levels": levels}
+
     def changes(self, since: int) -> dict[str, Any]:
         """Return what is new after a number; of links' series only the newest points."""
         out: dict[str, Any] = {
@@ -263,7 +277,7 @@ class Board:
                 continue
             kind, _, name = subject.partition(":")
             if kind == "link":
-                out["links"].append(self._link(name))
+                out["links"].append(self._link_since(name, since))
             elif kind == "node":
                 out.setdefault("nodes", []).append(self.beyond.nodes[name].to_json())
             elif kind == "border":

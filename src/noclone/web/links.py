@@ -90,24 +90,25 @@ class LinkState:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        left_s = None
-        if self.stored_bits is not None and self.used_bps > 0:
-            left_s = self.stored_bits / self.used_bps
         return {
-            "name": self.plan.link.name,
+            **self.in_store(),
             "state": "stopped" if self.holds else self.state,
             "why": self.holds.why or self.why,
             "since": self.since_s,
             "qber": self.qber,
             "secret_bps": 0.0 if self.holds else self.secret_bps,
-            "stored_bits": self.stored_bits,
-            "full": self.full,
-            "seconds_left": left_s,
             "attack": self.attack,
             "eve": self.eve,
             "funnel": self.funnel,
             "alarms": self.alarms,
         }
+
+    def in_store(self) -> dict[str, Any]:
+        """Return what of it changes many times between two blocks."""
+        left_s = None
+        if self.stored_bits is not None and self.used_bps > 0:
+            left_s = self.stored_bits / self.used_bps
+        return {"name": self.name, "stored_bits": self.stored_bits, "full": self.full, "seconds_left": left_s}
 
     def take(self, event: Event) -> None:
         """Learn from an event of this link."""
