@@ -78,7 +78,9 @@ def test_attack_verdict_and_recovery(visit: Visit, shown: Any) -> None:
     page.get_by_text("her record is worth").wait_for()
     assert "from secure-in-model to under-attack" in page.locator(".side").inner_text()
     page.locator(".side").get_by_role("button", name="NO KEY").first.click()
-    page.locator("ol li.wanted").filter(has_text="NO KEY").wait_for()  # the evidence, on the timeline
+    page.locator("ol li.wanted:focus").filter(
+        has_text="NO KEY"
+    ).wait_for()  # the evidence, on the timeline, for the keyboard too
     page.get_by_role("button", name="take Eve off the link").click()
     page.get_by_text("Keys flow.").wait_for()
     page.get_by_role("button", name="now", exact=True).click()
