@@ -265,7 +265,7 @@ def test_simulated_is_not_hardware_in_a_network_of_both(tmp_path: Path) -> None:
     nodes = [node["name"] for node in metro["node"]]
     section |= {"name": "sold", "alice": nodes[0], "bob": "far", "epsilon": 1e-9}
     saes = [{"id": "here", "node": nodes[0]}, {"id": "there", "node": "far"}, {"id": "next", "node": nodes[1]}]
-    both = {**metro, "node": [*metro["node"], {"name": "far"}], "sae": saes, "vendor_link": [section]}
+    both = {**metro, "lab": False, "node": [*metro["node"], {"name": "far"}], "sae": saes, "vendor_link": [section]}
     good = {**both, "policy": [{"between": ["here", "there"], "simulated": False}]}
     assert Scenario.model_validate(good).edges().vendor == ((nodes[0], "far"),)
     for pair in (["next", "there"], ["here", "next"]):
