@@ -83,4 +83,4 @@ def test_a_network_with_a_border_is_audited_and_shown(light: bool, vendor: bool)
     (beyond,) = [one for one in found.findings if one.threat.name == "another-domain"]
     assert (beyond.status, beyond.judgement.where) == ("assumed", (f"{scenario.nodes[0].name} (south)",))
     board = Board(scenario, {link.name: plan_link(link) for link in scenario.links}, [])
-    assert len(board.snapshot()["links"]) == len(scenario.links)
+    assert len(board.snapshot()["links"]) == len(scenario.links) + len(scenario.vendor_links)
