@@ -58,6 +58,8 @@ def test_every_answer_is_one_that_the_document_allows(case: Any, live: Any, sess
 
 
 def test_good_and_bad_requests_were_among_them() -> None:
+    if not STATUSES:
+        pytest.skip("the requests are those of another test of this file, which did not run in this process")
     by_status: Counter[int] = Counter()
     for (_, status), count in STATUSES.items():
         by_status[status] += count

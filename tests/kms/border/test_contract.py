@@ -109,6 +109,8 @@ def door(tmp_path_factory: pytest.TempPathFactory, border_pki: Path) -> Any:
 
 
 def test_good_and_bad_requests_were_among_them() -> None:
+    if not STATUSES:
+        pytest.skip("the requests are those of another test of this file, which did not run in this process")
     by_status: Counter[int] = Counter()
     for (_, status), count in STATUSES.items():
         by_status[status] += count
