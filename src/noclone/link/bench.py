@@ -10,7 +10,7 @@ from typing import Any
 
 from noclone import rng
 from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
-from noclone.link.light import transmit_chunks
+from noclone.link.lights import LinkLight, chunks
 from noclone.records import MAX_SLOTS, DecoyBB84
 
 CLOCK_HZ = 1e9
@@ -59,11 +59,11 @@ def _rates(devices: LinkDevices, seconds: float, threads: int) -> dict[str, floa
     return {**measure(devices, seconds, threads), "realtime_factor_one_thread": one}
 
 
-def measure(devices: LinkDevices, seconds: float, threads: int) -> dict[str, float]:
-    """Send light for about so many seconds and return the rates."""
+def measure(light: LinkLight, seconds: float, threads: int) -> dict[str, float]:
+    """Send light for about so many seconds, of any protocol, and return the rates."""
     seed = rng.seed_from_int(0)
-    chunks = transmit_chunks(
-        devices,
+    parts = chunks(
+        light,
         alice_seed=rng.derive(seed, "bench/alice"),
         physics_seed=rng.derive(seed, "bench/physics"),
         n_slots=MAX_SLOTS,
@@ -73,13 +73,13 @@ def measure(devices: LinkDevices, seconds: float, threads: int) -> dict[str, flo
     )
     start = time.perf_counter()
     detections = pulses = 0
-    for events in chunks:
-        detections += len(events)
-        pulses = (int(events[-1]) >> 16) + 1
+    for alices, bobs in parts:
+        detections += len(alices) + len(bobs)
+        pulses = (int(bobs[-1]) >> 16) + 1 if len(bobs) else pulses
         elapsed_s = time.perf_counter() - start
-        if elapsed_s >= seconds:
+        if elapsed_s >= seconds and pulses:
             break
-    chunks.close()  # type: ignore[attr-defined]
+    parts.close()  # type: ignore[attr-defined]
     return {
         "pulses_per_s": pulses / elapsed_s,
         "detections_per_s": detections / elapsed_s,

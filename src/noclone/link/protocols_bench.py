@@ -5,19 +5,16 @@ In: total losses, both arms and all detectors included; how long to measure.  Ou
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
-from noclone import rng
+from noclone.link.bench import CLOCK_HZ, measure
 from noclone.link.devices import Fibre, Receiver
-from noclone.link.lights import LinkLight, chunks
+from noclone.link.lights import LinkLight
 from noclone.link.pairs import PairDevices, PairSource
 from noclone.link.station import BellStation
 from noclone.link.twin import TwinStation
 from noclone.protocols import DecoyMdi, EntangledPairs, Sender, TwinField
-from noclone.records import MAX_SLOTS
 
-CLOCK_HZ = 1e9
 SENDER = Sender((0.4, 0.05, 0.001), (0.6, 0.3, 0.1), 0.7)
 REAL: dict[str, Any] = {"jitter_ps": 50.0, "gate_ps": 500.0, "dead_time_ns": 30.0}
 
@@ -43,31 +40,3 @@ def bench_protocols(losses_db: tuple[float, ...] = (10, 20, 40), *, seconds: flo
         rows = {f"{loss:g}": measure(bench_light(protocol, loss), seconds, threads) for loss in losses_db}
         measured[f"{protocol.replace('-', '_')}_by_loss_db"] = rows
     return {"clock_hz": CLOCK_HZ, "threads": threads, **measured}
-
-
-def measure(light: LinkLight, seconds: float, threads: int) -> dict[str, float]:
-    """Send light for about so many seconds and return the rates."""
-    seed = rng.seed_from_int(0)
-    parts = chunks(
-        light,
-        alice_seed=rng.derive(seed, "bench/alice"),
-        physics_seed=rng.derive(seed, "bench/physics"),
-        n_slots=MAX_SLOTS,
-        link="bench",
-        block=0,
-        threads=threads,
-    )
-    start = time.perf_counter()
-    detections = pulses = 0
-    for alices, bobs in parts:
-        detections += len(alices) + len(bobs)
-        pulses = (int(bobs[-1]) >> 16) + 1 if len(bobs) else pulses
-        elapsed_s = time.perf_counter() - start
-        if elapsed_s >= seconds and pulses:
-            break
-    parts.close()  # type: ignore[attr-defined]
-    return {
-        "pulses_per_s": pulses / elapsed_s,
-        "detections_per_s": detections / elapsed_s,
-        "realtime_factor": pulses / elapsed_s / CLOCK_HZ,
-    }

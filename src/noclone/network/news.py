@@ -15,22 +15,14 @@ def tell(event: Event, *, both_ends: bool = False) -> str:
     Args:
         both_ends: Say also what Bob's end reports; where both run here, Alice's is enough.
     """
-    data: dict[str, Any] = event.data
-    if data.get("end") == "bob" and event.kind in ONE_END_WILL_DO and not both_ends:
+    if event.data.get("end") == "bob" and event.kind in ONE_END_WILL_DO and not both_ends:
         return ""
+    return _of_eve(event) or _of_steering(event) or _of_the_network(event)
+
+
+def _of_eve(event: Event) -> str:
+    data: dict[str, Any] = event.data
     match event.kind:
-        case "block.distilled":
-            return f"block {data['block']}: {_grouped(data['secret_bits'])} secret bits, error rate {data['qber']:.2%}"
-        case "block.aborted":
-            return f"block {data['block']}: NO KEY ({data['reason']}): {data['message']}"
-        case "node.started":
-            return f"ETSI GS QKD 014 at {data['etsi014']}"
-        case "fibre.started":
-            return "its light is on"
-        case "kme.connected":
-            return f"reaches the KME of {data['peer']}"
-        case "kme.disconnected":
-            return f"has lost the KME of {data['peer']}"
         case "attack.started":
             return f"Eve: {data['name']}, strength {data['strength']:g}"
         case "attack.stopped":
@@ -42,8 +34,13 @@ def tell(event: Event, *, both_ends: bool = False) -> str:
             return f"Eve has {_grouped(data['known_bits'])} of {_grouped(data['key_bits'])} key bits{of}"
         case "attack.failed":
             return f"Eve gave up ({data['name']}): {data['message']}"
-        case "person.paged":
-            return f"calls {data['whom'] or 'somebody'}: {data['monitor']}"
+    return ""
+
+
+def _of_steering(event: Event) -> str:
+    """What an operator did, or an alarm's response."""
+    data: dict[str, Any] = event.data
+    match event.kind:
         case "link.stopped":
             if data.get("by"):
                 return "stopped by the operator"
@@ -61,6 +58,26 @@ def tell(event: Event, *, both_ends: bool = False) -> str:
             return f"its key store is sealed under key-encryption key {data['generation']}, by the operator"
         case "identity.issued":
             return "gets new keys and certificates from the operator, and takes them up in seconds"
+    return ""
+
+
+def _of_the_network(event: Event) -> str:
+    data: dict[str, Any] = event.data
+    match event.kind:
+        case "block.distilled":
+            return f"block {data['block']}: {_grouped(data['secret_bits'])} secret bits, error rate {data['qber']:.2%}"
+        case "block.aborted":
+            return f"block {data['block']}: NO KEY ({data['reason']}): {data['message']}"
+        case "node.started":
+            return f"ETSI GS QKD 014 at {data['etsi014']}"
+        case "fibre.started":
+            return "its light is on"
+        case "kme.connected":
+            return f"reaches the KME of {data['peer']}"
+        case "kme.disconnected":
+            return f"has lost the KME of {data['peer']}"
+        case "person.paged":
+            return f"calls {data['whom'] or 'somebody'}: {data['monitor']}"
         case "link.down":
             return f"{data['end']}: {data['message']}; trying again"
         case "vendor.drawn":
