@@ -44,8 +44,9 @@ class LinkSummary:
     """What one link gave in a run.
 
     Args:
-        light_s: Seconds of light: what the real link would have taken.
+        light_s: Seconds of light: what the real link would have taken, the time between a satellite's passes apart.
         wall_s: Seconds that this machine took.
+        passes: Of a satellite's link, each block's pass.
     """
 
     link: str
@@ -55,6 +56,7 @@ class LinkSummary:
     light_s: float = 0.0
     wall_s: float = 0.0
     reasons: dict[str, int] = field(default_factory=dict)
+    passes: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def secret_bps(self) -> float:
@@ -168,7 +170,7 @@ class _LinkRun:
     def block(self, block: int, eve: Eavesdropper | None, watching: Watching) -> None:
         """Make one block: light, what the meters read, key; and what Eve has of it."""
         started = time.monotonic()
-        plan, summary, link = self._plan, self.summary, self._plan.link.name
+        plan, summary, link = self._plan.of(block), self.summary, self._plan.link.name
         settings, detections = block_of_light(plan, self._seed, block, seeded=self._seeded, eve=eve)
         alice_seed, physics_seed = block_seeds(plan, self._seed, block)
         if isinstance(plan.light, LinkDevices):
@@ -198,6 +200,8 @@ class _LinkRun:
             record_distilled(self._log, result.alice)
             summary.secret_bits += result.alice.key.n_bits
         summary.blocks += 1
+        if plan.overpass is not None:
+            summary.passes.append(asdict(plan.overpass))
         summary.light_s += plan.seconds_per_block
         summary.wall_s += time.monotonic() - started
 
@@ -220,7 +224,7 @@ def _eavesdropper(
             log.add("attack.started", subject, name=attack.name, strength=attack.strength)
     for attack, eve in planned:
         if attack.covers(plan.link.name, block):
-            record_light(log, plan.link.name, block, attack.name, attack.strength)
+            record_light(log, plan, block, attack.name, attack.strength)
             return eve
-    record_light(log, plan.link.name, block, None)
+    record_light(log, plan, block, None)
     return None
