@@ -43,7 +43,7 @@ def test_neither_threads_nor_cuts_change_what_is_there(make_devices, make_seed) 
     assert np.array_equal(events(light, make_seed, threads=3), one)
     slots = (one >> np.uint64(Detections.SLOT_SHIFT)).astype(np.int64)
     assert np.all(np.diff(slots) > 0)
-    assert 0 <= slots[0]
+    assert slots[0] >= 0
     assert slots[-1] < light.n_slots
     for detector in range(4):  # dead for five stretches: what a detector remembers crosses the cuts
         mine = slots[(one >> np.uint64(Detections.DETECTOR_SHIFT + detector) & np.uint64(1)) == 1]

@@ -226,7 +226,7 @@ def test_mistakes_are_named(tmp_path: Path, old: str, new: str, message: str) ->
 
 def test_what_cannot_be_is_said_when_it_is_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_link(scenario(tmp_path, FLAT).links[0])
-    with pytest.raises(ScenarioError, match="in fibres only"):
+    with pytest.raises(ScenarioError, match="a satellite's, and this works with decoy-bb84 links only, in fibres"):
         _ = plan.devices
     high = ORBIT.replace("inclination_deg = 97.36", "inclination_deg = 10")
     if importlib.util.find_spec("skyfield") is not None:

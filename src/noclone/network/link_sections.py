@@ -309,9 +309,9 @@ class LinkSection(Section):
             ScenarioError: The link has another protocol.
         """
         if self.protocol != "decoy-bb84" or self.fibre is None:
-            kind = self.protocol if self.fibre is not None else "satellite's"
+            kind = f"{self.protocol} link" if self.fibre is not None else "satellite's"
             raise ScenarioError(
-                f"link '{self.name}' is a {kind} link, and this works with decoy-bb84 links in fibres only",
+                f"link '{self.name}' is a {kind}, and this works with decoy-bb84 links only, in fibres",
                 hint="see docs/protocols.md for what each protocol can do here",
             )
         return replace(self.devices_under(self.fibre.noise_hz()), fibre=self.fibre.fibre())
