@@ -44,6 +44,14 @@ FIRST_CHSH = 2  # of the bases
 PROJECTORS = np.einsum("di,dj->dij", VECTORS, VECTORS)
 
 
+def basis_choices(protocol: EntangledPairs) -> I64:
+    """Return the limits of both ends' choices of a basis; Bob's first choice is whether it is for CHSH."""
+    shares = (protocol.p_key_alice, protocol.p_key_bob)
+    limits = np.stack([basis_limits(share_of_32_bits(p)) for p in shares])
+    limits[1, 0] = share_of_32_bits(1 - protocol.p_chsh)
+    return limits
+
+
 @dataclass(frozen=True, slots=True)
 class PairSource:
     """A source of entangled pairs.
@@ -113,13 +121,6 @@ class PairDevices:
     def loss_db(self) -> float:
         """Loss of both arms together."""
         return self.fibre_alice.loss_db + self.fibre.loss_db
-
-    def choices(self) -> I64:
-        """Return the limits of both ends' choices of a basis; Bob's first choice is whether it is for CHSH."""
-        shares = (self.protocol.p_key_alice, self.protocol.p_key_bob)
-        limits = np.stack([basis_limits(share_of_32_bits(p)) for p in shares])
-        limits[1, 0] = share_of_32_bits(1 - self.protocol.p_chsh)
-        return limits
 
     def rows(self) -> tuple[I64, list[tuple[int, int]]]:
         """Return the row of each pair of codes, and the pairs of bases that the rows stand for."""
@@ -217,7 +218,7 @@ def transmit_pairs(
     parts = ("bob", "light", "detectors-alice", "detectors")
     seeds = {part: physics_key(physics_seed, link, block, part) for part in parts}
     keys = np.stack([aes256_keys(key) for key in (alice_seed, seeds["bob"], seeds["light"])])
-    choosers = devices.choices()
+    choosers = basis_choices(devices.protocol)
     light = JointSampler(law, keys, choosers, length)
     dark = JointSampler(darkness, keys, choosers, length, purpose=1)
     ends = [

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from noclone.distill.job import EFFICIENCY
-from noclone.errors import ScenarioError
+from noclone.errors import InputError, ScenarioError
 from noclone.link.devices import LinkDevices, Receiver, Source
 from noclone.network.fibre_section import FibreSection
 from noclone.network.fields import Name, NonNegative, Positive, Probability, Section
 from noclone.network.flaws_sections import FlawsSection, GuardsSection
+from noclone.network.repeater_section import RepeaterSection
 from noclone.proofs.epsilon import Epsilons
 from noclone.proofs.keylength import DEFAULT_PROOFS
 from noclone.protocols import DecoyMdi, EntangledPairs, Sender, TwinField
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
 TOEPLITZ_BITS_MAX = 400_000_000  # a block may have twice as many bits as it is made for
 # The tables of a link of each protocol: those that it must have, those that it may.
 TABLES: dict[str, tuple[set[str], set[str]]] = {
-    "decoy-bb84": ({"source", "receiver"}, set()),
-    "bbm92": ({"pairs", "receiver"}, {"receiver_alice", "fibre_alice"}),
-    "mdi": ({"source", "station"}, {"source_bob", "fibre_alice"}),
-    "twin-field": ({"source", "station"}, {"source_bob", "fibre_alice"}),
+    "decoy-bb84": ({"source", "fibre", "receiver"}, set()),
+    "bbm92": ({"pairs", "fibre", "receiver"}, {"receiver_alice", "fibre_alice"}),
+    "mdi": ({"source", "fibre", "station"}, {"source_bob", "fibre_alice"}),
+    "twin-field": ({"source", "fibre", "station"}, {"source_bob", "fibre_alice"}),
 }
-ALL_TABLES = sorted(set().union(*(needed | possible for needed, possible in TABLES.values())))
+OVER_REPEATERS: tuple[set[str], set[str]] = ({"repeater"}, set())  # of bbm92
+ALL_TABLES = sorted(set().union(*(needed | possible for needed, possible in (*TABLES.values(), OVER_REPEATERS))))
 
 
 class SourceSection(Section):
@@ -177,7 +179,7 @@ class LinkSection(Section):
     bob: Name = Field(description="node that measures it, or the other end")
     protocol: Literal["decoy-bb84", "bbm92", "mdi", "twin-field"] = Field(
         default="decoy-bb84",
-        description="bbm92: a source of pairs in the middle; mdi, twin-field: a station in the middle",
+        description="bbm92: a source of pairs in the middle, or repeaters; mdi, twin-field: a station in the middle",
     )
     bootstrap: Literal["pre-shared-key", "signatures"] = Field(
         default="pre-shared-key", description="what authenticates the first block: a carried secret, or signatures"
@@ -188,7 +190,10 @@ class LinkSection(Section):
     )
     pairs: PairsSection | None = Field(default=None, description="bbm92: the source between the ends")
     station: StationSection | None = Field(default=None, description="mdi, twin-field: the station between the ends")
-    fibre: FibreSection
+    repeater: RepeaterSection | None = Field(
+        default=None, description="bbm92: repeaters between the ends that deliver pairs, instead of source and fibre"
+    )
+    fibre: FibreSection | None = Field(default=None, description="from Alice or from the middle, to Bob")
     fibre_alice: FibreSection | None = Field(
         default=None, description="all but decoy-bb84: from the middle to Alice, where it is another than to Bob"
     )
@@ -202,31 +207,44 @@ class LinkSection(Section):
     def _fits_physics(self) -> Self:
         if self.alice == self.bob:
             raise ValueError(f"link '{self.name}' has the same node, '{self.alice}', at both ends")
-        needed, possible = TABLES[self.protocol]
+        over_repeaters = self.repeater is not None and self.protocol == "bbm92"
+        needed, possible = OVER_REPEATERS if over_repeaters else TABLES[self.protocol]
         given = {table for table in ALL_TABLES if getattr(self, table) is not None}
         if self.flaws != FlawsSection() and self.protocol != "decoy-bb84":
             raise ValueError(f"link '{self.name}': flaws are modelled for decoy-bb84 only")
         if missing := sorted(needed - given):
             raise ValueError(f"link '{self.name}': a {self.protocol} link needs [link.{missing[0]}]")
         if strange := sorted(given - needed - possible):
-            raise ValueError(f"link '{self.name}': a {self.protocol} link has no [link.{strange[0]}]")
+            kind = f"{self.protocol} link over repeaters" if over_repeaters else f"{self.protocol} link"
+            raise ValueError(f"link '{self.name}': a {kind} has no [link.{strange[0]}]")
         for laser in (self.source, self.source_bob):
             if laser is not None and (laser.key_intensity is None) == (self.protocol == "twin-field"):
                 raise ValueError(f"link '{self.name}': key_intensity is for twin-field links, and needed there")
-        self.light()
+        try:
+            self.light()
+        except InputError as error:
+            raise ValueError(f"link '{self.name}': {error.message}") from None
         self.epsilons()
         return self
 
     @property
     def length_km(self) -> float:
         """How much fibre lies between the two ends."""
+        if self.repeater is not None:
+            return self.repeater.length_km(self.alice, self.bob)
         if self.protocol == "decoy-bb84":
-            return self.fibre.length_km
+            return self._arms[1].length_km
         return sum(arm.length_km for arm in self._arms)
+
+    @property
+    def repeaters(self) -> list[str]:
+        """The stations between the ends that pass on entanglement: nobody has to trust them."""
+        return [] if self.repeater is None else self.repeater.stations(self.alice, self.bob)
 
     @property
     def _arms(self) -> tuple[FibreSection, FibreSection]:
         """Alice's fibre and Bob's, of a link with something in the middle."""
+        assert self.fibre is not None
         return self.fibre_alice or self.fibre, self.fibre
 
     @property
@@ -244,6 +262,8 @@ class LinkSection(Section):
         match self.protocol:
             case "decoy-bb84":
                 return self.devices()
+            case "bbm92" if self.repeater is not None:
+                return self.repeater.light(self.alice, self.bob)
             case "bbm92":
                 return self._pairs()
             case "mdi" | "twin-field":
@@ -301,10 +321,11 @@ class LinkSection(Section):
             )
         source = self.source
         protocol = DecoyBB84(tuple(source.intensities), tuple(source.probabilities), source.p_key, self.receiver.p_key)
+        _, fibre = self._arms
         return LinkDevices(
             Source(source.clock_hz, protocol),
-            self.fibre.fibre(),
-            self.receiver.receiver(self.fibre.noise_hz()),
+            fibre.fibre(),
+            self.receiver.receiver(fibre.noise_hz()),
             self.flaws.flaws(),
             self.guards.guards(),
         )
