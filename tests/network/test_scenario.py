@@ -13,7 +13,6 @@ from noclone.network.link_sections import DistillationSection
 from noclone.network.scenario import load_scenario, schema, shipped, shipped_text
 from noclone.records import Origin
 
-
 WITHOUT_KEY = {"boston", "delft"}  # pairs as they were published; their runs say so: test_repeater_links
 
 

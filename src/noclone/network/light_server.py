@@ -171,11 +171,12 @@ class LightServer:
         loop = asyncio.get_running_loop()
         started = loop.time()
         eve, attack, physics_seed = self.eve, self.attack, self._physics_seed(block)
+        plan = self.plan.of(block)
         parts = self._chunks(block, alice_seed, physics_seed, eve)
-        record_light(self._log, self.plan.link.name, block, *((attack.name, attack.strength) if attack else (None,)))
-        header = {"block": block, "n_slots": self.plan.n_slots}
+        record_light(self._log, plan, block, *((attack.name, attack.strength) if attack else (None,)))
+        header = {"block": block, "n_slots": plan.n_slots}
         await send_json(bob, header, timeout_s=SEND_TIMEOUT_S)
-        light = self.plan.light
+        light = plan.light
         tally = Tally(light.receiver.detectors) if isinstance(light, LinkDevices) else None
         kept: list[U64] = []
         hers = [NOTHING_SEEN]
@@ -189,7 +190,7 @@ class LightServer:
             await send_events(bob, bobs)
         if tally is not None:
             await asyncio.to_thread(self._report, block, alice_seed, physics_seed, tally, eve, kept)
-        due_s = self.plan.seconds_per_block / self._speed + fibre_delay_s(self.plan.link.length_km)
+        due_s = plan.seconds_per_block / self._speed + fibre_delay_s(self.plan.link.length_km)
         await asyncio.sleep(max(0.0, started + due_s - loop.time()))
         await send_frame(bob, b"", timeout_s=SEND_TIMEOUT_S)
         return np.concatenate(hers)
@@ -223,12 +224,13 @@ class LightServer:
         self, block: int, alice_seed: bytes, physics_seed: bytes, eve: Eavesdropper | None
     ) -> Iterator[tuple[U64, U64]]:
         """Yield Alice's events, where she measures, and Bob's."""
+        plan = self.plan.of(block)
         found = chunks(
-            self.plan.light if eve is None else eve.devices,
+            plan.light if eve is None else eve.devices,
             alice_seed=alice_seed,
             physics_seed=physics_seed,
-            n_slots=self.plan.n_slots,
-            link=self.plan.link.name,
+            n_slots=plan.n_slots,
+            link=plan.link.name,
             block=block,
             tap=None if eve is None else eve.tap,
             threads=self._threads,

@@ -44,10 +44,11 @@ class LinkSummary:
     """What one link gave in a run.
 
     Args:
-        light_s: Seconds of light: what the real link would have taken.
+        light_s: Seconds of light: what the real link would have taken, the time between a satellite's passes apart.
         wall_s: Seconds that this machine took.
         detections: Bob's, of all blocks.
         test_bits, test_errors: Bits of the test basis that were compared, and those that differed.
+        passes: Of a satellite's link, each block's pass.
     """
 
     link: str
@@ -60,6 +61,7 @@ class LinkSummary:
     test_bits: int = 0
     test_errors: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
+    passes: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def secret_bps(self) -> float:
@@ -181,7 +183,7 @@ class _LinkRun:
     def block(self, block: int, eve: Eavesdropper | None, watching: Watching) -> None:
         """Make one block: light, what the meters read, key; and what Eve has of it."""
         started = time.monotonic()
-        plan, summary, link = self._plan, self.summary, self._plan.link.name
+        plan, summary, link = self._plan.of(block), self.summary, self._plan.link.name
         settings, detections = block_of_light(plan, self._seed, block, seeded=self._seeded, eve=eve)
         alice_seed, physics_seed = block_seeds(plan, self._seed, block)
         if isinstance(plan.light, LinkDevices):
@@ -213,6 +215,8 @@ class _LinkRun:
             summary.counted(result.alice.statistics)
             summary.secret_bits += result.alice.key.n_bits
         summary.blocks += 1
+        if plan.overpass is not None:
+            summary.passes.append(asdict(plan.overpass))
         summary.light_s += plan.seconds_per_block
         summary.wall_s += time.monotonic() - started
 
@@ -235,7 +239,7 @@ def _eavesdropper(
             log.add("attack.started", subject, name=attack.name, strength=attack.strength)
     for attack, eve in planned:
         if attack.covers(plan.link.name, block):
-            record_light(log, plan.link.name, block, attack.name, attack.strength)
+            record_light(log, plan, block, attack.name, attack.strength)
             return eve
-    record_light(log, plan.link.name, block, None)
+    record_light(log, plan, block, None)
     return None
