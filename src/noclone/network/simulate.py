@@ -86,9 +86,9 @@ def block_of_light(
 ) -> tuple[Settings, Detections]:
     """Simulate one block: Alice's secret record of what she sent or measured, and what Bob's devices told him."""
     alice_seed, physics_seed = block_seeds(plan, seed, block)
-    if eve is None:
+    if eve is None or not isinstance(eve.devices, LinkDevices):
         return one_block(
-            plan.light,
+            plan.light if eve is None else eve.devices,
             alice_seed=alice_seed,
             physics_seed=physics_seed,
             n_slots=plan.n_slots,
@@ -134,7 +134,7 @@ def run(
     summaries = []
     for plan in plans:
         one = _LinkRun(plan, log, seed, seeded, _pools(seed, plan.link.name))
-        planned = [(attack, resolve(attack.name, attack.strength, plan.devices)) for attack in scenario.attacks
+        planned = [(attack, resolve(attack.name, attack.strength, plan.light)) for attack in scenario.attacks
                    if attack.on == plan.link.name]  # fmt: skip
         for block in range(blocks):
             if watching.responder.stopped(plan.link.name):
@@ -176,7 +176,7 @@ class _LinkRun:
             tally.add(detections.events)
             record_telemetry(self._log, link, block, read_meters(plan, tally, block, physics_seed, eve))
         if eve is not None:
-            record_learned(self._log, eve, detections, alice_seed=alice_seed, physics_seed=physics_seed)
+            record_learned(self._log, eve, settings, detections, alice_seed=alice_seed, physics_seed=physics_seed)
         try:
             job = plan.job(block, origin_of(self._seeded))
             carriage = eve.carriage() if eve is not None and eve.carriage is not None else None
