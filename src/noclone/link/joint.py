@@ -85,9 +85,14 @@ class JointSampler:
         self.length = length
         self._purpose = purpose << 49
 
-    def clicks(self, segment: int, n_slots: int) -> I64:
-        """Return what happens in a segment, as `(slot in the segment) << 16 | set`."""
+    def clicks(self, segment: int, n_slots: int, first_slot: int | None = None) -> I64:
+        """Return what happens in a segment, as `(slot in the segment) << 16 | set`.
+
+        Args:
+            first_slot: Its first slot, where segments are not all of one length.
+        """
         law = self._law
+        first = segment * self.length if first_slot is None else first_slot
         expected = n_slots * law.p_max
         out = np.empty(int(expected + 8 * math.sqrt(expected)) + 2 * BATCH, np.int64)
         stream = np.uint64(STREAM_GAPS + self._purpose + segment)
@@ -96,7 +101,7 @@ class JointSampler:
                 AES,
                 self._keys,
                 stream,
-                np.int64(segment * self.length),
+                np.int64(first),
                 np.int64(n_slots),
                 law.mean_negated,
                 self._choosers,

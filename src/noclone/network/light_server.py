@@ -170,12 +170,15 @@ class LightServer:
         """Simulate a block and pass it on as it comes, no faster than the real light would; return Alice's events."""
         loop = asyncio.get_running_loop()
         started = loop.time()
-        eve, attack, physics_seed = self.eve, self.attack, self._physics_seed(block)
+        attack, physics_seed, plan = self.attack, self._physics_seed(block), self.plan.of(block)
+        eve = None
+        if attack is not None and self._resolve is not None:
+            eve = self._resolve(attack.name, attack.strength, plan.light)
         parts = self._chunks(block, alice_seed, physics_seed, eve)
-        record_light(self._log, self.plan.link.name, block, *((attack.name, attack.strength) if attack else (None,)))
-        header = {"block": block, "n_slots": self.plan.n_slots}
+        record_light(self._log, plan, block, *((attack.name, attack.strength) if attack else (None,)))
+        header = {"block": block, "n_slots": plan.n_slots}
         await send_json(bob, header, timeout_s=SEND_TIMEOUT_S)
-        light = self.plan.light
+        light = plan.light
         tally = Tally(light.receiver.detectors) if isinstance(light, LinkDevices) else None
         kept: list[U64] = []
         hers = [NOTHING_SEEN]
@@ -192,7 +195,7 @@ class LightServer:
             await asyncio.to_thread(self._read_meters, block, physics_seed, tally, eve)
         if eve is not None:
             await asyncio.to_thread(self._tell_learned, block, alice_seed, physics_seed, eve, alices, kept)
-        due_s = self.plan.seconds_per_block / self._speed + fibre_delay_s(self.plan.link.length_km)
+        due_s = plan.seconds_per_block / self._speed + fibre_delay_s(self.plan.link.length_km)
         await asyncio.sleep(max(0.0, started + due_s - loop.time()))
         await send_frame(bob, b"", timeout_s=SEND_TIMEOUT_S)
         return alices
@@ -206,7 +209,7 @@ class LightServer:
         self, block: int, alice_seed: bytes, physics_seed: bytes, eve: Eavesdropper, alices: U64, bobs: list[U64]
     ) -> None:
         """Say what Eve has of a block."""
-        plan, link = self.plan, self.plan.link.name
+        plan, link = self.plan.of(block), self.plan.link.name
         origin = Origin("simulated", self._seed is not None)
         events = np.concatenate([NOTHING_SEEN, *bobs])
         detections = Detections(link, block, plan.n_slots, plan.light.clock_hz, events, origin)
@@ -230,12 +233,13 @@ class LightServer:
         self, block: int, alice_seed: bytes, physics_seed: bytes, eve: Eavesdropper | None
     ) -> Iterator[tuple[U64, U64]]:
         """Yield Alice's events, where she measures, and Bob's."""
+        plan = self.plan.of(block)
         found = chunks(
-            self.plan.light if eve is None else eve.devices,
+            plan.light if eve is None else eve.devices,
             alice_seed=alice_seed,
             physics_seed=physics_seed,
-            n_slots=self.plan.n_slots,
-            link=self.plan.link.name,
+            n_slots=plan.n_slots,
+            link=plan.link.name,
             block=block,
             tap=None if eve is None else eve.tap,
             threads=self._threads,
