@@ -18,7 +18,7 @@ from noclone.link.pairs import PairDevices, transmit_pairs
 from noclone.link.pairs_theory import expected_pair_counts
 from noclone.link.passing import PassLight, expected_pass_counts, transmit_pass
 from noclone.link.settings import MeasuredSettings, SeededSettings
-from noclone.link.tap import Tap
+from noclone.link.tap import NO_TAP, Tap
 from noclone.link.theory import ExpectedCounts, expected_counts
 from noclone.protocols import DecoyMdi, EntangledPairs, LinkProtocol, Sender, TwinField
 from noclone.records import U64, DecoyBB84, Detections, Origin, Settings
@@ -69,7 +69,7 @@ def chunks(
     Args:
         tap: What Eve does to the pulses; of decoy-state BB84 only.
     """
-    assert tap is None or isinstance(light, LinkDevices)
+    assert tap in (None, NO_TAP) or isinstance(light, LinkDevices)
     match light:
         case PairDevices():
             yield from transmit_pairs(

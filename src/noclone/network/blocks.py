@@ -27,7 +27,7 @@ from noclone.link.twin import TwinStation
 from noclone.network.link_sections import LinkSection
 from noclone.network.pass_plan import Overpass, overpasses
 from noclone.proofs.agreement import Agreement, agree, refusal_probability
-from noclone.records import MAX_INTENSITIES, MAX_SLOTS, BlockProvenance, Counts, Detections, Origin
+from noclone.records import MAX_INTENSITIES, MAX_SLOTS, BlockProvenance, Counts, Detections, Origin, Settings
 from noclone.trust.provenance import PRE_SHARED_KEY
 from noclone.watch.meters import Watched, watched
 
@@ -38,7 +38,7 @@ DETECTIONS_FLOOR = 1 << 20  # a few MB at Alice's end: not worth refusing
 NO_PROOF = "the other end gave the block up, without proof of who it is"
 
 # How an attack's name and strength become somebody on a link. `redteam` lies above this layer and hands it down.
-AttackResolver = Callable[[str, float, LinkDevices], Eavesdropper]
+AttackResolver = Callable[[str, float, LinkLight], Eavesdropper]
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,14 +216,21 @@ def record_telemetry(log: EventLog, link: str, block: int, telemetry: Telemetry)
 def read_meters(plan: LinkPlan, tally: Tally, block: int, physics_seed: bytes, eve: Eavesdropper | None) -> Telemetry:
     """Return what the devices report of a block: as they are, which the two ends may not know."""
     devices, tap = (eve.devices, eve.tap) if eve is not None else (plan.devices, None)
+    assert isinstance(devices, LinkDevices)
     return measure(tally, plan.devices, devices, tap, plan.n_slots, physics_seed, f"{plan.link.name}/block-{block}")
 
 
 def record_learned(
-    log: EventLog, eve: Eavesdropper, detections: Detections, *, alice_seed: bytes, physics_seed: bytes
+    log: EventLog,
+    eve: Eavesdropper,
+    settings: Settings,
+    detections: Detections,
+    *,
+    alice_seed: bytes,
+    physics_seed: bytes,
 ) -> None:
     """Add the event of what Eve's record of a block is worth: a truth that only the simulator can know."""
-    view = overheard(detections, eve.devices, eve.tap, alice_seed=alice_seed, physics_seed=physics_seed)
+    view = overheard(detections, eve.devices, eve.tap, settings, alice_seed=alice_seed, physics_seed=physics_seed)
     learned = eve.learned(view)
     log.add(
         "eve.learned",
