@@ -11,17 +11,19 @@ from collections.abc import Iterator
 import numpy as np
 
 from noclone.link.devices import LinkDevices
+from noclone.link.heralded import HeraldedPairs, expected_heralded_counts, transmit_heralded
 from noclone.link.light import transmit_chunks
 from noclone.link.meeting import Meeting, expected_station_counts, transmit_to_station
 from noclone.link.pairs import PairDevices, transmit_pairs
 from noclone.link.pairs_theory import expected_pair_counts
+from noclone.link.passing import PassLight, expected_pass_counts, transmit_pass
 from noclone.link.settings import MeasuredSettings, SeededSettings
-from noclone.link.tap import Tap
+from noclone.link.tap import NO_TAP, Tap
 from noclone.link.theory import ExpectedCounts, expected_counts
 from noclone.protocols import DecoyMdi, EntangledPairs, LinkProtocol, Sender, TwinField
 from noclone.records import U64, DecoyBB84, Detections, Origin, Settings
 
-LinkLight = LinkDevices | PairDevices | Meeting
+LinkLight = LinkDevices | PairDevices | HeraldedPairs | Meeting | PassLight
 NOTHING_SEEN = np.zeros(0, np.uint64)
 
 
@@ -30,8 +32,12 @@ def expected(light: LinkLight, n_slots: int) -> ExpectedCounts:
     match light:
         case PairDevices():
             return expected_pair_counts(light, n_slots)
+        case HeraldedPairs():
+            return expected_heralded_counts(light, n_slots)
         case Meeting():
             return expected_station_counts(light, n_slots)
+        case PassLight():
+            return expected_pass_counts(light, n_slots)
         case LinkDevices():
             return expected_counts(light, n_slots)
 
@@ -63,7 +69,7 @@ def chunks(
     Args:
         tap: What Eve does to the pulses; of decoy-state BB84 only.
     """
-    assert tap is None or isinstance(light, LinkDevices)
+    assert tap in (None, NO_TAP) or isinstance(light, LinkDevices)
     match light:
         case PairDevices():
             yield from transmit_pairs(
@@ -76,8 +82,23 @@ def chunks(
                 threads=threads,
             )
             return
+        case HeraldedPairs():
+            yield from transmit_heralded(
+                light, alice_seed=alice_seed, physics_seed=physics_seed, n_slots=n_slots, link=link, block=block
+            )
+            return
         case Meeting():
             bobs = transmit_to_station(
+                light,
+                alice_seed=alice_seed,
+                physics_seed=physics_seed,
+                n_slots=n_slots,
+                link=link,
+                block=block,
+                threads=threads,
+            )
+        case PassLight():
+            bobs = transmit_pass(
                 light,
                 alice_seed=alice_seed,
                 physics_seed=physics_seed,

@@ -5,16 +5,19 @@ In: the [[link]] tables.  Out: what other layers take: a `LinkLight`, `Epsilons`
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from noclone.distill.job import EFFICIENCY
-from noclone.errors import ScenarioError
-from noclone.link.devices import LinkDevices, Receiver, Source
+from noclone.errors import InputError, ScenarioError
+from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
 from noclone.network.fibre_section import FibreSection
 from noclone.network.fields import Name, NonNegative, Positive, Probability, Section
 from noclone.network.flaws_sections import FlawsSection, GuardsSection
+from noclone.network.pass_section import PassSection
+from noclone.network.repeater_section import RepeaterSection
 from noclone.proofs.epsilon import Epsilons
 from noclone.proofs.keylength import DEFAULT_PROOFS
 from noclone.protocols import DecoyMdi, EntangledPairs, Sender, TwinField
@@ -25,14 +28,20 @@ if TYPE_CHECKING:
     from noclone.link.lights import LinkLight
 
 TOEPLITZ_BITS_MAX = 400_000_000  # a block may have twice as many bits as it is made for
-# The tables of a link of each protocol: those that it must have, those that it may.
+# The tables of a link of each protocol: those that it must have, those that it may; from a satellite, others.
 TABLES: dict[str, tuple[set[str], set[str]]] = {
-    "decoy-bb84": ({"source", "receiver"}, set()),
-    "bbm92": ({"pairs", "receiver"}, {"receiver_alice", "fibre_alice"}),
-    "mdi": ({"source", "station"}, {"source_bob", "fibre_alice"}),
-    "twin-field": ({"source", "station"}, {"source_bob", "fibre_alice"}),
+    "decoy-bb84": ({"source", "receiver", "fibre"}, set()),
+    "bbm92": ({"pairs", "receiver", "fibre"}, {"receiver_alice", "fibre_alice"}),
+    "mdi": ({"source", "station", "fibre"}, {"source_bob", "fibre_alice"}),
+    "twin-field": ({"source", "station", "fibre"}, {"source_bob", "fibre_alice"}),
 }
-ALL_TABLES = sorted(set().union(*(needed | possible for needed, possible in TABLES.values())))
+# Where this table takes the place of a fibre: the protocol that can, and the tables that it then has.
+INSTEAD_OF_FIBRE = {
+    "passes": ("decoy-bb84", {"source", "receiver", "passes"}),
+    "repeater": ("bbm92", {"repeater"}),
+}
+IN_FILES = {"passes": "pass"}  # what a table is called there, where Python has the word for itself
+ALL_TABLES = sorted(set(INSTEAD_OF_FIBRE).union(*(needed | possible for needed, possible in TABLES.values())))
 
 
 class SourceSection(Section):
@@ -177,7 +186,7 @@ class LinkSection(Section):
     bob: Name = Field(description="node that measures it, or the other end")
     protocol: Literal["decoy-bb84", "bbm92", "mdi", "twin-field"] = Field(
         default="decoy-bb84",
-        description="bbm92: a source of pairs in the middle; mdi, twin-field: a station in the middle",
+        description="bbm92: a source of pairs in the middle, or repeaters; mdi, twin-field: a station in the middle",
     )
     bootstrap: Literal["pre-shared-key", "signatures"] = Field(
         default="pre-shared-key", description="what authenticates the first block: a carried secret, or signatures"
@@ -188,7 +197,13 @@ class LinkSection(Section):
     )
     pairs: PairsSection | None = Field(default=None, description="bbm92: the source between the ends")
     station: StationSection | None = Field(default=None, description="mdi, twin-field: the station between the ends")
-    fibre: FibreSection
+    fibre: FibreSection | None = Field(default=None, description="what the light goes through")
+    passes: PassSection | None = Field(
+        default=None, alias="pass", description="instead of a fibre: of Alice, a satellite, over Bob, a ground station"
+    )
+    repeater: RepeaterSection | None = Field(
+        default=None, description="bbm92, instead of a fibre: repeaters between the ends, which deliver pairs"
+    )
     fibre_alice: FibreSection | None = Field(
         default=None, description="all but decoy-bb84: from the middle to Alice, where it is another than to Bob"
     )
@@ -202,31 +217,53 @@ class LinkSection(Section):
     def _fits_physics(self) -> Self:
         if self.alice == self.bob:
             raise ValueError(f"link '{self.name}' has the same node, '{self.alice}', at both ends")
-        needed, possible = TABLES[self.protocol]
+        needed, possible = self._tables()
         given = {table for table in ALL_TABLES if getattr(self, table) is not None}
-        if self.flaws != FlawsSection() and self.protocol != "decoy-bb84":
-            raise ValueError(f"link '{self.name}': flaws are modelled for decoy-bb84 only")
+        if self.flaws != FlawsSection() and (self.protocol != "decoy-bb84" or self.passes is not None):
+            raise ValueError(f"link '{self.name}': flaws are modelled for decoy-bb84 only, in a fibre")
         if missing := sorted(needed - given):
-            raise ValueError(f"link '{self.name}': a {self.protocol} link needs [link.{missing[0]}]")
+            raise ValueError(f"link '{self.name}': a {self.protocol} link needs [link.{_in_file(missing[0])}]")
         if strange := sorted(given - needed - possible):
-            raise ValueError(f"link '{self.name}': a {self.protocol} link has no [link.{strange[0]}]")
+            kind = " over repeaters" if self.repeater is not None else ""
+            raise ValueError(f"link '{self.name}': a {self.protocol} link{kind} has no [link.{_in_file(strange[0])}]")
         for laser in (self.source, self.source_bob):
             if laser is not None and (laser.key_intensity is None) == (self.protocol == "twin-field"):
                 raise ValueError(f"link '{self.name}': key_intensity is for twin-field links, and needed there")
-        self.light()
+        try:
+            _ = self.light() if self.passes is None else self.devices_under(0.0)
+        except InputError as error:
+            raise ValueError(f"link '{self.name}': {error.message}") from None
         self.epsilons()
         return self
 
+    def _tables(self) -> tuple[set[str], set[str]]:
+        """Return the tables that the link must have, and those that it may."""
+        for instead, (protocol, needed) in INSTEAD_OF_FIBRE.items():
+            if getattr(self, instead) is not None:
+                if self.protocol != protocol:
+                    raise ValueError(f"link '{self.name}': a {self.protocol} link has no [link.{_in_file(instead)}]")
+                return needed, set()
+        return TABLES[self.protocol]
+
     @property
     def length_km(self) -> float:
-        """How much fibre lies between the two ends."""
-        if self.protocol == "decoy-bb84":
-            return self.fibre.length_km
-        return sum(arm.length_km for arm in self._arms)
+        """How much fibre lies between the two ends; of a satellite's link, how high it flies."""
+        if self.passes is not None:
+            return self.passes.height_km
+        if self.repeater is not None:
+            return self.repeater.length_km(self.alice, self.bob)
+        arms = self._arms
+        return arms[1].length_km if self.protocol == "decoy-bb84" else sum(arm.length_km for arm in arms)
+
+    @property
+    def repeaters(self) -> list[str]:
+        """The stations between the ends that pass on entanglement: nobody has to trust them."""
+        return [] if self.repeater is None else self.repeater.stations(self.alice, self.bob)
 
     @property
     def _arms(self) -> tuple[FibreSection, FibreSection]:
         """Alice's fibre and Bob's, of a link with something in the middle."""
+        assert self.fibre is not None
         return self.fibre_alice or self.fibre, self.fibre
 
     @property
@@ -240,10 +277,12 @@ class LinkSection(Section):
         return self.distillation.proof or DEFAULT_PROOFS[self.protocol]
 
     def light(self) -> LinkLight:
-        """Return the link's devices for the light to pass."""
+        """Return the link's devices for the light to pass; of a satellite's link see `pass_plan`."""
         match self.protocol:
             case "decoy-bb84":
                 return self.devices()
+            case "bbm92" if self.repeater is not None:
+                return self.repeater.light(self.alice, self.bob)
             case "bbm92":
                 return self._pairs()
             case "mdi" | "twin-field":
@@ -294,17 +333,28 @@ class LinkSection(Section):
         Raises:
             ScenarioError: The link has another protocol.
         """
-        if self.source is None or self.receiver is None or self.protocol != "decoy-bb84":
+        if self.protocol != "decoy-bb84" or self.fibre is None:
+            kind = f"{self.protocol} link" if self.passes is None else "satellite's"
             raise ScenarioError(
-                f"link '{self.name}' is a {self.protocol} link, and this works with decoy-bb84 links only",
+                f"link '{self.name}' is a {kind}, and this works with decoy-bb84 links only, in fibres",
                 hint="see docs/protocols.md for what each protocol can do here",
             )
+        return replace(self.devices_under(self.fibre.noise_hz()), fibre=self.fibre.fibre())
+
+    def devices_under(self, noise_hz: float) -> LinkDevices:
+        """Return source and receiver of a decoy-state BB84 link, without the way between them.
+
+        Args:
+            noise_hz: Photons a second that reach the receiver beside the source's.
+        """
+        assert self.source is not None
+        assert self.receiver is not None
         source = self.source
         protocol = DecoyBB84(tuple(source.intensities), tuple(source.probabilities), source.p_key, self.receiver.p_key)
         return LinkDevices(
             Source(source.clock_hz, protocol),
-            self.fibre.fibre(),
-            self.receiver.receiver(self.fibre.noise_hz()),
+            Fibre(0.0, 0.0),
+            self.receiver.receiver(noise_hz),
             self.flaws.flaws(),
             self.guards.guards(),
         )
@@ -312,3 +362,7 @@ class LinkSection(Section):
     def epsilons(self) -> Epsilons:
         """Return the failure probabilities that a block is made for."""
         return Epsilons(self.distillation.eps_secrecy, self.distillation.eps_correctness)
+
+
+def _in_file(table: str) -> str:
+    return IN_FILES.get(table, table)

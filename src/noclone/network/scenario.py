@@ -30,7 +30,7 @@ NOT_OF = {
     "mdi": ("receiver",),
     "twin-field": ("receiver",),
 }  # tables that links of a protocol do not have
-LINK_SECTIONS = ("source", "fibre", "receiver", "distillation", "flaws", "guards")
+LINK_SECTIONS = ("source", "fibre", "pass", "receiver", "distillation", "flaws", "guards")
 
 T = TypeVar("T")
 
@@ -57,6 +57,7 @@ class DefaultsSection(Section):
 
     source: dict[str, Any] = Field(default_factory=dict)
     fibre: dict[str, Any] = Field(default_factory=dict)
+    passes: dict[str, Any] = Field(alias="pass", default_factory=dict)
     receiver: dict[str, Any] = Field(default_factory=dict)
     distillation: dict[str, Any] = Field(default_factory=dict)
     flaws: dict[str, Any] = Field(default_factory=dict)
@@ -236,8 +237,11 @@ def _with_defaults(link: Any, defaults: dict[str, Any]) -> Any:
     if not isinstance(link, dict):
         return link
     filled = dict(link)
+    without: tuple[str, ...] = NOT_OF.get(link.get("protocol", ""), ())
+    if link.get("repeater") is not None:
+        without = ("source", "fibre", "pass", "receiver")
     for name in LINK_SECTIONS:
-        if name in NOT_OF.get(link.get("protocol", ""), ()):
+        if name in without or name == ("fibre" if "pass" in link else "pass"):
             continue
         common, own = defaults.get(name), link.get(name, {})
         if isinstance(common, dict) and isinstance(own, dict):
