@@ -4,8 +4,8 @@ In: two 256-bit keys that both ends share and that nobody used before, and a tra
 one for each end, of the transcript so far and a few bytes more.
 
 Each key is h and s, 16 bytes; both tags take the h of end 0, and each its own s. (The other h is not used. Their sum
-would do as well, but would be nothing where a careless secret repeats itself.) A message of L bytes is padded with zeros
-until 16 bytes are wanting to a multiple of 256, and L itself is the last block, so that there are
+would do as well, but would be nothing where a careless secret repeats itself.) A message of L bytes is padded with
+zeros until 16 bytes are wanting to a multiple of 256, and L itself is the last block, so that there are
 M = 16 ceil((L + 16) / 256) blocks b_1 .. b_M of 16 bytes:
 
     tag = s + sum over i = 1 .. M of  b_i h^(M+1-i)
