@@ -65,7 +65,9 @@ def print_report(measured: Mapping[str, Any], file: IO[str] | None = None) -> No
     width = min(shutil.get_terminal_size().columns, WIDTH) if drawn else WIDTH
     # Elsewhere there are no colours, not even those that FORCE_COLOR asks for: what is written to a file is to be read.
     colours: Literal["auto"] | None = "auto" if drawn else None
-    console = Console(file=target if drawn else io.StringIO(), highlight=False, width=width, color_system=colours)
+    console = Console(
+        file=target if drawn else io.StringIO(), highlight=False, emoji=False, width=width, color_system=colours
+    )
     for part in _report(measured, drawn=drawn):
         console.print(part)
     if not drawn:
