@@ -11,6 +11,7 @@ from typing import Literal
 
 from noclone.audit.scene import Scene
 
+BETWEEN = ("bbm92", "mdi", "twin-field")  # protocols with something in the middle that may be Eve's
 Status = Literal["countered", "watched", "assumed", "open", "not-modelled"]
 
 
@@ -38,7 +39,14 @@ def simple(status: Status, why: str, remedy: str = "") -> Callable[[Scene], Judg
 
 def intercept_resend(scene: Scene) -> Judgement:
     """Judge interception of pulses."""
-    loose = tuple(link.name for link in scene.sections if link.distillation.qber_abort > 0.25)
+    if scene.sections and all(link.protocol == "cv" for link in scene.sections):
+        return Judgement(
+            "countered",
+            "whoever measures both quadratures and sends anew adds two shot noises at the line's input; the proof "
+            "charges all noise to her",
+        )
+    bits = [link for link in scene.sections if link.protocol != "cv"]
+    loose = tuple(link.name for link in bits if link.distillation.qber_abort > 0.25)
     if loose:
         return Judgement(
             "watched",
@@ -63,6 +71,19 @@ def photon_number_splitting(scene: Scene) -> Judgement:
         "countered",
         "decoy intensities bound the share of single photons, and only these count for the key's length "
         "(Lim et al. 2014; Rusca et al. 2018)",
+    )
+
+
+def held_middle(scene: Scene) -> Judgement:
+    """Judge whoever holds what stands between the ends of a link."""
+    untrusted = tuple(link.name for link in scene.sections if link.protocol in BETWEEN)
+    if not untrusted:
+        return Judgement("countered", "no link here has a source or a station between its ends")
+    return Judgement(
+        "countered",
+        "the proofs of these links trust nothing between the ends: a source of separable pairs, or a station that "
+        "measures and lies, shows in the test basis and in the decoys, and such blocks are refused",
+        untrusted,
     )
 
 
@@ -123,7 +144,7 @@ def trusted_nodes(scene: Scene) -> Judgement:
 def fibre_cut(scene: Scene) -> Judgement:
     """Judge the loss of one node or link."""
     pairs = list(zip(scene.demands, scene.isolations, strict=True))
-    alone = tuple(demand.name for demand, found in pairs if found.links or found.nodes)
+    alone = tuple(demand.name for demand, found in pairs if found.losing)
     if not pairs:
         return Judgement("countered", "nobody asks for keys")
     if not alone:

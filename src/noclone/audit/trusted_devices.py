@@ -3,9 +3,11 @@
 In: a `Scene`.  Out: for a threat, the scene with the links that it concerns; a sentence about each protocol.
 
     decoy-bb84  Alice's transmitter, Bob's detectors
-    bbm92       both ends' detectors: the source of pairs may be Eve's (Bennett, Brassard, Mermin 1992)
+    bbm92       both ends' detectors: the source of pairs may be Eve's (Bennett, Brassard, Mermin 1992); over repeaters
+                the ends' memories and what reads them: the repeaters may be Eve's (Lo and Chau 1999)
     mdi         both ends' transmitters: the station and its detectors may be Eve's (Lo, Curty, Qi 2012)
     twin-field  the same (Curty, Azuma, Lo 2019)
+    cv          Alice's transmitter, Bob's coherent detector, its local oscillator, the calibration of its shot noise
 """
 
 from __future__ import annotations
@@ -16,31 +18,45 @@ from dataclasses import replace
 from noclone.audit.scene import Scene
 from noclone.network.link_sections import LinkSection
 
+LISTED = 8
+
 # What a threat acts on. Light sent in ("trojan-horse") reads a receiver's basis as it reads a transmitter: not listed.
 ACTS_ON = {
     "blinding": "detectors",
     "efficiency-mismatch": "detectors",
     "after-gate": "detectors",
     "dead-time": "detectors",
-    "photon-number-splitting": "transmitter",
+    "photon-number-splitting": "faint pulses",
     "laser-seeding": "transmitter",
     "intensity-correlation": "transmitter",
+    "shot-noise-calibration": "quadratures",
+    "detector-saturation": "quadratures",
+    "coherent-attacks": "collective proof",
 }
 TRUSTED = {
-    "decoy-bb84": ("transmitter", "detectors"),
+    "decoy-bb84": ("transmitter", "faint pulses", "detectors"),
     "bbm92": ("detectors",),
-    "mdi": ("transmitter",),
-    "twin-field": ("transmitter",),
+    "mdi": ("transmitter", "faint pulses"),
+    "twin-field": ("transmitter", "faint pulses"),
+    "cv": ("transmitter", "quadratures", "collective proof"),
 }
 WORDS = {
     "decoy-bb84": "trusts Alice's transmitter and Bob's detectors",
     "bbm92": "trusts both ends' detectors, and no source: it may be anybody's",
     "mdi": "trusts both ends' transmitters, and no detector: the station between may be anybody's",
     "twin-field": "trusts both ends' transmitters, and no detector: the station between may be anybody's",
+    "cv": "trusts Alice's transmitter and Bob's coherent detector, its local oscillator and the calibration of its "
+    "shot noise; its proof covers collective Gaussian attacks only",
+    "bbm92 over repeaters": "trusts both ends' memories and what reads them, and none of the repeaters between",
 }
 SPARED = {
-    "detectors": "no key here trusts a detector: those of MDI and twin-field QKD stand in a station that may be Eve's",
+    "detectors": "no key here trusts a photon counter: those of MDI and twin-field QKD stand in a station that may be "
+    "Eve's, continuous variables have none",
     "transmitter": "no key here trusts a transmitter: the source of pairs may be Eve's, and shows as errors",
+    "faint pulses": "no key here counts on single photons in faint pulses: a source of pairs shows as errors, and of "
+    "coherent states the proof gives all that is lost to Eve",
+    "quadratures": "no key here is made of quadratures: there is no local oscillator and no shot noise to calibrate",
+    "collective proof": "the proofs here cover attacks on all pulses together",
 }
 
 
@@ -57,9 +73,28 @@ def trusts(links: Iterable[LinkSection]) -> list[str]:
     """Return a sentence for each protocol but the usual one, with the links that have it."""
     by_protocol: dict[str, list[str]] = {}
     for link in links:
-        by_protocol.setdefault(link.protocol, []).append(link.name)
+        by_protocol.setdefault(_kind(link), []).append(link.name)
     return [
         f"{', '.join(names)} ({protocol}) {WORDS[protocol]}."
         for protocol, names in by_protocol.items()
         if protocol != "decoy-bb84"
     ]
+
+
+def spared_nodes(links: Iterable[LinkSection]) -> list[str]:
+    """Return a sentence for each link over repeaters: what a relay along the same way would make one trust besides."""
+    return [
+        f"{link.name}: {_listed(link.repeaters)} can stop the link and learn nothing of its keys, whoever holds them; "
+        f"relays there would each be one more that knows them ({_listed([f'node:{name}' for name in link.repeaters])})."
+        for link in links
+        if link.repeaters
+    ]
+
+
+def _kind(link: LinkSection) -> str:
+    return f"{link.protocol} over repeaters" if link.repeater is not None else link.protocol
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more

@@ -24,6 +24,7 @@ I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 
 CODES = 16  # of a party's choices in a slot
+NOTE_SHIFT = 8  # in a set: bits above tell what no detector does, for whoever works the light out again
 STREAM_GAPS = 1 << 48  # above all other purposes of the same key
 WHOLE = 2.0**64
 
@@ -45,10 +46,13 @@ class JointLaw:
     limits: U64
 
     @classmethod
-    def of(cls, rows: I64, table: F64) -> JointLaw:
+    def of(cls, rows: I64, table: F64, sets: I64 | None = None) -> JointLaw:
         """Return the law of a table of probabilities, one row for each case, one column for each set of detectors.
 
         What the first column holds, that nothing happens, is not used: sets that do not count may be left at 0.
+
+        Args:
+            sets: What each column stands for, where that is not its number; bits from `NOTE_SHIFT` on are notes.
         """
         happens = np.maximum(table, 0.0)
         happens[:, 0] = 0.0
@@ -58,7 +62,8 @@ class JointLaw:
         shares = np.cumsum(np.take_along_axis(happens, order, 1), axis=1) / p_max
         limits = np.minimum(np.floor(shares * WHOLE), math.nextafter(WHOLE, 0.0)).astype(np.uint64)
         limits[shares >= 1.0] = np.uint64((1 << 64) - 1)
-        return cls(np.ascontiguousarray(rows, np.int64), p_max, order.astype(np.int64), limits)
+        named = order.astype(np.int64) if sets is None else sets[order]
+        return cls(np.ascontiguousarray(rows, np.int64), p_max, named, limits)
 
     @property
     def mean_negated(self) -> float:

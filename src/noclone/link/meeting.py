@@ -30,6 +30,7 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 PHASES = 64  # the average over a random phase is that of a smooth periodic function: exact to rounding
+ROWS = np.arange(CODES * CODES).reshape(CODES, CODES)  # of a law: Alice's code and Bob's
 UNIFORM = 2 * np.pi * np.arange(PHASES) / PHASES
 
 
@@ -108,13 +109,17 @@ class Meeting(ABC):
         wrong = self.receiver.misalignment
         return np.asarray((1 - wrong) * sets + wrong * sets[:, np.arange(CODES) ^ 1, :])  # the other value of Bob's
 
+    def announced(self) -> F64:
+        """Return the probability of each set of detectors that is announced; indexed as `table` is."""
+        table = self.table()
+        kept = sorted(self.DIFFER)
+        announced = np.zeros_like(table)
+        announced[:, :, kept] = table[:, :, kept]
+        return announced
+
     def law(self) -> JointLaw:
         """Return the law of what the station announces."""
-        table = self.table().reshape(CODES * CODES, -1)
-        announced = np.zeros_like(table)
-        kept = sorted(self.DIFFER)
-        announced[:, kept] = table[:, kept]
-        return JointLaw.of(np.arange(CODES * CODES).reshape(CODES, CODES), announced)
+        return JointLaw.of(ROWS, self.announced().reshape(CODES * CODES, -1))
 
 
 def strengths(intensities: tuple[float, ...], transmittance: float) -> F64:
@@ -130,6 +135,17 @@ def weights(sender: Sender) -> F64:
     levels = np.diff(np.concatenate([[0.0], limits[:3], [1.0]]))
     codes = np.arange(CODES)
     return np.asarray(levels[codes >> 2] * np.array([limits[3], 1 - limits[3]])[codes >> 1 & 1] / 2)
+
+
+def station_sampler(
+    devices: Meeting, alice_seed: bytes, physics_seed: bytes, link: str, block: int, segment_slots: int | None = None
+) -> JointSampler:
+    """Return what tells of each segment of a block what is announced; see `transmit_to_station`."""
+    law, protocol = devices.law(), devices.protocol
+    bob, light = (physics_key(physics_seed, link, block, part) for part in ("bob", "light"))
+    keys = np.stack([aes256_keys(key) for key in (alice_seed, bob, light)])
+    choosers = np.stack([setting_limits(protocol.alice), setting_limits(protocol.bob)])
+    return JointSampler(law, keys, choosers, segment_slots or segment_length(law.p_max))
 
 
 def transmit_to_station(
@@ -155,12 +171,9 @@ def transmit_to_station(
     """
     if not 0 < n_slots <= MAX_SLOTS:
         raise ValueError(f"n_slots must lie between 1 and {MAX_SLOTS}, and is {n_slots}")
-    law, protocol = devices.law(), devices.protocol
-    length = segment_slots or segment_length(law.p_max)
-    bob_seed, light = (physics_key(physics_seed, link, block, part) for part in ("bob", "light"))
-    keys = np.stack([aes256_keys(key) for key in (alice_seed, bob_seed, light)])
-    choosers = np.stack([setting_limits(protocol.alice), setting_limits(protocol.bob)])
-    sampler, settings = JointSampler(law, keys, choosers, length), SeededSettings(bob_seed, protocol.bob)
+    sampler = station_sampler(devices, alice_seed, physics_seed, link, block, segment_slots)
+    settings = SeededSettings(physics_key(physics_seed, link, block, "bob"), devices.protocol.bob)
+    length = sampler.length
     for segment, happened in enumerate(in_order(sampler, Lengths(n_slots, length), threads)):
         yield bobs_events(devices, happened, segment * length, settings)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from noclone import __version__, rng
 from noclone.distill.authentication import AuthenticationPool
-from noclone.distill.job import BlockAborted
+from noclone.distill.job import BlockAborted, BlockStatistics
 from noclone.distill.session import distill_block
 from noclone.events import EventLog
 from noclone.link.devices import LinkDevices
@@ -36,7 +36,7 @@ from noclone.network.pass_plan import Overpass
 from noclone.network.published_section import PublishedSection, beside
 from noclone.network.scenario import AttackSection, Scenario
 from noclone.network.watching import Watching
-from noclone.records import Detections, Origin, Settings
+from noclone.records import AliceRecord, Detections, Origin
 
 SECRET_BYTES = 4096  # initial authentication secret of a link: 64 blocks' worth
 
@@ -48,6 +48,8 @@ class LinkSummary:
     Args:
         light_s: Seconds of light: what the real link would have taken, the time between a satellite's passes apart.
         wall_s: Seconds that this machine took.
+        detections: Bob's, of all blocks.
+        test_bits, test_errors: Bits of the test basis that were compared, and those that differed.
         passes: Of a satellite's link, each block's pass.
         best_bits: Secret bits of the block with most.
         best_sifted: Its sifted bits, of both bases.
@@ -59,6 +61,9 @@ class LinkSummary:
     secret_bits: int = 0
     light_s: float = 0.0
     wall_s: float = 0.0
+    detections: int = 0
+    test_bits: int = 0
+    test_errors: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     passes: list[Overpass] = field(default_factory=list)
     best_bits: int = 0
@@ -68,6 +73,14 @@ class LinkSummary:
     def secret_bps(self) -> float:
         """Secret bits per second of light."""
         return self.secret_bits / self.light_s if self.light_s else 0.0
+
+    def counted(self, statistics: BlockStatistics | None) -> None:
+        """Add what was seen in a block."""
+        if statistics is not None:
+            self.detections += statistics.detections
+        if statistics is not None and statistics.counts is not None:
+            self.test_bits += statistics.counts.test_total
+            self.test_errors += sum(statistics.counts.m_test)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +119,12 @@ def origin_of(seeded: bool) -> Origin:
 
 def block_of_light(
     plan: LinkPlan, seed: bytes, block: int, *, seeded: bool, eve: Eavesdropper | None = None
-) -> tuple[Settings, Detections]:
+) -> tuple[AliceRecord, Detections]:
     """Simulate one block: Alice's secret record of what she sent or measured, and what Bob's devices told him."""
     alice_seed, physics_seed = block_seeds(plan, seed, block)
-    if eve is None:
+    if eve is None or not isinstance(eve.devices, LinkDevices):
         return one_block(
-            plan.light,
+            plan.light if eve is None else eve.devices,
             alice_seed=alice_seed,
             physics_seed=physics_seed,
             n_slots=plan.n_slots,
@@ -157,12 +170,13 @@ def run(
     summaries = []
     for plan in plans:
         one = _LinkRun(plan, log, seed, seeded, _pools(seed, plan.link.name))
-        planned = [(attack, resolve(attack.name, attack.strength, plan.devices)) for attack in scenario.attacks
-                   if attack.on == plan.link.name]  # fmt: skip
+        planned = [attack for attack in scenario.attacks if attack.on == plan.link.name]
+        for attack in planned:
+            resolve(attack.name, attack.strength, plan.light)  # says so before the first block, where it cannot be
         for block in range(blocks):
             if watching.responder.stopped(plan.link.name):
                 break
-            one.block(block, _eavesdropper(planned, plan, block, log), watching)
+            one.block(block, _eavesdropper(planned, resolve, plan.of(block), block, log), watching)
             if on_block is not None:
                 on_block(plan.link.name, block)
         summaries.append(one.summary)
@@ -199,7 +213,7 @@ class _LinkRun:
             tally.add(detections.events)
             record_telemetry(self._log, link, block, read_meters(plan, tally, block, physics_seed, eve))
         if eve is not None:
-            record_learned(self._log, eve, detections, alice_seed=alice_seed, physics_seed=physics_seed)
+            record_learned(self._log, eve, settings, detections, alice_seed=alice_seed, physics_seed=physics_seed)
         try:
             job = plan.job(block, origin_of(self._seeded))
             carriage = eve.carriage() if eve is not None and eve.carriage is not None else None
@@ -215,10 +229,12 @@ class _LinkRun:
             watching.vet(link, block, result.alice.statistics)
         except BlockAborted as abort:
             record_aborted(self._log, link, block, abort)
+            summary.counted(abort.statistics)
             summary.aborted += 1
             summary.reasons[abort.verdict] = summary.reasons.get(abort.verdict, 0) + 1
         else:
             record_distilled(self._log, result.alice)
+            summary.counted(result.alice.statistics)
             summary.secret_bits += result.alice.key.n_bits
             counts = result.alice.statistics.counts
             if result.alice.key.n_bits > summary.best_bits and counts is not None:
@@ -237,18 +253,18 @@ def _pools(seed: bytes, link: str) -> tuple[AuthenticationPool, AuthenticationPo
 
 
 def _eavesdropper(
-    planned: list[tuple[AttackSection, Eavesdropper]], plan: LinkPlan, block: int, log: EventLog
+    planned: list[AttackSection], resolve: AttackResolver, plan: LinkPlan, block: int, log: EventLog
 ) -> Eavesdropper | None:
     """Return who sits on the link in a block, and note where an attack begins or ends."""
     subject = f"link:{plan.link.name}"
-    for attack, _ in planned:
+    for attack in planned:
         if attack.last_block is not None and block == attack.last_block + 1:
             log.add("attack.stopped", subject, name=attack.name)
         if attack.first_block == block:
             log.add("attack.started", subject, name=attack.name, strength=attack.strength)
-    for attack, eve in planned:
+    for attack in planned:
         if attack.covers(plan.link.name, block):
             record_light(log, plan, block, attack.name, attack.strength)
-            return eve
+            return resolve(attack.name, attack.strength, plan.light)
     record_light(log, plan, block, None)
     return None
