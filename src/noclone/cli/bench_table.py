@@ -35,6 +35,8 @@ TITLES = {
     "amplification": "Privacy amplification, one party's work",
     "authentication": "Authentication, one party's work",
     "satellites": "A satellite over four stations: orbits, passes, finite keys",
+    "planner": "The cheapest network that meets demands for key",
+    "planner_large": "The same over 1,000 sites",
     "repeaters": "Entangled pairs between the ends of a chain of repeaters",
     "chain": "The whole chain without light, both parties' work",
     "gpu": "The same on an NVIDIA GPU (NOCLONE_DEVICE=gpu)",
