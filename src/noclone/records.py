@@ -107,7 +107,8 @@ class Settings(Protocol):
     def at(self, slots: U64) -> U8:
         """Return one code per slot: bit 0 the bit value, bit 1 the `Basis`, bits 2-3 the intensity's index.
 
-        Where Alice measures as well, bit 4 (`NOTHING`) says that she detected nothing in the slot.
+        Where Alice measures as well, bit 4 (`NOTHING`) says that she detected nothing in the slot. Where she knows the
+        phase of her pulse (sending or not sending), bits 4-7 say in which slice of the circle it is.
         """
         ...
 
@@ -128,7 +129,7 @@ class Detections:
             bit 3      measured in a further basis, for CHSH; bit 1 says in which of two,
             bits 4-7   which detectors clicked, one bit each,
             bits 8-15  arrival within the slot, signed, in 1/256 of the slot's period from its centre; where Bob sends,
-                       to a station in the middle, the index of his own intensity.
+                       to a station in the middle, the index of his own intensity, and in bits 10-13 his phase's slice.
         origin: Simulated, recorded or hardware.
     """
 
@@ -172,6 +173,23 @@ class Detections:
 
 
 @dataclass(frozen=True, slots=True)
+class Paired:
+    """What became of bits that were paired before they were compared (`distill.pairing`): numbers known to all.
+
+    Args:
+        raw: Bits before.
+        pairs: How many pairs Bob made, of one zero and one one each: as many as he could.
+    """
+
+    raw: float
+    pairs: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= 2 * self.pairs <= self.raw:
+            raise ValueError("there cannot be more pairs than half of the bits")
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """What both parties know of a block after sifting: one number per intensity, brightest first.
 
@@ -183,6 +201,7 @@ class Counts:
         n_test: Detections where both chose the test basis.
         m_test: Errors among `n_test`.
         m_key: Errors among `n_key`; known only after reconciliation, None before.
+        paired: Where bits were paired before: then `n_key` are the pairs that were kept.
     """
 
     n_slots: int
@@ -190,6 +209,7 @@ class Counts:
     n_test: tuple[int, ...]
     m_test: tuple[int, ...]
     m_key: tuple[int, ...] | None = None
+    paired: Paired | None = None
 
     def __post_init__(self) -> None:
         if not len(self.n_key) == len(self.n_test) == len(self.m_test):
@@ -198,6 +218,8 @@ class Counts:
             raise ValueError("there cannot be more errors than detections in the test basis")
         if self.m_key is not None and any(m > n or m < 0 for n, m in zip(self.n_key, self.m_key, strict=True)):
             raise ValueError("there cannot be more errors than detections in the key basis")
+        if self.paired is not None and sum(self.n_key) > self.paired.pairs:
+            raise ValueError("there cannot be more pairs kept than made")
 
     @property
     def key_total(self) -> int:
@@ -224,12 +246,16 @@ class Counts:
             return tuple(x + y for x, y in zip(a, b, strict=True))
 
         m_key = None if self.m_key is None or other.m_key is None else add(self.m_key, other.m_key)
+        paired = None
+        if self.paired is not None and other.paired is not None:
+            paired = Paired(self.paired.raw + other.paired.raw, self.paired.pairs + other.paired.pairs)
         return Counts(
             self.n_slots + other.n_slots,
             add(self.n_key, other.n_key),
             add(self.n_test, other.n_test),
             add(self.m_test, other.m_test),
             m_key,
+            paired,
         )
 
 

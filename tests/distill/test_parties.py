@@ -272,7 +272,7 @@ def test_any_flipped_byte_ends_the_block(case, make_pools, length_of_talk, data)
     assert len(wire.messages) > target
 
 
-@pytest.mark.parametrize("kind", [k for k in Kind if k not in (Kind.HELLO, Kind.ABORT, Kind.CHSH)])
+@pytest.mark.parametrize("kind", [k for k in Kind if k not in (Kind.HELLO, Kind.ABORT, Kind.CHSH, Kind.PAIRS)])
 @pytest.mark.parametrize("part", [0, 3, 14, -1])
 def test_a_flipped_byte_in_any_kind_of_message(case, make_pools, kind, part):
     if part == -1 and kind is Kind.ANNOUNCE:
@@ -292,7 +292,7 @@ def test_a_flipped_byte_in_any_kind_of_message(case, make_pools, kind, part):
 
 
 @pytest.mark.parametrize("action", ["drop", "twice", "cut", "longer", "swap", "empty"])
-@pytest.mark.parametrize("kind", [k for k in Kind if k not in (Kind.ABORT, Kind.CHSH)])
+@pytest.mark.parametrize("kind", [k for k in Kind if k not in (Kind.ABORT, Kind.CHSH, Kind.PAIRS)])
 def test_lost_repeated_cut_and_reordered_messages(case, make_pools, kind, action):
     held = []
 

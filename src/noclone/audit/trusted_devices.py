@@ -6,6 +6,7 @@ In: a `Scene`.  Out: for a threat, the scene with the links that it concerns; a 
     bbm92       both ends' detectors: the source of pairs may be Eve's (Bennett, Brassard, Mermin 1992)
     mdi         both ends' transmitters: the station and its detectors may be Eve's (Lo, Curty, Qi 2012)
     twin-field  the same (Curty, Azuma, Lo 2019)
+    sns         the same (Wang, Yu, Hu 2018)
 """
 
 from __future__ import annotations
@@ -31,12 +32,14 @@ TRUSTED = {
     "bbm92": ("detectors",),
     "mdi": ("transmitter",),
     "twin-field": ("transmitter",),
+    "sns": ("transmitter",),
 }
 WORDS = {
     "decoy-bb84": "trusts Alice's transmitter and Bob's detectors",
     "bbm92": "trusts both ends' detectors, and no source: it may be anybody's",
     "mdi": "trusts both ends' transmitters, and no detector: the station between may be anybody's",
     "twin-field": "trusts both ends' transmitters, and no detector: the station between may be anybody's",
+    "sns": "trusts both ends' transmitters, and no detector: the station between may be anybody's",
 }
 SPARED = {
     "detectors": "no key here trusts a detector: those of MDI and twin-field QKD stand in a station that may be Eve's",

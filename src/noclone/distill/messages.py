@@ -67,6 +67,7 @@ class Kind(IntEnum):
     AMPLIFY = 12
     TAG = 13
     CHSH = 14
+    PAIRS = 15
 
 
 KINDS = {int(kind): kind for kind in Kind}

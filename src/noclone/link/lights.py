@@ -15,10 +15,11 @@ from noclone.link.light import transmit_chunks
 from noclone.link.meeting import Meeting, expected_station_counts, transmit_to_station
 from noclone.link.pairs import PairDevices, transmit_pairs
 from noclone.link.pairs_theory import expected_pair_counts
-from noclone.link.settings import MeasuredSettings, SeededSettings
+from noclone.link.settings import MeasuredSettings, SeededSettings, SendingSettings
+from noclone.link.sns import SnsStation, expected_sns_counts
 from noclone.link.tap import Tap
 from noclone.link.theory import ExpectedCounts, expected_counts
-from noclone.protocols import DecoyMdi, EntangledPairs, LinkProtocol, Sender, TwinField
+from noclone.protocols import DecoyMdi, EntangledPairs, LinkProtocol, Sender, SendOrNot, TwinField
 from noclone.records import U64, DecoyBB84, Detections, Origin, Settings
 
 LinkLight = LinkDevices | PairDevices | Meeting
@@ -30,6 +31,8 @@ def expected(light: LinkLight, n_slots: int) -> ExpectedCounts:
     match light:
         case PairDevices():
             return expected_pair_counts(light, n_slots)
+        case SnsStation():
+            return expected_sns_counts(light, n_slots)
         case Meeting():
             return expected_station_counts(light, n_slots)
         case LinkDevices():
@@ -41,7 +44,7 @@ def seeded_sender(protocol: LinkProtocol) -> DecoyBB84 | Sender | None:
     match protocol:
         case DecoyBB84():
             return protocol
-        case DecoyMdi() | TwinField():
+        case DecoyMdi() | TwinField() | SendOrNot():
             return protocol.alice
         case EntangledPairs():
             return None
@@ -106,6 +109,8 @@ def alices_record(
 ) -> Settings:
     """Return what Alice knows of a block: what she sent, or what she measured (`events`)."""
     sender = seeded_sender(light.protocol)
+    if isinstance(light.protocol, SendOrNot):
+        return SendingSettings(alice_seed, light.protocol.alice)
     if sender is not None:
         return SeededSettings(alice_seed, sender)
     return MeasuredSettings(Detections(link, block, n_slots, light.clock_hz, events, origin))

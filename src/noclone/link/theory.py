@@ -25,7 +25,7 @@ from noclone.link.optics import Case, cases, dark_means, setting_probability
 from noclone.link.slotlaw import no_click_outside as _no_click_outside
 from noclone.link.slotlaw import set_probabilities as _set_probabilities
 from noclone.link.tap import Tap
-from noclone.records import Basis
+from noclone.records import Basis, Paired
 
 F64 = NDArray[np.float64]
 _NORMAL = NormalDist()
@@ -63,6 +63,7 @@ class ExpectedCounts:
         n_key, n_test: Detections where both used the basis.
         m_key, m_test: Errors among them.
         click_rate_hz: Detections that Bob reports per second, in any basis.
+        paired: Where bits are paired before they are compared.
     """
 
     n_slots: int
@@ -71,6 +72,7 @@ class ExpectedCounts:
     m_key: tuple[float, ...]
     m_test: tuple[float, ...]
     click_rate_hz: float
+    paired: Paired | None = None
 
 
 def expected_gains(devices: LinkDevices, tap: Tap | None = None) -> ExpectedGains:

@@ -18,10 +18,10 @@ from noclone.link.devices import LinkDevices
 from noclone.link.lights import LinkLight, expected
 from noclone.link.meeting import Meeting
 from noclone.link.overheard import overheard
+from noclone.link.station import BellStation
 from noclone.link.tap import Eavesdropper
 from noclone.link.telemetry import Tally, Telemetry, measure
 from noclone.link.theory import ExpectedCounts
-from noclone.link.twin import TwinStation
 from noclone.network.link_sections import LinkSection
 from noclone.proofs.agreement import Agreement, agree, refusal_probability
 from noclone.records import MAX_INTENSITIES, MAX_SLOTS, BlockProvenance, Counts, Detections, Origin
@@ -136,7 +136,7 @@ def plan_link(link: LinkSection) -> LinkPlan:
     )
     worst = link.distillation.qber_abort
     if isinstance(light, Meeting):  # many of the test bits are wrong by nature; with twin fields they mean nothing
-        worst = 1.0 if isinstance(light, TwinStation) else agreement.qber_max
+        worst = agreement.qber_max if isinstance(light, BellStation) else 1.0
         agreement = replace(agreement, qber_max=worst)
     agreement = replace(agreement, qber_max=min(agreement.qber_max, worst))
     return LinkPlan(link, light, n_slots, counts, agreement)

@@ -17,7 +17,7 @@ from noclone.network.fields import Name, NonNegative, Positive, Probability, Sec
 from noclone.network.flaws_sections import FlawsSection, GuardsSection
 from noclone.proofs.epsilon import Epsilons
 from noclone.proofs.keylength import DEFAULT_PROOFS
-from noclone.protocols import DecoyMdi, EntangledPairs, Sender, TwinField
+from noclone.protocols import DecoyMdi, EntangledPairs, Pairing, Sender, SendOrNot, TwinField
 from noclone.records import DecoyBB84
 from noclone.units import transmittance
 
@@ -31,6 +31,7 @@ TABLES: dict[str, tuple[set[str], set[str]]] = {
     "bbm92": ({"pairs", "receiver"}, {"receiver_alice", "fibre_alice"}),
     "mdi": ({"source", "station"}, {"source_bob", "fibre_alice"}),
     "twin-field": ({"source", "station"}, {"source_bob", "fibre_alice"}),
+    "sns": ({"source", "station"}, {"source_bob", "fibre_alice"}),
 }
 ALL_TABLES = sorted(set().union(*(needed | possible for needed, possible in TABLES.values())))
 
@@ -44,7 +45,9 @@ class SourceSection(Section):
     )
     probabilities: list[Probability] = Field(min_length=2, max_length=4, description="how often each is sent")
     p_key: Annotated[float, Field(gt=0, lt=1)] = Field(description="probability of the key basis")
-    key_intensity: Positive | None = Field(default=None, description="twin-field: mean photon number in the key basis")
+    key_intensity: Positive | None = Field(
+        default=None, description="twin-field, sns: mean photon number of what is sent in the key basis"
+    )
 
     def sender(self) -> Sender:
         """Return what a sender chooses from."""
@@ -121,11 +124,11 @@ class PairsSection(Section):
 
 
 class StationSection(DetectorsSection):
-    """A station between the two ends, with four detectors (twin-field: two); nobody has to trust it."""
+    """A station between the two ends, with four detectors (twin-field, sns: two); nobody has to trust it."""
 
     visibility: Probability = Field(default=1.0, description="how well the two senders' pulses overlap")
     phase_noise_rad: Annotated[float, Field(ge=0, le=3.14)] = Field(
-        default=0.0, description="twin-field: standard deviation of the phase between the two"
+        default=0.0, description="twin-field, sns: standard deviation of the phase between the two"
     )
 
 
@@ -135,7 +138,7 @@ class DistillationSection(Section):
     proof: str | None = Field(
         default=None,
         description="where not given: wiesemann2024 (others: lim2014, rusca2018, tupkary2024); for bbm92 "
-        "tomamichel2012, for mdi curty2014",
+        "tomamichel2012, for mdi curty2014, for twin-field cal2019, for sns jiang2019",
     )
     block_key_bits: Annotated[int, Field(ge=10_000, le=1_000_000_000)] = Field(
         default=1_000_000, description="sifted bits of the key basis that a block is made for"
@@ -175,19 +178,24 @@ class LinkSection(Section):
     name: Name
     alice: Name = Field(description="node that sends the light, or one end of it")
     bob: Name = Field(description="node that measures it, or the other end")
-    protocol: Literal["decoy-bb84", "bbm92", "mdi", "twin-field"] = Field(
+    protocol: Literal["decoy-bb84", "bbm92", "mdi", "twin-field", "sns"] = Field(
         default="decoy-bb84",
-        description="bbm92: a source of pairs in the middle; mdi, twin-field: a station in the middle",
+        description="bbm92: a source of pairs in the middle; mdi, twin-field, sns: a station in the middle",
+    )
+    pairing: Pairing = Field(
+        default="aopp", description="sns: whether bits are paired (aopp: far fewer errors) before they are compared"
     )
     bootstrap: Literal["pre-shared-key", "signatures"] = Field(
         default="pre-shared-key", description="what authenticates the first block: a carried secret, or signatures"
     )
-    source: SourceSection | None = Field(default=None, description="Alice's laser; with mdi and twin-field Bob's, too")
+    source: SourceSection | None = Field(default=None, description="Alice's laser; with a station Bob's, too")
     source_bob: SourceSection | None = Field(
-        default=None, description="mdi, twin-field: Bob's laser, where it is another"
+        default=None, description="mdi, twin-field, sns: Bob's laser, where it is another"
     )
     pairs: PairsSection | None = Field(default=None, description="bbm92: the source between the ends")
-    station: StationSection | None = Field(default=None, description="mdi, twin-field: the station between the ends")
+    station: StationSection | None = Field(
+        default=None, description="mdi, twin-field, sns: the station between the ends"
+    )
     fibre: FibreSection
     fibre_alice: FibreSection | None = Field(
         default=None, description="all but decoy-bb84: from the middle to Alice, where it is another than to Bob"
@@ -211,8 +219,10 @@ class LinkSection(Section):
         if strange := sorted(given - needed - possible):
             raise ValueError(f"link '{self.name}': a {self.protocol} link has no [link.{strange[0]}]")
         for laser in (self.source, self.source_bob):
-            if laser is not None and (laser.key_intensity is None) == (self.protocol == "twin-field"):
-                raise ValueError(f"link '{self.name}': key_intensity is for twin-field links, and needed there")
+            if laser is not None and (laser.key_intensity is None) == (self.protocol in ("twin-field", "sns")):
+                raise ValueError(f"link '{self.name}': key_intensity is for twin-field and sns links, and needed there")
+        if "pairing" in self.model_fields_set and self.protocol != "sns":
+            raise ValueError(f"link '{self.name}': pairing is for sns links")
         self.light()
         self.epsilons()
         return self
@@ -246,7 +256,7 @@ class LinkSection(Section):
                 return self.devices()
             case "bbm92":
                 return self._pairs()
-            case "mdi" | "twin-field":
+            case "mdi" | "twin-field" | "sns":
                 return self._station()
 
     def _pairs(self) -> LinkLight:
@@ -268,7 +278,8 @@ class LinkSection(Section):
         )
 
     def _station(self) -> LinkLight:
-        from noclone.link.station import BellStation  # numba
+        from noclone.link.sns import SnsStation  # numba
+        from noclone.link.station import BellStation
         from noclone.link.twin import TwinStation
 
         assert self.source is not None
@@ -284,9 +295,13 @@ class LinkSection(Section):
             return BellStation(alice.clock_hz, near, far, detectors, senders, station.visibility)
         assert alice.key_intensity is not None
         assert bob.key_intensity is not None
-        twins = TwinField(alice.sender(), bob.sender(), alice.key_intensity, bob.key_intensity)
         detectors = station.detectors("active", noise_hz)
-        return TwinStation(alice.clock_hz, near, far, detectors, twins, station.visibility, station.phase_noise_rad)
+        lasers = (alice.sender(), bob.sender(), alice.key_intensity, bob.key_intensity)
+        place = (alice.clock_hz, near, far, detectors)
+        quality = (station.visibility, station.phase_noise_rad)
+        if self.protocol == "sns":
+            return SnsStation(*place, SendOrNot(*lasers, self.pairing), *quality)
+        return TwinStation(*place, TwinField(*lasers), *quality)
 
     def devices(self) -> LinkDevices:
         """Return the devices of a decoy-state BB84 link.

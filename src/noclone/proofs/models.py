@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from noclone.proofs.asymptotic import RANDOM_ERROR, Gain, SinglePhotons
-from noclone.records import DecoyBB84
+from noclone.records import DecoyBB84, Paired
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +51,17 @@ class ExpectedTally:
     n_test: tuple[float, ...]
     m_test: tuple[float, ...]
     m_key: tuple[float, ...]
+    paired: Paired | None = None
 
     def scaled_to(self, key_total: float) -> ExpectedTally:
         """Return the same for a block with so many sifted bits."""
         factor = key_total / sum(self.n_key)
-        return replace(
-            self,
-            n_slots=round(self.n_slots * factor),
-            **{name: tuple(factor * x for x in getattr(self, name)) for name in ("n_key", "n_test", "m_test", "m_key")},
-        )
+        scaled: dict[str, Any] = {
+            name: tuple(factor * x for x in getattr(self, name)) for name in ("n_key", "n_test", "m_test", "m_key")
+        }
+        if self.paired is not None:
+            scaled["paired"] = Paired(factor * self.paired.raw, factor * self.paired.pairs)
+        return replace(self, n_slots=round(self.n_slots * factor), **scaled)
 
 
 @dataclass(frozen=True, slots=True)
