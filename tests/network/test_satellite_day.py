@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from noclone.cli.main import run_command
-from noclone.network.satellite_day import run_day, sky_hz, sky_radiance
-from noclone.network.satellite_file import SatelliteError, SkySection, load_satellites, shipped
+from noclone.network.satellite_day import run_day, sky_hz
+from noclone.network.satellite_file import SatelliteError, load_satellites, shipped
+from noclone.network.satellite_sections import SkySection
 
 SMALL = """
 name = "small"
@@ -71,9 +72,9 @@ def test_noon_gives_no_key(small: Path) -> None:
 
 def test_the_sky_darkens_through_twilight(small: Path) -> None:
     sky = SkySection()
-    assert sky_radiance(sky, 10.0) == pytest.approx(sky.day)
-    assert sky_radiance(sky, -30.0) == pytest.approx(sky.night)
-    assert sky.night < sky_radiance(sky, -12.0) < sky_radiance(sky, -6.0) < sky.day
+    assert sky.radiance(10.0) == pytest.approx(sky.day)
+    assert sky.radiance(-30.0) == pytest.approx(sky.night)
+    assert sky.night < sky.radiance(-12.0) < sky.radiance(-6.0) < sky.day
     brief = load_satellites(small)
     assert sky_hz(brief, 10.0) == pytest.approx(sky_hz(brief, -30.0) * sky.day / sky.night)
 

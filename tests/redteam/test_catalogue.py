@@ -19,6 +19,7 @@ from noclone.redteam.entry import Live
 from noclone.redteam.light_trial import trial_devices
 from noclone.redteam.live import LIVE_ATTACKS
 from noclone.redteam.matrix import Tried, lines, to_json, try_all, try_attack
+from noclone.redteam.middle import MIDDLE_ATTACKS
 from noclone.redteam.record import worth
 from noclone.redteam.rows import Row
 
@@ -35,7 +36,7 @@ def test_every_attack_says_what_it_is() -> None:
         assert entry.name == name
         assert all((entry.does, entry.hopes, entry.caught_by, entry.source))
     live = {kind: {name for name, entry in CATALOGUE.items() if entry.live == kind} for kind in get_args(Live)}
-    assert live["link"] == set(LIGHT_ATTACKS) | set(MESSAGE_ATTACKS)
+    assert live["link"] == {*LIGHT_ATTACKS, *MIDDLE_ATTACKS, *MESSAGE_ATTACKS}
     for kind in ("node", "application"):
         assert live[kind] == {name for name, attack in LIVE_ATTACKS.items() if attack.target == kind}
 

@@ -96,7 +96,9 @@ def test_eves_record_is_worth_half_a_bit(fraction):
     link = devices()
     tap = intercept_resend(link, fraction)
     detections, codes = run(link, tap)
-    view = overheard(detections, link, tap, alice_seed=ALICE, physics_seed=PHYSICS)
+    view = overheard(
+        detections, link, tap, SeededSettings(ALICE, link.source.protocol), alice_seed=ALICE, physics_seed=PHYSICS
+    )
     record = eve_record(view)
     sifted = ((codes >> 1) & 1) == detections.bases
     worth = information(record, view, sifted)
@@ -118,7 +120,9 @@ def test_record_is_empty_without_eve():
     link = devices()
     tap = intercept_resend(link, 0.0)
     detections, _ = run(link, tap)
-    view = overheard(detections, link, tap, alice_seed=ALICE, physics_seed=PHYSICS)
+    view = overheard(
+        detections, link, tap, SeededSettings(ALICE, link.source.protocol), alice_seed=ALICE, physics_seed=PHYSICS
+    )
     worth = information(eve_record(view), view)
     assert worth.touched_bits == 0
     assert worth.information_bits == 0

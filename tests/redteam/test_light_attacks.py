@@ -15,6 +15,7 @@ from noclone.link.flaws import Guards
 from noclone.link.light import transmit
 from noclone.link.optics import cases
 from noclone.link.overheard import overheard
+from noclone.link.settings import SeededSettings
 from noclone.link.theory import expected_counts
 from noclone.proofs.entropy import binary_entropy
 from noclone.records import Basis, Origin
@@ -45,8 +46,9 @@ def light(eve, n_slots=3_000_000):
         origin=Origin("simulated", seeded=True),
         tap=eve.tap,
     )
+    settings = SeededSettings(bytes(range(32)), eve.devices.source.protocol)
     return detections, overheard(
-        detections, eve.devices, eve.tap, alice_seed=bytes(range(32)), physics_seed=bytes(range(32, 64))
+        detections, eve.devices, eve.tap, settings, alice_seed=bytes(range(32)), physics_seed=bytes(range(32, 64))
     )
 
 

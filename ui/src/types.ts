@@ -46,6 +46,7 @@ interface Ends {
 /** A link of simulated light: everything that its devices are is known. */
 export interface FibreLink extends LinkNow, Ends {
   kind: "simulated";
+  protocol: string;
   length_km: number;
   loss_db: number;
   clock_hz: number;
@@ -123,6 +124,8 @@ export interface Verdict {
 
 export interface Attack {
   name: string;
+  /** Of the links that it is for; empty: any. */
+  protocol: string;
   does: string;
   hopes: string;
   caught_by: string;

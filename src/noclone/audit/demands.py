@@ -33,7 +33,6 @@ from noclone.relayed import RelayHop, RelayProvenance, relay_profile
 from noclone.trust.formula import Atom, Formula, any_of, cheapest_coalition
 from noclone.trust.provenance import PRE_SHARED_KEY, claim, formula_of_key, signed_bootstrap
 
-YEAR_S = 365.25 * 86_400
 BYTES_PER_DETECTION = 16  # a generous bound on what one detection adds to the transcript that a tag covers
 NEVER_WORTH = 1e6  # weight of what is no node, where only nodes are counted
 
@@ -127,9 +126,7 @@ def _plan(link: LinkSection, bootstrap: str) -> PlannedLink:
     if not plan.agreement.length_bits:
         return PlannedLink(link, None, qber=qber, problem=plan.agreement.reason)
     block = _block(link, plan, bootstrap)
-    blocks_per_year = YEAR_S / plan.seconds_per_block
-    rate = plan.agreement.length_bits / plan.seconds_per_block
-    return PlannedLink(link, block, rate, qber, block.epsilon * blocks_per_year)
+    return PlannedLink(link, block, plan.secret_bps, qber, block.epsilon * plan.blocks_per_year)
 
 
 def _block(link: LinkSection, plan: LinkPlan, bootstrap: str) -> BlockProvenance:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from noclone.audit.scene import Scene
 
+BETWEEN = ("bbm92", "mdi", "twin-field")  # protocols with something in the middle that may be Eve's
 Status = Literal["countered", "watched", "assumed", "open", "not-modelled"]
 
 
@@ -63,6 +64,19 @@ def photon_number_splitting(scene: Scene) -> Judgement:
         "countered",
         "decoy intensities bound the share of single photons, and only these count for the key's length "
         "(Lim et al. 2014; Rusca et al. 2018)",
+    )
+
+
+def held_middle(scene: Scene) -> Judgement:
+    """Judge whoever holds what stands between the ends of a link."""
+    untrusted = tuple(link.name for link in scene.sections if link.protocol in BETWEEN)
+    if not untrusted:
+        return Judgement("countered", "no link here has a source or a station between its ends")
+    return Judgement(
+        "countered",
+        "the proofs of these links trust nothing between the ends: a source of separable pairs, or a station that "
+        "measures and lies, shows in the test basis and in the decoys, and such blocks are refused",
+        untrusted,
     )
 
 

@@ -163,6 +163,14 @@ THREATS: tuple[Threat, ...] = (
         ),
     ),
     Threat(
+        "held-middle",
+        "Who holds the source or station in the middle",
+        "in transit",
+        "Bennett et al., PRL 68, 557 (1992); Lo et al., PRL 108, 130503 (2012); Curty et al., npj Quantum Inf. 5, 64 "
+        "(2019)",
+        judges.held_middle,
+    ),
+    Threat(
         "other-side-channels",
         "Side channels that nothing here plays",
         "in transit",

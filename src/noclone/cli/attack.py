@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter, validators
 
 from noclone.cli.door import Pki, ask_door
 from noclone.cli.terminal import Json, show
+
+if TYPE_CHECKING:
+    from noclone.redteam.entry import Entry
 
 attack = App(name="attack", help="Attack a link, node or application of a served network, where it is a lab.")
 
@@ -57,10 +60,15 @@ def list_attacks(*, as_json: Json = False) -> int:
     from noclone.redteam.catalogue import CATALOGUE
 
     live = [one for one in CATALOGUE.values() if one.live]
-    where = {"link": "on a link", "node": "on a node", "application": "on an application"}
-    lines = [f"{one.name:26} {where[one.live]:18} {one.does}; caught by {one.caught_by}" for one in live]
+    lines = [f"{one.name:26} {_on(one):24} {one.does}; caught by {one.caught_by}" for one in live]
     show({"attacks": [one.to_json() for one in live]}, lines, as_json=as_json)
     return 0
+
+
+def _on(entry: Entry) -> str:
+    return {"node": "on a node", "application": "on an application"}.get(
+        entry.live, f"on a {entry.protocol} link" if entry.protocol else "on any link"
+    )
 
 
 @attack.command

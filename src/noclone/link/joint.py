@@ -24,6 +24,7 @@ I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 
 CODES = 16  # of a party's choices in a slot
+NOTE_SHIFT = 8  # in a set: bits above tell what no detector does, for whoever works the light out again
 STREAM_GAPS = 1 << 48  # above all other purposes of the same key
 WHOLE = 2.0**64
 
@@ -45,10 +46,13 @@ class JointLaw:
     limits: U64
 
     @classmethod
-    def of(cls, rows: I64, table: F64) -> JointLaw:
+    def of(cls, rows: I64, table: F64, sets: I64 | None = None) -> JointLaw:
         """Return the law of a table of probabilities, one row for each case, one column for each set of detectors.
 
         What the first column holds, that nothing happens, is not used: sets that do not count may be left at 0.
+
+        Args:
+            sets: What each column stands for, where that is not its number; bits from `NOTE_SHIFT` on are notes.
         """
         happens = np.maximum(table, 0.0)
         happens[:, 0] = 0.0
@@ -58,7 +62,8 @@ class JointLaw:
         shares = np.cumsum(np.take_along_axis(happens, order, 1), axis=1) / p_max
         limits = np.minimum(np.floor(shares * WHOLE), math.nextafter(WHOLE, 0.0)).astype(np.uint64)
         limits[shares >= 1.0] = np.uint64((1 << 64) - 1)
-        return cls(np.ascontiguousarray(rows, np.int64), p_max, order.astype(np.int64), limits)
+        named = order.astype(np.int64) if sets is None else sets[order]
+        return cls(np.ascontiguousarray(rows, np.int64), p_max, named, limits)
 
     @property
     def mean_negated(self) -> float:
@@ -80,9 +85,14 @@ class JointSampler:
         self.length = length
         self._purpose = purpose << 49
 
-    def clicks(self, segment: int, n_slots: int) -> I64:
-        """Return what happens in a segment, as `(slot in the segment) << 16 | set`."""
+    def clicks(self, segment: int, n_slots: int, first_slot: int | None = None) -> I64:
+        """Return what happens in a segment, as `(slot in the segment) << 16 | set`.
+
+        Args:
+            first_slot: Its first slot, where segments are not all of one length.
+        """
         law = self._law
+        first = segment * self.length if first_slot is None else first_slot
         expected = n_slots * law.p_max
         out = np.empty(int(expected + 8 * math.sqrt(expected)) + 2 * BATCH, np.int64)
         stream = np.uint64(STREAM_GAPS + self._purpose + segment)
@@ -91,7 +101,7 @@ class JointSampler:
                 AES,
                 self._keys,
                 stream,
-                np.int64(segment * self.length),
+                np.int64(first),
                 np.int64(n_slots),
                 law.mean_negated,
                 self._choosers,

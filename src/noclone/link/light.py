@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,6 +44,40 @@ def physics_key(physics_seed: bytes, link: str, block: int, part: str) -> bytes:
     return rng.derive(physics_seed, f"{link}/block-{block}/{part}")
 
 
+@dataclass(frozen=True, slots=True)
+class LightKeys:
+    """The keys of one block's light.
+
+    Args:
+        table: Round keys of what `pulses` draws: Alice's choices, Bob's, Eve's, nature's.
+        detectors, bob, eve: Of what is drawn elsewhere.
+    """
+
+    table: U64 = field(repr=False)
+    detectors: bytes = field(repr=False)
+    bob: bytes = field(repr=False)
+    eve: bytes = field(repr=False)
+
+    def readout(self, devices: LinkDevices) -> Readout:
+        """Return Bob's detectors, all alive."""
+        active = devices.receiver.scheme == "active"
+        return Readout.of(
+            devices.clocked,
+            detector_key=self.detectors,
+            bob_key=self.bob,
+            bob_limit=share_of_32_bits(devices.source.protocol.p_key_bob) if active else None,
+        )
+
+
+def light_keys(alice_seed: bytes, physics_seed: bytes, link: str, block: int) -> LightKeys:
+    """Return the keys of a block."""
+    light, detectors, bob, eve = (
+        physics_key(physics_seed, link, block, part) for part in ("light", "detectors", "bob", "eve")
+    )
+    secrets = [aes256_keys(key) for key in (alice_seed, bob, eve)]
+    return LightKeys(np.stack([*secrets, ars_keys(light[:16])]), detectors, bob, eve)
+
+
 class Pulses:
     """The first half of the light, ready to work out any segment."""
 
@@ -68,9 +103,14 @@ class Pulses:
         if clicks.base is not None:
             self._spare.append(clicks.base)
 
-    def clicks(self, segment: int, n_slots: int) -> I64:
-        """Return the would-be clicks of one segment."""
+    def clicks(self, segment: int, n_slots: int, first_slot: int | None = None) -> I64:
+        """Return the would-be clicks of one segment.
+
+        Args:
+            first_slot: Its first slot, where segments are not all of one length.
+        """
         law = self.law
+        first = segment * law.length if first_slot is None else first_slot
         if law.p_max <= 0:
             return np.zeros(0, np.int64)
         expected = n_slots * law.p_max
@@ -83,7 +123,7 @@ class Pulses:
                 AES,
                 law.keys,
                 segment,
-                segment * law.length,
+                first,
                 n_slots,
                 law.mean_negated,
                 law.choosers,
@@ -139,19 +179,11 @@ def transmit_chunks(
     length = segment_slots or segment_length(table.p_max)
     if not 0 < length <= 1 << MAX_SEGMENT_BITS:
         raise ValueError(f"segment_slots must lie between 1 and 2^{MAX_SEGMENT_BITS}, and is {length}")
-    keys = {part: physics_key(physics_seed, link, block, part) for part in ("light", "detectors", "bob", "eve")}
-    secrets = [aes256_keys(key) for key in (alice_seed, keys["bob"], keys["eve"])]
-    key_table = np.stack([*secrets, ars_keys(keys["light"][:16])])
-    pulses = Pulses(devices, table, key_table, length)
-    active = devices.receiver.scheme == "active"
-    readout = Readout.of(
-        devices.clocked,
-        detector_key=keys["detectors"],
-        bob_key=keys["bob"],
-        bob_limit=share_of_32_bits(devices.source.protocol.p_key_bob) if active else None,
-    )
+    keys = light_keys(alice_seed, physics_seed, link, block)
+    pulses = Pulses(devices, table, keys.table, length)
+    readout = keys.readout(devices)
     lengths = Lengths(n_slots, length)
-    late = Late.of(devices, tap, alice_seed, keys["eve"])
+    late = Late.of(devices, tap, alice_seed, keys.eve)
     card = _on_card(pulses)
     found = card.in_order(n_slots, pulses.clicks) if card else in_order(pulses, lengths, threads)
     for segment, clicks in enumerate(found):

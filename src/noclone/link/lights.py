@@ -15,14 +15,15 @@ from noclone.link.light import transmit_chunks
 from noclone.link.meeting import Meeting, expected_station_counts, transmit_to_station
 from noclone.link.pairs import PairDevices, transmit_pairs
 from noclone.link.pairs_theory import expected_pair_counts
+from noclone.link.passing import PassLight, expected_pass_counts, transmit_pass
 from noclone.link.settings import MeasuredSettings, SeededSettings, SendingSettings
 from noclone.link.sns import SnsStation, expected_sns_counts
-from noclone.link.tap import Tap
+from noclone.link.tap import NO_TAP, Tap
 from noclone.link.theory import ExpectedCounts, expected_counts
 from noclone.protocols import DecoyMdi, EntangledPairs, LinkProtocol, Sender, SendOrNot, TwinField
 from noclone.records import U64, DecoyBB84, Detections, Origin, Settings
 
-LinkLight = LinkDevices | PairDevices | Meeting
+LinkLight = LinkDevices | PairDevices | Meeting | PassLight
 NOTHING_SEEN = np.zeros(0, np.uint64)
 
 
@@ -35,6 +36,8 @@ def expected(light: LinkLight, n_slots: int) -> ExpectedCounts:
             return expected_sns_counts(light, n_slots)
         case Meeting():
             return expected_station_counts(light, n_slots)
+        case PassLight():
+            return expected_pass_counts(light, n_slots)
         case LinkDevices():
             return expected_counts(light, n_slots)
 
@@ -66,7 +69,7 @@ def chunks(
     Args:
         tap: What Eve does to the pulses; of decoy-state BB84 only.
     """
-    assert tap is None or isinstance(light, LinkDevices)
+    assert tap in (None, NO_TAP) or isinstance(light, LinkDevices)
     match light:
         case PairDevices():
             yield from transmit_pairs(
@@ -81,6 +84,16 @@ def chunks(
             return
         case Meeting():
             bobs = transmit_to_station(
+                light,
+                alice_seed=alice_seed,
+                physics_seed=physics_seed,
+                n_slots=n_slots,
+                link=link,
+                block=block,
+                threads=threads,
+            )
+        case PassLight():
+            bobs = transmit_pass(
                 light,
                 alice_seed=alice_seed,
                 physics_seed=physics_seed,

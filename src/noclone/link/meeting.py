@@ -30,6 +30,7 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 PHASES = 64  # the average over a random phase is that of a smooth periodic function: exact to rounding
+ROWS = np.arange(CODES * CODES).reshape(CODES, CODES)  # of a law: Alice's code and Bob's
 UNIFORM = 2 * np.pi * np.arange(PHASES) / PHASES
 
 
@@ -40,6 +41,11 @@ class Seeds:
     alice: bytes
     bob: bytes
     light: bytes
+
+    @classmethod
+    def of(cls, alice_seed: bytes, physics_seed: bytes, link: str, block: int) -> Seeds:
+        """Return those of one block."""
+        return cls(alice_seed, *(physics_key(physics_seed, link, block, part) for part in ("bob", "light")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +138,17 @@ class Meeting(ABC):
         """
         return bobs_events(self, happened, first, SeededSettings(seeds.bob, self.protocol.bob))
 
+    def announced(self) -> F64:
+        """Return the probability of each set of detectors that is announced; indexed as `table` is."""
+        table = self.table()
+        kept = sorted(self.DIFFER)
+        announced = np.zeros_like(table)
+        announced[:, :, kept] = table[:, :, kept]
+        return announced
+
     def law(self) -> JointLaw:
         """Return the law of what the station announces."""
-        table = self.table().reshape(CODES * CODES, -1)
-        announced = np.zeros_like(table)
-        kept = sorted(self.DIFFER)
-        announced[:, kept] = table[:, kept]
-        return JointLaw.of(np.arange(CODES * CODES).reshape(CODES, CODES), announced)
+        return JointLaw.of(ROWS, self.announced().reshape(CODES * CODES, -1))
 
 
 def strengths(intensities: tuple[float, ...], transmittance: float) -> F64:
@@ -154,6 +164,17 @@ def weights(sender: Sender) -> F64:
     levels = np.diff(np.concatenate([[0.0], limits[:3], [1.0]]))
     codes = np.arange(CODES)
     return np.asarray(levels[codes >> 2] * np.array([limits[3], 1 - limits[3]])[codes >> 1 & 1] / 2)
+
+
+def station_sampler(
+    devices: Meeting, alice_seed: bytes, physics_seed: bytes, link: str, block: int, segment_slots: int | None = None
+) -> JointSampler:
+    """Return what tells of each segment of a block what is announced; see `transmit_to_station`."""
+    law, protocol = devices.law(), devices.protocol
+    seeds = Seeds.of(alice_seed, physics_seed, link, block)
+    keys = np.stack([aes256_keys(key) for key in (seeds.alice, seeds.bob, seeds.light)])
+    choosers = np.stack([setting_limits(protocol.alice), setting_limits(protocol.bob)])
+    return JointSampler(law, keys, choosers, segment_slots or segment_length(law.p_max))
 
 
 def transmit_to_station(
@@ -179,12 +200,8 @@ def transmit_to_station(
     """
     if not 0 < n_slots <= MAX_SLOTS:
         raise ValueError(f"n_slots must lie between 1 and {MAX_SLOTS}, and is {n_slots}")
-    law, protocol = devices.law(), devices.protocol
-    length = segment_slots or segment_length(law.p_max)
-    seeds = Seeds(alice_seed, *(physics_key(physics_seed, link, block, part) for part in ("bob", "light")))
-    keys = np.stack([aes256_keys(key) for key in (seeds.alice, seeds.bob, seeds.light)])
-    choosers = np.stack([setting_limits(protocol.alice), setting_limits(protocol.bob)])
-    sampler = JointSampler(law, keys, choosers, length)
+    sampler = station_sampler(devices, alice_seed, physics_seed, link, block, segment_slots)
+    seeds, length = Seeds.of(alice_seed, physics_seed, link, block), sampler.length
     for segment, happened in enumerate(in_order(sampler, Lengths(n_slots, length), threads)):
         yield devices.events(happened, segment * length, seeds)
 

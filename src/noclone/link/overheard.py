@@ -1,11 +1,13 @@
 """One block as it looks from Eve's seat, worked out again from its seeds: what she did in each slot that Bob detected.
 
-In: detections, the seeds that made them, the tap.  Out: `Overheard`, which an attack turns into its record.
+In: detections, the seeds that made them, the tap or the light that she made.  Out: `Overheard`, which an attack turns
+into its record.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,10 @@ from numpy.typing import NDArray
 from noclone import rng
 from noclone.link.devices import LinkDevices
 from noclone.link.tap import Tap
-from noclone.records import U8, Basis, Detections
+from noclone.records import NOTHING, U8, Basis, Detections, Settings
+
+if TYPE_CHECKING:
+    from noclone.link.lights import LinkLight
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +26,24 @@ class Overheard:
     """What can be known of a block's detections by who holds every seed; an attack takes what its physics allows.
 
     Args:
+        devices: As they were in this block, which the two ends may not know.
         codes: Alice's setting in the slot of each detection.
-        outcomes: Index of the tap's outcome there.
+        outcomes: Index of the tap's outcome there; of light that meets in the middle, the notes of its law.
         random: Eve's own chance, for what her memory measures.
     """
 
     detections: Detections
-    devices: LinkDevices
+    devices: LinkLight
     tap: Tap
     codes: U8 = field(repr=False)
     outcomes: NDArray[np.int64] = field(repr=False)
     random: np.random.Generator = field(repr=False)
+
+    @property
+    def bb84(self) -> LinkDevices:
+        """The devices of a decoy-state BB84 link, for attacks on these."""
+        assert isinstance(self.devices, LinkDevices)
+        return self.devices
 
     @property
     def alice_values(self) -> U8:
@@ -41,24 +53,67 @@ class Overheard:
     @property
     def sifted_key(self) -> NDArray[np.bool_]:
         """Which detections become key bits: both chose the key basis."""
-        return np.asarray((((self.codes >> 1) & 1) == Basis.KEY) & (self.detections.bases == Basis.KEY))
+        return self.sifted(Basis.KEY)
+
+    def sifted(self, basis: Basis) -> NDArray[np.bool_]:
+        """Return which detections have both ends in a basis."""
+        both = (self.codes >> 1 & 1 == basis) & (self.detections.bases == basis)
+        further = self.detections.events & np.uint64(Detections.CHSH) != 0
+        return np.asarray(both & (self.codes & NOTHING == 0) & ~further)
 
 
 def overheard(
-    detections: Detections, devices: LinkDevices, tap: Tap, *, alice_seed: bytes, physics_seed: bytes
+    detections: Detections, devices: LinkLight, tap: Tap, settings: Settings, *, alice_seed: bytes, physics_seed: bytes
 ) -> Overheard:
-    """Work out again what happened in the slots of these detections."""
+    """Work out again what happened in the slots of these detections.
+
+    Args:
+        settings: Alice's record.
+    """
+    from noclone.link.light import physics_key
+
+    eve = physics_key(physics_seed, detections.link, detections.block, "eve")
+    codes = settings.at(detections.slots)
+    if isinstance(devices, LinkDevices):
+        outcomes = _outcomes(detections, tap, codes, eve)
+    else:
+        outcomes = _notes(detections, devices, alice_seed, physics_seed)
+    return Overheard(detections, devices, tap, codes, outcomes, rng.stream(eve, "memory"))
+
+
+def _outcomes(detections: Detections, tap: Tap, codes: U8, eve: bytes) -> NDArray[np.int64]:
     from noclone.link.aes import aes256_keys
     from noclone.link.aes_simd import AES
     from noclone.link.choices import eve_outcomes
     from noclone.link.clicktable import eve_limits
-    from noclone.link.light import physics_key
-    from noclone.link.settings import SeededSettings
 
-    slots = detections.slots
-    codes = SeededSettings(alice_seed, devices.source.protocol).at(slots)
-    eve = physics_key(physics_seed, detections.link, detections.block, "eve")
-    drawn = np.zeros(len(slots), np.int64)
+    drawn = np.zeros(len(codes), np.int64)
     if len(tap.outcomes) > 1:
-        eve_outcomes(AES, aes256_keys(eve), slots, eve_limits(tap), codes, drawn)
-    return Overheard(detections, devices, tap, codes, drawn, rng.stream(eve, "memory"))
+        eve_outcomes(AES, aes256_keys(eve), detections.slots, eve_limits(tap), codes, drawn)
+    return drawn
+
+
+def _notes(detections: Detections, light: LinkLight, alice_seed: bytes, physics_seed: bytes) -> NDArray[np.int64]:
+    from noclone.link.joint import NOTE_SHIFT
+    from noclone.link.meeting import Meeting, station_sampler
+    from noclone.link.pairs import PairDevices, pair_sampler
+
+    place = alice_seed, physics_seed, detections.link, detections.block
+    if isinstance(light, Meeting):
+        sampler = station_sampler(light, *place)
+    elif isinstance(light, PairDevices):
+        sampler = pair_sampler(light, *place)
+    else:
+        return np.zeros(len(detections), np.int64)  # nothing is in the middle
+    slots, n_slots = detections.slots.astype(np.int64), detections.n_slots
+    notes = np.zeros(len(slots), np.int64)
+    for first in range(0, n_slots, sampler.length):
+        happened = sampler.clicks(first // sampler.length, min(sampler.length, n_slots - first))
+        if not len(happened):
+            continue
+        begin, end = np.searchsorted(slots, [first, first + sampler.length])
+        here = slots[begin:end] - first
+        places = np.minimum(np.searchsorted(happened, here << 16), len(happened) - 1)
+        found = happened[places]
+        notes[begin:end] = np.where(found >> 16 == here, found >> NOTE_SHIFT & 0xFF, 0)
+    return notes

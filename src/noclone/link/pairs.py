@@ -41,6 +41,7 @@ I64 = NDArray[np.int64]
 ANGLES = np.deg2rad([0.0, 90.0, 45.0, 135.0, 22.5, 112.5, -22.5, 67.5])
 VECTORS = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1)
 FIRST_CHSH = 2  # of the bases
+PARTS = ("bob", "light", "detectors-alice", "detectors")  # what is random, beside Alice's choices
 PROJECTORS = np.einsum("di,dj->dij", VECTORS, VECTORS)
 
 
@@ -160,6 +161,14 @@ class PairDevices:
                 out[b, a] = (1 - wrong) * right + wrong * self.source.silence(alice[a], swapped)
         return out.reshape(-1)
 
+    def table(self) -> F64:
+        """Return the probability of each set of all detectors, for each row of `rows`: of the light alone."""
+        return np.stack([set_probabilities(self.silences(row, *self.transmittances())) for row in self.rows()[1]])
+
+    def law(self) -> JointLaw:
+        """Return which detectors the light of a slot makes click, were all alive."""
+        return JointLaw.of(self.rows()[0], self.table())
+
 
 def absorbed(receiver: Receiver, eta: F64, basis: int, p_key: float) -> F64:
     """Return, for each set of a receiver's detectors, 1 less what those outside it count, as a 2 x 2 matrix."""
@@ -178,17 +187,25 @@ def swap_values(detectors: int) -> int:
     return (detectors & 0b0101) << 1 | (detectors & 0b1010) >> 1
 
 
-def pair_law(devices: PairDevices) -> JointLaw:
-    """Return which detectors the light of a slot makes click, were all alive."""
-    rows, bases = devices.rows()
-    table = np.stack([set_probabilities(devices.silences(row, *devices.transmittances())) for row in bases])
-    return JointLaw.of(rows, table)
-
-
 def dark_law(devices: PairDevices) -> JointLaw:
     """Return the same of the darkness."""
     means = np.array([*devices.receiver_alice.dark_count_hz, *devices.receiver.dark_count_hz]) / devices.clock_hz
     return JointLaw.of(np.zeros((CODES, CODES), np.int64), independent(-np.expm1(-means))[None, :])
+
+
+def pair_sampler(
+    devices: PairDevices,
+    alice_seed: bytes,
+    physics_seed: bytes,
+    link: str,
+    block: int,
+    segment_slots: int | None = None,
+) -> JointSampler:
+    """Return what tells of each segment of a block what its light does; see `transmit_pairs`."""
+    law = devices.law()
+    bob, light = (physics_key(physics_seed, link, block, part) for part in PARTS[:2])
+    keys = np.stack([aes256_keys(key) for key in (alice_seed, bob, light)])
+    return JointSampler(law, keys, devices.choices(), segment_slots or segment_length(law.p_max))
 
 
 def transmit_pairs(
@@ -212,21 +229,19 @@ def transmit_pairs(
     """
     if not 0 < n_slots <= MAX_SLOTS:
         raise ValueError(f"n_slots must lie between 1 and {MAX_SLOTS}, and is {n_slots}")
-    law, darkness = pair_law(devices), dark_law(devices)
-    length = segment_slots or segment_length(law.p_max)
-    parts = ("bob", "light", "detectors-alice", "detectors")
-    seeds = {part: physics_key(physics_seed, link, block, part) for part in parts}
+    seeds = {part: physics_key(physics_seed, link, block, part) for part in PARTS}
     keys = np.stack([aes256_keys(key) for key in (alice_seed, seeds["bob"], seeds["light"])])
     choosers = devices.choices()
-    light = JointSampler(law, keys, choosers, length)
-    dark = JointSampler(darkness, keys, choosers, length, purpose=1)
+    light = pair_sampler(devices, alice_seed, physics_seed, link, block, segment_slots)
+    length = light.length
+    dark = JointSampler(dark_law(devices), keys, choosers, length, purpose=1)
     ends = [
         _End(clocked, keys[2], side, shift, seeds[part], basis_key, int(choosers[side, 3]))
         for side, (clocked, shift, part, basis_key) in enumerate(
             zip(
                 devices.clocked,
                 (0, devices.receiver_alice.detectors),
-                parts[2:],
+                PARTS[2:],
                 (alice_seed, seeds["bob"]),
                 strict=True,
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -64,7 +64,7 @@ class Segment:
         return self._clicks if self._clicks is not None else self._future.result()
 
 
-def in_order(worker: Worker, lengths: Lengths, threads: int) -> Iterator[I64]:
+def in_order(worker: Worker, lengths: Iterable[int], threads: int) -> Iterator[I64]:
     """Yield each segment's clicks in order, working some segments ahead in threads.
 
     The caller's thread is one of them: it has the clicks to read out, and while it waits for the next ones it works on

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from noclone.records import Basis
 
 if TYPE_CHECKING:
-    from noclone.link.devices import LinkDevices
+    from noclone.link.lights import LinkLight
     from noclone.link.overheard import Overheard
 
 SETTINGS = 16  # codes of `records.Settings`: bit 0 value, bit 1 basis, bits 2-3 intensity
@@ -132,6 +132,6 @@ class Eavesdropper:
     """
 
     tap: Tap
-    devices: LinkDevices
+    devices: LinkLight
     learned: Callable[[Overheard], Learned] = field(repr=False)
     carriage: Callable[[], Carriage] | None = field(default=None, repr=False)

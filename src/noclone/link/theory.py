@@ -14,6 +14,7 @@ of the order of (afterpulse probability) * (click rate * dead time), beyond whic
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -119,6 +120,23 @@ def expected_counts(devices: LinkDevices, n_slots: int, tap: Tap | None = None) 
         m_test=counts(gains.error, Basis.TEST),
         click_rate_hz=gains.detection_rate_hz,
     )
+
+
+def total_counts(parts: Iterable[tuple[ExpectedCounts, float]]) -> ExpectedCounts:
+    """Return the counts of a block that is made of others.
+
+    Args:
+        parts: Counts of one slot, and how many slots there are of it.
+    """
+    parts = list(parts)
+    slots = sum(number for _, number in parts)
+
+    def add(name: str) -> tuple[float, ...]:
+        rows = ([number * count for count in getattr(one, name)] for one, number in parts)
+        return tuple(map(sum, zip(*rows, strict=True)))
+
+    rate_hz = sum(one.click_rate_hz * number for one, number in parts) / slots
+    return ExpectedCounts(round(slots), add("n_key"), add("n_test"), add("m_key"), add("m_test"), rate_hz)
 
 
 def event_probabilities(devices: LinkDevices, tap: Tap | None = None) -> F64:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from noclone.distill.job import BlockAborted, BlockJob, BlockResult, BlockStatistics, agreed_tag_bits
@@ -23,29 +24,35 @@ from noclone.link.tap import Eavesdropper
 from noclone.link.telemetry import Tally, Telemetry, measure
 from noclone.link.theory import ExpectedCounts
 from noclone.network.link_sections import LinkSection
+from noclone.network.pass_plan import Overpass, overpasses
 from noclone.proofs.agreement import Agreement, agree, refusal_probability
-from noclone.records import MAX_INTENSITIES, MAX_SLOTS, BlockProvenance, Counts, Detections, Origin
+from noclone.records import MAX_INTENSITIES, MAX_SLOTS, BlockProvenance, Counts, Detections, Origin, Settings
 from noclone.trust.provenance import PRE_SHARED_KEY
 from noclone.watch.meters import Watched, watched
 
+YEAR_S = 365.25 * 86_400
 TRIAL_SLOTS = 1_000_000_000
 DETECTIONS_MARGIN = 8  # an honest block, or one under attack, may bring this many times the detections expected
 DETECTIONS_FLOOR = 1 << 20  # a few MB at Alice's end: not worth refusing
 NO_PROOF = "the other end gave the block up, without proof of who it is"
 
 # How an attack's name and strength become somebody on a link. `redteam` lies above this layer and hands it down.
-AttackResolver = Callable[[str, float, LinkDevices], Eavesdropper]
+AttackResolver = Callable[[str, float, LinkLight], Eavesdropper]
 
 
 @dataclass(frozen=True, slots=True)
 class LinkPlan:
     """What both ends of a link know before any light is sent.
 
+    A satellite's link has another plan for each pass; what is said of one stands for its first.
+
     Args:
         n_slots: Slots of each block.
         light: The devices that it meets.
         expected: What their model says of a block.
         agreement: The length that both ends agree on for each block.
+        overpass: Of a satellite's link, the pass that is this block.
+        later: The plans of the passes after it; when all have been, they begin anew.
     """
 
     link: LinkSection
@@ -53,6 +60,30 @@ class LinkPlan:
     n_slots: int
     expected: ExpectedCounts
     agreement: Agreement
+    overpass: Overpass | None = None
+    later: tuple[LinkPlan, ...] = ()
+
+    def of(self, block: int) -> LinkPlan:
+        """Return the plan of a block: this one, unless each block is another pass."""
+        return self.all[block % (1 + len(self.later))]
+
+    @property
+    def all(self) -> tuple[LinkPlan, ...]:
+        """The plans of all passes; of other links, this one."""
+        return (self, *self.later)
+
+    @property
+    def secret_bps(self) -> float:
+        """Secret bits that are agreed on, per second of light."""
+        return sum(one.agreement.length_bits for one in self.all) / sum(one.seconds_per_block for one in self.all)
+
+    @property
+    def blocks_per_year(self) -> float:
+        """How many blocks a year of light has; of a satellite's orbit, a year of passes."""
+        orbit = self.link.passes
+        if orbit is not None and orbit.start is not None:
+            return len(self.all) * YEAR_S / (3600 * orbit.hours)
+        return YEAR_S / self.seconds_per_block
 
     @property
     def devices(self) -> LinkDevices:
@@ -86,26 +117,28 @@ class LinkPlan:
         """What the link's monitors hold its blocks against."""
         if isinstance(self.light, LinkDevices):
             return watched(self.light, self.expected, self.agreement.length_bits)
-        return Watched(self.expected, refusal=refusal_probability(4.0) if self.agreement.length_bits else 0.0)
+        refusal = refusal_probability(4.0) if self.agreement.length_bits else 0.0
+        return Watched(self.expected, refusal=refusal, later=tuple(one.expected for one in self.later))
 
     def job(self, block: int, origin: Origin, bootstrap: str = PRE_SHARED_KEY) -> BlockJob:
         """Return the job of one block."""
+        plan = self.of(block)
         return BlockJob(
             link=self.link.name,
             alice=self.link.alice,
             bob=self.link.bob,
             block=block,
-            n_slots=self.n_slots,
-            protocol=self.light.protocol,
-            clock_hz=self.light.clock_hz,
+            n_slots=plan.n_slots,
+            protocol=plan.light.protocol,
+            clock_hz=plan.light.clock_hz,
             epsilons=self.link.epsilons(),
-            proof=self.agreement.proof,
-            agreement=self.agreement,
+            proof=plan.agreement.proof,
+            agreement=plan.agreement,
             origin=origin,
             bootstrap=bootstrap,
             reconciliation=self.link.distillation.reconciliation,
             amplification=self.link.distillation.amplification,
-            detections_max=self.detections_max,
+            detections_max=plan.detections_max,
         )
 
 
@@ -115,6 +148,8 @@ def plan_link(link: LinkSection) -> LinkPlan:
     Raises:
         ScenarioError: The link can never detect as many bits as a block needs.
     """
+    if link.passes is not None:
+        return _plan_passes(link.model_dump_json())
     light = link.light()
     trial = expected(light, TRIAL_SLOTS)
     rate = sum(trial.n_key) / TRIAL_SLOTS
@@ -125,6 +160,26 @@ def plan_link(link: LinkSection) -> LinkPlan:
             f"{MAX_SLOTS} pulses ({MAX_SLOTS / light.clock_hz / 86400:.0f} days of light)",
             hint="use a smaller distillation.block_key_bits, or a link with less loss",
         )
+    return _agreed(link, light, n_slots, link.distillation.block_key_bits)
+
+
+@lru_cache(maxsize=64)
+def _plan_passes(link_json: str) -> LinkPlan:
+    """Return the plans of a satellite's passes, those without key left out; kept, for both ends and the light ask."""
+    link = LinkSection.model_validate_json(link_json)
+    plans = [
+        replace(_agreed(link, light, light.n_slots, None), overpass=overpass) for overpass, light in overpasses(link)
+    ]
+    first, *later = [plan for plan in plans if plan.agreement.length_bits] or plans
+    return replace(first, later=tuple(later))
+
+
+def _agreed(link: LinkSection, light: LinkLight, n_slots: int, key_bits: int | None) -> LinkPlan:
+    """Return the plan of blocks of so many slots.
+
+    Args:
+        key_bits: What they are made for; None: what is expected.
+    """
     counts = expected(light, n_slots)
     agreement = agree(
         counts,
@@ -132,7 +187,7 @@ def plan_link(link: LinkSection) -> LinkPlan:
         link.epsilons(),
         link.proof,
         efficiency=link.distillation.efficiency_agreed,
-        confirmation_bits=agreed_tag_bits(link.distillation.block_key_bits, link.epsilons()),
+        confirmation_bits=agreed_tag_bits(key_bits or round(sum(counts.n_key)), link.epsilons()),
     )
     worst = link.distillation.qber_abort
     if isinstance(light, Meeting):  # many of the test bits are wrong by nature; with twin fields they mean nothing
@@ -142,9 +197,11 @@ def plan_link(link: LinkSection) -> LinkPlan:
     return LinkPlan(link, light, n_slots, counts, agreement)
 
 
-def record_light(log: EventLog, link: str, block: int, attack: str | None, strength: float = 0.0) -> None:
-    """Add the event of a block's light, with the truth about Eve that only the simulator knows."""
-    log.add("light.sent", f"link:{link}", block=block, attack=attack, strength=strength)
+def record_light(log: EventLog, plan: LinkPlan, block: int, attack: str | None, strength: float = 0.0) -> None:
+    """Add the event of a block's light, with the truth about Eve that only the simulator knows; and of which pass."""
+    overpass = plan.of(block).overpass
+    over = {} if overpass is None else {"pass": asdict(overpass)}
+    log.add("light.sent", f"link:{plan.link.name}", block=block, attack=attack, strength=strength, **over)
 
 
 def record_telemetry(log: EventLog, link: str, block: int, telemetry: Telemetry) -> None:
@@ -155,14 +212,21 @@ def record_telemetry(log: EventLog, link: str, block: int, telemetry: Telemetry)
 def read_meters(plan: LinkPlan, tally: Tally, block: int, physics_seed: bytes, eve: Eavesdropper | None) -> Telemetry:
     """Return what the devices report of a block: as they are, which the two ends may not know."""
     devices, tap = (eve.devices, eve.tap) if eve is not None else (plan.devices, None)
+    assert isinstance(devices, LinkDevices)
     return measure(tally, plan.devices, devices, tap, plan.n_slots, physics_seed, f"{plan.link.name}/block-{block}")
 
 
 def record_learned(
-    log: EventLog, eve: Eavesdropper, detections: Detections, *, alice_seed: bytes, physics_seed: bytes
+    log: EventLog,
+    eve: Eavesdropper,
+    settings: Settings,
+    detections: Detections,
+    *,
+    alice_seed: bytes,
+    physics_seed: bytes,
 ) -> None:
     """Add the event of what Eve's record of a block is worth: a truth that only the simulator can know."""
-    view = overheard(detections, eve.devices, eve.tap, alice_seed=alice_seed, physics_seed=physics_seed)
+    view = overheard(detections, eve.devices, eve.tap, settings, alice_seed=alice_seed, physics_seed=physics_seed)
     learned = eve.learned(view)
     log.add(
         "eve.learned",

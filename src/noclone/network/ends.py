@@ -236,12 +236,13 @@ class AliceEnd(_End):
                 raise ChannelError(f"the light does not confirm block {block}")
         finally:
             await _drop(sent)
-        hers = await receive_events(reader, whole(sent.result(), "events", self.plan.n_slots), LIGHT_TIMEOUT_S)
+        plan = self.plan.of(block)
+        hers = await receive_events(reader, whole(sent.result(), "events", plan.n_slots), LIGHT_TIMEOUT_S)
         settings = alices_record(
-            self.plan.light,
+            plan.light,
             alice_seed=seed,
             events=hers,
-            n_slots=self.plan.n_slots,
+            n_slots=plan.n_slots,
             link=self.plan.link.name,
             block=block,
             origin=self._services.origin,
@@ -364,14 +365,14 @@ class BobEnd(_End):
                     parts.append(events_from_frame(data))
             if found == block:
                 break
-        if header.get("n_slots") != self.plan.n_slots:
+        plan = self.plan.of(block)
+        if header.get("n_slots") != plan.n_slots:
             raise ChannelError(
                 "the light sends blocks of another size than this node's scenario says",
                 hint="give the same scenario file to all processes",
             )
         events = np.concatenate(parts) if parts else np.empty(0, np.uint64)
-        name, clock_hz = self.plan.link.name, self.plan.light.clock_hz
-        return Detections(name, block, self.plan.n_slots, clock_hz, events, self._services.origin)
+        return Detections(plan.link.name, block, plan.n_slots, plan.light.clock_hz, events, self._services.origin)
 
 
 async def _patiently(channel: PublicChannel) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from noclone.errors import ChannelError, NocloneError
 from noclone.events import EventLog
 from noclone.io.tls import TlsServer, TlsTransport, identity
 from noclone.link.devices import LinkDevices
-from noclone.link.lights import NOTHING_SEEN, chunks
+from noclone.link.lights import NOTHING_SEEN, alices_record, chunks
 from noclone.link.tap import Carriage, Eavesdropper
 from noclone.link.telemetry import Tally
 from noclone.network.blocks import (
@@ -106,7 +106,7 @@ class LightServer:
         """
         if self._resolve is None:
             raise NocloneError(NO_LAB, hint="use a scenario that is a lab")
-        self.eve = self._resolve(name, strength, self.plan.devices)
+        self.eve = self._resolve(name, strength, self.plan.light)
         self.attack = ActiveAttack(name, strength)
         self._log.add("attack.started", f"link:{self.plan.link.name}", name=name, strength=strength)
 
@@ -170,49 +170,59 @@ class LightServer:
         """Simulate a block and pass it on as it comes, no faster than the real light would; return Alice's events."""
         loop = asyncio.get_running_loop()
         started = loop.time()
-        eve, attack, physics_seed = self.eve, self.attack, self._physics_seed(block)
+        attack, physics_seed, plan = self.attack, self._physics_seed(block), self.plan.of(block)
+        eve = None
+        if attack is not None and self._resolve is not None:
+            eve = self._resolve(attack.name, attack.strength, plan.light)
         parts = self._chunks(block, alice_seed, physics_seed, eve)
-        record_light(self._log, self.plan.link.name, block, *((attack.name, attack.strength) if attack else (None,)))
-        header = {"block": block, "n_slots": self.plan.n_slots}
+        record_light(self._log, plan, block, *((attack.name, attack.strength) if attack else (None,)))
+        header = {"block": block, "n_slots": plan.n_slots}
         await send_json(bob, header, timeout_s=SEND_TIMEOUT_S)
-        light = self.plan.light
+        light = plan.light
         tally = Tally(light.receiver.detectors) if isinstance(light, LinkDevices) else None
         kept: list[U64] = []
         hers = [NOTHING_SEEN]
         while (chunk := await asyncio.to_thread(next, parts, None)) is not None:
-            alices, bobs = chunk
-            hers.append(alices)
+            hers.append(chunk[0])
+            bobs = chunk[1]
             if tally is not None:
                 await asyncio.to_thread(tally.add, bobs)
             if eve is not None:
                 kept.append(bobs)
             await send_events(bob, bobs)
+        alices = np.concatenate(hers)
         if tally is not None:
-            await asyncio.to_thread(self._report, block, alice_seed, physics_seed, tally, eve, kept)
-        due_s = self.plan.seconds_per_block / self._speed + fibre_delay_s(self.plan.link.length_km)
+            await asyncio.to_thread(self._read_meters, block, physics_seed, tally, eve)
+        if eve is not None:
+            await asyncio.to_thread(self._tell_learned, block, alice_seed, physics_seed, eve, alices, kept)
+        due_s = plan.seconds_per_block / self._speed + fibre_delay_s(self.plan.link.length_km)
         await asyncio.sleep(max(0.0, started + due_s - loop.time()))
         await send_frame(bob, b"", timeout_s=SEND_TIMEOUT_S)
-        return np.concatenate(hers)
+        return alices
 
-    def _report(
-        self,
-        block: int,
-        alice_seed: bytes,
-        physics_seed: bytes,
-        tally: Tally,
-        eve: Eavesdropper | None,
-        kept: list[U64],
+    def _read_meters(self, block: int, physics_seed: bytes, tally: Tally, eve: Eavesdropper | None) -> None:
+        """Say what the devices read, before either end can finish the block."""
+        telemetry = read_meters(self.plan, tally, block, physics_seed, eve)
+        record_telemetry(self._log, self.plan.link.name, block, telemetry)
+
+    def _tell_learned(
+        self, block: int, alice_seed: bytes, physics_seed: bytes, eve: Eavesdropper, alices: U64, bobs: list[U64]
     ) -> None:
-        """Say what the devices read, before either end can finish the block; and what Eve has, if she is there."""
-        link = self.plan.link.name
-        record_telemetry(self._log, link, block, read_meters(self.plan, tally, block, physics_seed, eve))
-        if eve is None:
-            return
-        events = np.concatenate(kept) if kept else np.empty(0, np.uint64)
+        """Say what Eve has of a block."""
+        plan, link = self.plan.of(block), self.plan.link.name
         origin = Origin("simulated", self._seed is not None)
-        clock_hz = self.plan.devices.source.clock_hz
-        detections = Detections(link, block, self.plan.n_slots, clock_hz, events, origin)
-        record_learned(self._log, eve, detections, alice_seed=alice_seed, physics_seed=physics_seed)
+        events = np.concatenate([NOTHING_SEEN, *bobs])
+        detections = Detections(link, block, plan.n_slots, plan.light.clock_hz, events, origin)
+        settings = alices_record(
+            plan.light,
+            alice_seed=alice_seed,
+            events=alices,
+            n_slots=plan.n_slots,
+            link=link,
+            block=block,
+            origin=origin,
+        )
+        record_learned(self._log, eve, settings, detections, alice_seed=alice_seed, physics_seed=physics_seed)
 
     def _physics_seed(self, block: int) -> bytes:
         if self._seed is None:
@@ -223,12 +233,13 @@ class LightServer:
         self, block: int, alice_seed: bytes, physics_seed: bytes, eve: Eavesdropper | None
     ) -> Iterator[tuple[U64, U64]]:
         """Yield Alice's events, where she measures, and Bob's."""
+        plan = self.plan.of(block)
         found = chunks(
-            self.plan.light if eve is None else eve.devices,
+            plan.light if eve is None else eve.devices,
             alice_seed=alice_seed,
             physics_seed=physics_seed,
-            n_slots=self.plan.n_slots,
-            link=self.plan.link.name,
+            n_slots=plan.n_slots,
+            link=plan.link.name,
             block=block,
             tap=None if eve is None else eve.tap,
             threads=self._threads,

@@ -5,16 +5,18 @@ In: the [[link]] tables.  Out: what other layers take: a `LinkLight`, `Epsilons`
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from noclone.distill.job import EFFICIENCY
 from noclone.errors import ScenarioError
-from noclone.link.devices import LinkDevices, Receiver, Source
+from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
 from noclone.network.fibre_section import FibreSection
 from noclone.network.fields import Name, NonNegative, Positive, Probability, Section
 from noclone.network.flaws_sections import FlawsSection, GuardsSection
+from noclone.network.pass_section import PassSection
 from noclone.proofs.epsilon import Epsilons
 from noclone.proofs.keylength import DEFAULT_PROOFS
 from noclone.protocols import DecoyMdi, EntangledPairs, Pairing, Sender, SendOrNot, TwinField
@@ -25,15 +27,17 @@ if TYPE_CHECKING:
     from noclone.link.lights import LinkLight
 
 TOEPLITZ_BITS_MAX = 400_000_000  # a block may have twice as many bits as it is made for
-# The tables of a link of each protocol: those that it must have, those that it may.
+# The tables of a link of each protocol: those that it must have, those that it may; from a satellite, others.
 TABLES: dict[str, tuple[set[str], set[str]]] = {
-    "decoy-bb84": ({"source", "receiver"}, set()),
-    "bbm92": ({"pairs", "receiver"}, {"receiver_alice", "fibre_alice"}),
-    "mdi": ({"source", "station"}, {"source_bob", "fibre_alice"}),
-    "twin-field": ({"source", "station"}, {"source_bob", "fibre_alice"}),
-    "sns": ({"source", "station"}, {"source_bob", "fibre_alice"}),
+    "decoy-bb84": ({"source", "receiver", "fibre"}, set()),
+    "bbm92": ({"pairs", "receiver", "fibre"}, {"receiver_alice", "fibre_alice"}),
+    "mdi": ({"source", "station", "fibre"}, {"source_bob", "fibre_alice"}),
+    "twin-field": ({"source", "station", "fibre"}, {"source_bob", "fibre_alice"}),
+    "sns": ({"source", "station", "fibre"}, {"source_bob", "fibre_alice"}),
 }
-ALL_TABLES = sorted(set().union(*(needed | possible for needed, possible in TABLES.values())))
+FROM_ORBIT: dict[str, tuple[set[str], set[str]]] = {"decoy-bb84": ({"source", "receiver", "passes"}, set())}
+IN_FILES = {"passes": "pass"}  # what a table is called there, where Python has the word for itself
+ALL_TABLES = sorted({"passes"}.union(*(needed | possible for needed, possible in TABLES.values())))
 
 
 class SourceSection(Section):
@@ -196,7 +200,10 @@ class LinkSection(Section):
     station: StationSection | None = Field(
         default=None, description="mdi, twin-field, sns: the station between the ends"
     )
-    fibre: FibreSection
+    fibre: FibreSection | None = Field(default=None, description="what the light goes through")
+    passes: PassSection | None = Field(
+        default=None, alias="pass", description="instead of a fibre: of Alice, a satellite, over Bob, a ground station"
+    )
     fibre_alice: FibreSection | None = Field(
         default=None, description="all but decoy-bb84: from the middle to Alice, where it is another than to Bob"
     )
@@ -210,33 +217,40 @@ class LinkSection(Section):
     def _fits_physics(self) -> Self:
         if self.alice == self.bob:
             raise ValueError(f"link '{self.name}' has the same node, '{self.alice}', at both ends")
-        needed, possible = TABLES[self.protocol]
+        if self.passes is not None and self.protocol not in FROM_ORBIT:
+            raise ValueError(f"link '{self.name}': a {self.protocol} link has no [link.pass]")
+        needed, possible = (TABLES if self.passes is None else FROM_ORBIT)[self.protocol]
         given = {table for table in ALL_TABLES if getattr(self, table) is not None}
-        if self.flaws != FlawsSection() and self.protocol != "decoy-bb84":
-            raise ValueError(f"link '{self.name}': flaws are modelled for decoy-bb84 only")
+        if self.flaws != FlawsSection() and (self.protocol != "decoy-bb84" or self.passes is not None):
+            raise ValueError(f"link '{self.name}': flaws are modelled for decoy-bb84 only, in a fibre")
         if missing := sorted(needed - given):
-            raise ValueError(f"link '{self.name}': a {self.protocol} link needs [link.{missing[0]}]")
+            raise ValueError(f"link '{self.name}': a {self.protocol} link needs [link.{_in_file(missing[0])}]")
         if strange := sorted(given - needed - possible):
-            raise ValueError(f"link '{self.name}': a {self.protocol} link has no [link.{strange[0]}]")
+            raise ValueError(f"link '{self.name}': a {self.protocol} link has no [link.{_in_file(strange[0])}]")
         for laser in (self.source, self.source_bob):
             if laser is not None and (laser.key_intensity is None) == (self.protocol in ("twin-field", "sns")):
                 raise ValueError(f"link '{self.name}': key_intensity is for twin-field and sns links, and needed there")
         if "pairing" in self.model_fields_set and self.protocol != "sns":
             raise ValueError(f"link '{self.name}': pairing is for sns links")
-        self.light()
+        if self.passes is None:
+            self.light()
+        else:
+            self.devices_under(0.0)
         self.epsilons()
         return self
 
     @property
     def length_km(self) -> float:
-        """How much fibre lies between the two ends."""
-        if self.protocol == "decoy-bb84":
-            return self.fibre.length_km
-        return sum(arm.length_km for arm in self._arms)
+        """How much fibre lies between the two ends; of a satellite's link, how high it flies."""
+        if self.passes is not None:
+            return self.passes.height_km
+        arms = self._arms
+        return arms[1].length_km if self.protocol == "decoy-bb84" else sum(arm.length_km for arm in arms)
 
     @property
     def _arms(self) -> tuple[FibreSection, FibreSection]:
         """Alice's fibre and Bob's, of a link with something in the middle."""
+        assert self.fibre is not None
         return self.fibre_alice or self.fibre, self.fibre
 
     @property
@@ -250,7 +264,7 @@ class LinkSection(Section):
         return self.distillation.proof or DEFAULT_PROOFS[self.protocol]
 
     def light(self) -> LinkLight:
-        """Return the link's devices for the light to pass."""
+        """Return the link's devices for the light to pass; of a satellite's link see `pass_plan`."""
         match self.protocol:
             case "decoy-bb84":
                 return self.devices()
@@ -309,17 +323,28 @@ class LinkSection(Section):
         Raises:
             ScenarioError: The link has another protocol.
         """
-        if self.source is None or self.receiver is None or self.protocol != "decoy-bb84":
+        if self.protocol != "decoy-bb84" or self.fibre is None:
+            kind = f"{self.protocol} link" if self.fibre is not None else "satellite's"
             raise ScenarioError(
-                f"link '{self.name}' is a {self.protocol} link, and this works with decoy-bb84 links only",
+                f"link '{self.name}' is a {kind}, and this works with decoy-bb84 links only, in fibres",
                 hint="see docs/protocols.md for what each protocol can do here",
             )
+        return replace(self.devices_under(self.fibre.noise_hz()), fibre=self.fibre.fibre())
+
+    def devices_under(self, noise_hz: float) -> LinkDevices:
+        """Return source and receiver of a decoy-state BB84 link, without the way between them.
+
+        Args:
+            noise_hz: Photons a second that reach the receiver beside the source's.
+        """
+        assert self.source is not None
+        assert self.receiver is not None
         source = self.source
         protocol = DecoyBB84(tuple(source.intensities), tuple(source.probabilities), source.p_key, self.receiver.p_key)
         return LinkDevices(
             Source(source.clock_hz, protocol),
-            self.fibre.fibre(),
-            self.receiver.receiver(self.fibre.noise_hz()),
+            Fibre(0.0, 0.0),
+            self.receiver.receiver(noise_hz),
             self.flaws.flaws(),
             self.guards.guards(),
         )
@@ -327,3 +352,7 @@ class LinkSection(Section):
     def epsilons(self) -> Epsilons:
         """Return the failure probabilities that a block is made for."""
         return Epsilons(self.distillation.eps_secrecy, self.distillation.eps_correctness)
+
+
+def _in_file(table: str) -> str:
+    return IN_FILES.get(table, table)

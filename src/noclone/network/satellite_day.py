@@ -13,15 +13,13 @@ from typing import Any
 import numpy as np
 
 from noclone.link.orbit import Track
-from noclone.link.satellite import background_hz
-from noclone.network.satellite_file import PairsSection, SatelliteBrief, SkySection
-from noclone.network.satellite_pass import Exposure, Gains, PassKey
+from noclone.network.satellite_file import PairsSection, SatelliteBrief
+from noclone.network.satellite_pass import Exposure, Gains, PassKey, losses_db, moments
 from noclone.proofs.entangled import PairSource, finite_length
 from noclone.proofs.entropy import error_entropy
 from noclone.proofs.epsilon import Epsilons
 from noclone.units import transmittance
 
-TWILIGHT_DEG = 18.0
 EFFICIENCY = 1.16
 
 
@@ -105,24 +103,9 @@ class SatelliteDay:
         }
 
 
-def sky_radiance(sky: SkySection, sun_deg: float) -> float:
-    """Return the sky's radiance for the Sun's elevation: its logarithm falls evenly from sunset to 18 degrees below.
-
-    Real twilight falls faster at first, so this sees too much light rather than too little.
-    """
-    down = min(1.0, max(0.0, -sun_deg / TWILIGHT_DEG))
-    if sky.night <= 0 or sky.day <= 0:
-        return sky.night if down == 1.0 else sky.day
-    return math.exp((1 - down) * math.log(sky.day) + down * math.log(sky.night))
-
-
 def sky_hz(brief: SatelliteBrief, sun_deg: float) -> float:
     """Return counts a second of the sky's light in each of a receiver's four detectors."""
-    sky = brief.sky
-    seen = background_hz(
-        sky_radiance(sky, sun_deg), sky.field_of_view_urad, brief.downlink.aperture_m, sky.filter_nm, sky.wavelength_nm
-    )
-    return seen * transmittance(sky.optics_db) * brief.devices.detector_efficiency / 4
+    return brief.sky.photons_hz(sun_deg, brief.downlink.aperture_m) * brief.devices.detector_efficiency / 4
 
 
 def run_day(brief: SatelliteBrief, tell: Callable[[], None] | None = None) -> SatelliteDay:
@@ -156,14 +139,9 @@ def run_day(brief: SatelliteBrief, tell: Callable[[], None] | None = None) -> Sa
 def _key_of_track(
     brief: SatelliteBrief, satellite: str, track: Track, gains: Gains, epsilons: Epsilons
 ) -> PassOverStation:
-    downlink = brief.downlink.downlink()
-    fades = downlink.fades_db(brief.downlink.fades)
-    exposure, losses = Exposure(gains), []
-    for distance_km, elevation, sun in zip(track.range_km, track.elevation_deg, track.sun_deg, strict=True):
-        steady_db, noise_hz = downlink.steady_db(distance_km, elevation), sky_hz(brief, float(sun))
-        for fade_db in fades:
-            exposure.add(steady_db + fade_db, noise_hz, track.step_s / len(fades))
-        losses.append(steady_db + downlink.pointing_db())
+    downlink, exposure = brief.downlink.downlink(), Exposure(gains)
+    for one in moments(track, downlink, brief.downlink.fades, lambda sun: sky_hz(brief, sun)):
+        exposure.add(*one)
     return PassOverStation(
         satellite,
         track.station.name,
@@ -171,7 +149,7 @@ def _key_of_track(
         float(track.elevation_deg.max()),
         float(track.range_km.min()),
         float(track.sun_deg.max()),
-        exposure.key((float(min(losses)), float(max(losses))), epsilons, brief.proof),
+        exposure.key(losses_db(track, downlink), epsilons, brief.proof),
     )
 
 

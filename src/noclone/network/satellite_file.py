@@ -5,7 +5,7 @@ In: a file, or the name of a shipped one.  Out: a checked `SatelliteBrief`.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,9 +16,9 @@ from noclone.errors import InputError
 from noclone.io.origins import check_origins, numbers
 from noclone.io.toml import load_toml, parse_toml
 from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
-from noclone.link.orbit import Circle, Elements, Satellite, Station
-from noclone.link.satellite import Downlink
+from noclone.link.orbit import Satellite, Station
 from noclone.network.fields import Name, NonNegative, Positive, Probability, Section
+from noclone.network.satellite_sections import DownlinkSection, OrbitSection, PlaceSection, SkySection, in_utc
 from noclone.records import DecoyBB84
 
 SECTIONS = ("satellite", "station", "downlink", "sky", "devices", "pairs")
@@ -28,76 +28,22 @@ class SatelliteError(InputError):
     """A file of satellites cannot be read, or describes what cannot be."""
 
 
-class OrbitSection(Section):
-    """A satellite: two-line elements, or a circle."""
+class SatelliteSection(OrbitSection):
+    """A satellite of the file."""
 
     name: Name
     title: str = ""
-    elements: Annotated[list[str], Field(min_length=2, max_length=2)] | None = Field(
-        default=None, description="the two lines"
-    )
-    altitude_km: Annotated[float, Field(ge=150, le=50_000)] | None = None
-    inclination_deg: Annotated[float, Field(ge=0, le=180)] | None = None
-    node_local_time_h: Annotated[float, Field(ge=0, lt=24)] = 0.0
-    phase_deg: Annotated[float, Field(ge=0, lt=360)] = 0.0
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if (self.elements is None) == (self.altitude_km is None or self.inclination_deg is None):
-            raise ValueError("give either 'elements', or 'altitude_km' and 'inclination_deg'")
-        return self
-
-    def satellite(self, epoch: datetime) -> Satellite:
-        """Return the satellite."""
-        if self.elements is not None:
-            return Satellite(self.name, Elements(*self.elements), epoch)
-        assert self.altitude_km is not None
-        assert self.inclination_deg is not None
-        circle = Circle(self.altitude_km, self.inclination_deg, self.node_local_time_h, self.phase_deg)
-        return Satellite(self.name, circle, epoch)
 
 
-class StationSection(Section):
-    """A telescope on the ground."""
+class StationSection(PlaceSection):
+    """A telescope of the file."""
 
     name: Name
     title: str = ""
-    latitude_deg: Annotated[float, Field(ge=-90, le=90)]
-    longitude_deg: Annotated[float, Field(ge=-180, le=180)]
-    height_m: Annotated[float, Field(ge=-500, le=9000)] = 0.0
 
     def station(self) -> Station:
         """Return the station."""
-        return Station(self.name, self.latitude_deg, self.longitude_deg, self.height_m)
-
-
-class DownlinkSection(Section):
-    """Beam, telescope, air."""
-
-    divergence_urad: Positive
-    aperture_m: Positive
-    pointing_urad: NonNegative = 0.0
-    zenith_db: NonNegative = 1.5
-    fixed_db: NonNegative = 0.0
-    beam: Literal["gaussian", "top-hat"] = "gaussian"
-    fades: Annotated[int, Field(ge=1, le=64)] = Field(default=6, description="cases of pointing in a second")
-
-    def downlink(self) -> Downlink:
-        """Return the downlink."""
-        return Downlink(
-            self.divergence_urad, self.aperture_m, self.pointing_urad, self.zenith_db, self.fixed_db, self.beam
-        )
-
-
-class SkySection(Section):
-    """What the telescope sees beside the satellite."""
-
-    night: NonNegative = Field(default=1.5e-6, description="radiance, W / (m^2 sr nm), with the Sun 18 degrees down")
-    day: NonNegative = Field(default=1.5e-2, description="the same with the Sun up")
-    field_of_view_urad: Positive = 50.0
-    filter_nm: Positive = 1.0
-    wavelength_nm: Positive = 850.0
-    optics_db: NonNegative = Field(default=3.0, description="from the aperture to the detectors, of the sky's light")
+        return self.place(self.name)
 
 
 class DevicesSection(Section):
@@ -163,7 +109,7 @@ class SatelliteBrief(Section):
     proof: str = "lim2014"
     eps_secrecy: Annotated[float, Field(gt=0, lt=1)] = 1e-9
     eps_correctness: Annotated[float, Field(gt=0, lt=1)] = 1e-15
-    satellite: Annotated[list[OrbitSection], Field(min_length=1, max_length=100)]
+    satellite: Annotated[list[SatelliteSection], Field(min_length=1, max_length=100)]
     station: Annotated[list[StationSection], Field(min_length=1, max_length=100)]
     downlink: DownlinkSection
     sky: SkySection = SkySection()
@@ -208,15 +154,11 @@ class SatelliteBrief(Section):
 
     def begins(self) -> datetime:
         """Return the start, UTC where it names no zone."""
-        return _utc(self.start)
+        return in_utc(self.start)
 
     def satellites(self) -> list[tuple[str, Satellite]]:
         """Return the satellites by name; a circle's place is given for the epoch."""
-        return [(one.name, one.satellite(_utc(self.epoch or self.start))) for one in self.satellite]
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return [(one.name, one.satellite(one.name, in_utc(self.epoch or self.start))) for one in self.satellite]
 
 
 def shipped() -> list[str]:

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from noclone.link.devices import Fibre, LinkDevices
 from noclone.link.satellite import Downlink, Pass
-from noclone.link.theory import ExpectedCounts, expected_counts
+from noclone.link.theory import ExpectedCounts, expected_counts, total_counts
 from noclone.proofs.agreement import agree
 from noclone.proofs.epsilon import Epsilons
 
+F64 = NDArray[np.float64]
 LOSS_STEP_DB, NOISE_STEP = 0.05, 0.05
 FADES = 6
 
@@ -41,6 +46,64 @@ class PassKey:
     reason: str
 
 
+class Seen(Protocol):
+    """A pass in equal steps: slant range, elevation, and how high the Sun stands, as `link.orbit.Track` has them."""
+
+    @property
+    def step_s(self) -> float: ...
+    @property
+    def range_km(self) -> F64: ...
+    @property
+    def elevation_deg(self) -> F64: ...
+    @property
+    def sun_deg(self) -> F64: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """A pass that has no date: at night."""
+
+    step_s: float
+    range_km: F64
+    elevation_deg: F64
+    sun_deg: F64
+
+
+def geometry(over: Pass, step_s: float) -> Geometry:
+    """Return a pass over an Earth that does not turn, in steps of about `step_s`."""
+    times = list(over.seconds(step_s))
+    distances = np.array([over.range_km(t) for t in times])
+    elevations = np.array([over.elevation_deg(t) for t in times])
+    return Geometry(over.duration_s / len(times), distances, elevations, np.full(len(times), -90.0))
+
+
+def moments(
+    seen: Seen, downlink: Downlink, fades: int, sky_hz: Callable[[float], float]
+) -> Iterator[tuple[float, float, float]]:
+    """Yield loss in dB, light of the sky and seconds, in order: each step in so many cases of pointing.
+
+    Args:
+        sky_hz: For the Sun's elevation.
+    """
+    cases = downlink.fades_db(fades)
+    for distance_km, elevation, sun in zip(seen.range_km, seen.elevation_deg, seen.sun_deg, strict=True):
+        steady_db, noise_hz = downlink.steady_db(float(distance_km), float(elevation)), sky_hz(float(sun))
+        for fade_db in cases:
+            yield steady_db + fade_db, noise_hz, seen.step_s / len(cases)
+
+
+def losses_db(seen: Seen, downlink: Downlink) -> tuple[float, float]:
+    """Return the least and the most loss of a pass, pointing by its mean."""
+    pairs = zip(seen.range_km, seen.elevation_deg, strict=True)
+    losses = [downlink.loss_db(float(distance_km), float(elevation)) for distance_km, elevation in pairs]
+    return min(losses), max(losses)
+
+
+def rounded_up(loss_db: float, sky_hz: float) -> tuple[int, int]:
+    """Return loss and noise in whole steps, a little more than they are: it errs on the safe side."""
+    return math.ceil(loss_db / LOSS_STEP_DB - 1e-9), math.ceil(math.log1p(sky_hz) / NOISE_STEP - 1e-9)
+
+
 class Gains:
     """What a slot gives, by loss and noise in small steps: looked up where many passes share them.
 
@@ -53,15 +116,21 @@ class Gains:
         self.clock_hz, self.protocol = quiet.source.clock_hz, quiet.source.protocol
         self._devices = devices
         self._known: dict[tuple[int, int], ExpectedCounts] = {}
+        self._met: dict[tuple[int, int], LinkDevices] = {}
 
     def __call__(self, place: tuple[int, int]) -> ExpectedCounts:
         """Return the expected counts of one slot."""
         if place not in self._known:
+            self._known[place] = expected_counts(self.devices(place), 1)
+        return self._known[place]
+
+    def devices(self, place: tuple[int, int]) -> LinkDevices:
+        """Return what the light meets under a loss and a noise."""
+        if place not in self._met:
             loss, noise = place
             devices = self._devices(math.expm1(noise * NOISE_STEP))
-            fibre = Fibre(0.0, 0.0, loss * LOSS_STEP_DB)
-            self._known[place] = expected_counts(replace(devices, fibre=fibre), 1)
-        return self._known[place]
+            self._met[place] = replace(devices, fibre=Fibre(0.0, 0.0, loss * LOSS_STEP_DB))
+        return self._met[place]
 
 
 class Exposure:
@@ -73,21 +142,12 @@ class Exposure:
 
     def add(self, loss_db: float, sky_hz: float, seconds: float) -> None:
         """Let light through for a while."""
-        noise = math.ceil(math.log1p(sky_hz) / NOISE_STEP - 1e-9)
-        self._seconds[math.ceil(loss_db / LOSS_STEP_DB - 1e-9), noise] += seconds
+        self._seconds[rounded_up(loss_db, sky_hz)] += seconds
 
     def counts(self) -> ExpectedCounts:
         """Return the counts of the whole block."""
         clock_hz = self._gains.clock_hz
-        parts = [(self._gains(place), seconds * clock_hz) for place, seconds in self._seconds.items()]
-        slots = sum(number for _, number in parts)
-
-        def add(name: str) -> tuple[float, ...]:
-            rows = ([number * count for count in getattr(one, name)] for one, number in parts)
-            return tuple(map(sum, zip(*rows, strict=True)))
-
-        rate_hz = sum(one.click_rate_hz * number for one, number in parts) / slots
-        return ExpectedCounts(round(slots), add("n_key"), add("n_test"), add("m_key"), add("m_test"), rate_hz)
+        return total_counts((self._gains(place), seconds * clock_hz) for place, seconds in self._seconds.items())
 
     def key(self, losses_db: tuple[float, float], epsilons: Epsilons, proof: str, efficiency: float = 1.16) -> PassKey:
         """Return what the block gives."""
@@ -119,13 +179,7 @@ def key_of_pass(
     Args:
         devices: Of the satellite's source and the station's receiver; their fibre is not looked at.
     """
-    times = list(over.seconds(step_s))
-    width_s = over.duration_s / len(times)
-    exposure, fades, losses = Exposure(Gains(lambda _: devices)), downlink.fades_db(FADES), []
-    for t in times:
-        distance_km, elevation = over.range_km(t), over.elevation_deg(t)
-        steady_db = downlink.steady_db(distance_km, elevation)
-        for fade_db in fades:
-            exposure.add(steady_db + fade_db, 0.0, width_s / len(fades))
-        losses.append(downlink.loss_db(distance_km, elevation))
-    return exposure.key((min(losses), max(losses)), epsilons, proof, efficiency)
+    seen, exposure = geometry(over, step_s), Exposure(Gains(lambda _: devices))
+    for one in moments(seen, downlink, FADES, lambda _: 0.0):
+        exposure.add(*one)
+    return exposure.key(losses_db(seen, downlink), epsilons, proof, efficiency)

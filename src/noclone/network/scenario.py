@@ -31,7 +31,7 @@ NOT_OF = {
     "twin-field": ("receiver",),
     "sns": ("receiver",),
 }  # tables that links of a protocol do not have
-LINK_SECTIONS = ("source", "fibre", "receiver", "distillation", "flaws", "guards")
+LINK_SECTIONS = ("source", "fibre", "pass", "receiver", "distillation", "flaws", "guards")
 
 T = TypeVar("T")
 
@@ -58,6 +58,7 @@ class DefaultsSection(Section):
 
     source: dict[str, Any] = Field(default_factory=dict)
     fibre: dict[str, Any] = Field(default_factory=dict)
+    passes: dict[str, Any] = Field(alias="pass", default_factory=dict)
     receiver: dict[str, Any] = Field(default_factory=dict)
     distillation: dict[str, Any] = Field(default_factory=dict)
     flaws: dict[str, Any] = Field(default_factory=dict)
@@ -238,7 +239,7 @@ def _with_defaults(link: Any, defaults: dict[str, Any]) -> Any:
         return link
     filled = dict(link)
     for name in LINK_SECTIONS:
-        if name in NOT_OF.get(link.get("protocol", ""), ()):
+        if name in NOT_OF.get(link.get("protocol", ""), ()) or name == ("fibre" if "pass" in link else "pass"):
             continue
         common, own = defaults.get(name), link.get(name, {})
         if isinstance(common, dict) and isinstance(own, dict):

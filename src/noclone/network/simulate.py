@@ -44,8 +44,9 @@ class LinkSummary:
     """What one link gave in a run.
 
     Args:
-        light_s: Seconds of light: what the real link would have taken.
+        light_s: Seconds of light: what the real link would have taken, the time between a satellite's passes apart.
         wall_s: Seconds that this machine took.
+        passes: Of a satellite's link, each block's pass.
     """
 
     link: str
@@ -55,6 +56,7 @@ class LinkSummary:
     light_s: float = 0.0
     wall_s: float = 0.0
     reasons: dict[str, int] = field(default_factory=dict)
+    passes: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def secret_bps(self) -> float:
@@ -86,9 +88,9 @@ def block_of_light(
 ) -> tuple[Settings, Detections]:
     """Simulate one block: Alice's secret record of what she sent or measured, and what Bob's devices told him."""
     alice_seed, physics_seed = block_seeds(plan, seed, block)
-    if eve is None:
+    if eve is None or not isinstance(eve.devices, LinkDevices):
         return one_block(
-            plan.light,
+            plan.light if eve is None else eve.devices,
             alice_seed=alice_seed,
             physics_seed=physics_seed,
             n_slots=plan.n_slots,
@@ -134,12 +136,13 @@ def run(
     summaries = []
     for plan in plans:
         one = _LinkRun(plan, log, seed, seeded, _pools(seed, plan.link.name))
-        planned = [(attack, resolve(attack.name, attack.strength, plan.devices)) for attack in scenario.attacks
-                   if attack.on == plan.link.name]  # fmt: skip
+        planned = [attack for attack in scenario.attacks if attack.on == plan.link.name]
+        for attack in planned:
+            resolve(attack.name, attack.strength, plan.light)  # says so before the first block, where it cannot be
         for block in range(blocks):
             if watching.responder.stopped(plan.link.name):
                 break
-            one.block(block, _eavesdropper(planned, plan, block, log), watching)
+            one.block(block, _eavesdropper(planned, resolve, plan.of(block), block, log), watching)
             if on_block is not None:
                 on_block(plan.link.name, block)
         summaries.append(one.summary)
@@ -168,7 +171,7 @@ class _LinkRun:
     def block(self, block: int, eve: Eavesdropper | None, watching: Watching) -> None:
         """Make one block: light, what the meters read, key; and what Eve has of it."""
         started = time.monotonic()
-        plan, summary, link = self._plan, self.summary, self._plan.link.name
+        plan, summary, link = self._plan.of(block), self.summary, self._plan.link.name
         settings, detections = block_of_light(plan, self._seed, block, seeded=self._seeded, eve=eve)
         alice_seed, physics_seed = block_seeds(plan, self._seed, block)
         if isinstance(plan.light, LinkDevices):
@@ -176,7 +179,7 @@ class _LinkRun:
             tally.add(detections.events)
             record_telemetry(self._log, link, block, read_meters(plan, tally, block, physics_seed, eve))
         if eve is not None:
-            record_learned(self._log, eve, detections, alice_seed=alice_seed, physics_seed=physics_seed)
+            record_learned(self._log, eve, settings, detections, alice_seed=alice_seed, physics_seed=physics_seed)
         try:
             job = plan.job(block, origin_of(self._seeded))
             carriage = eve.carriage() if eve is not None and eve.carriage is not None else None
@@ -198,6 +201,8 @@ class _LinkRun:
             record_distilled(self._log, result.alice)
             summary.secret_bits += result.alice.key.n_bits
         summary.blocks += 1
+        if plan.overpass is not None:
+            summary.passes.append(asdict(plan.overpass))
         summary.light_s += plan.seconds_per_block
         summary.wall_s += time.monotonic() - started
 
@@ -209,18 +214,18 @@ def _pools(seed: bytes, link: str) -> tuple[AuthenticationPool, AuthenticationPo
 
 
 def _eavesdropper(
-    planned: list[tuple[AttackSection, Eavesdropper]], plan: LinkPlan, block: int, log: EventLog
+    planned: list[AttackSection], resolve: AttackResolver, plan: LinkPlan, block: int, log: EventLog
 ) -> Eavesdropper | None:
     """Return who sits on the link in a block, and note where an attack begins or ends."""
     subject = f"link:{plan.link.name}"
-    for attack, _ in planned:
+    for attack in planned:
         if attack.last_block is not None and block == attack.last_block + 1:
             log.add("attack.stopped", subject, name=attack.name)
         if attack.first_block == block:
             log.add("attack.started", subject, name=attack.name, strength=attack.strength)
-    for attack, eve in planned:
+    for attack in planned:
         if attack.covers(plan.link.name, block):
-            record_light(log, plan.link.name, block, attack.name, attack.strength)
-            return eve
-    record_light(log, plan.link.name, block, None)
+            record_light(log, plan, block, attack.name, attack.strength)
+            return resolve(attack.name, attack.strength, plan.light)
+    record_light(log, plan, block, None)
     return None

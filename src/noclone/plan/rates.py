@@ -72,7 +72,7 @@ def _decoy_bb84(device: DeviceSection, loss_db: float) -> float:
         plan = plan_link(link_section("a-b", "a", "b", 1.0, loss_db, device))
     except ScenarioError:
         return 0.0
-    return plan.agreement.length_bits / plan.seconds_per_block
+    return plan.secret_bps
 
 
 def _pairs(device: PairsSection, alice: float, bob: float) -> float:

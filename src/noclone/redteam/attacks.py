@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from noclone.errors import InputError
 from noclone.link.devices import LinkDevices
+from noclone.link.lights import LinkLight
 from noclone.link.tap import Eavesdropper
 from noclone.redteam import (
     after_gate,
@@ -28,6 +29,7 @@ from noclone.redteam import (
 )
 from noclone.redteam.light import LightAttack
 from noclone.redteam.messages import MessageAttack
+from noclone.redteam.middle import MIDDLE_ATTACKS
 
 LIGHT_ATTACKS: dict[str, LightAttack] = {
     module.ATTACK.name: module.ATTACK
@@ -59,17 +61,22 @@ MESSAGE_ATTACKS: dict[str, MessageAttack] = {
 }
 
 
-def resolve(name: str, strength: float, devices: LinkDevices) -> Eavesdropper:
+def resolve(name: str, strength: float, light: LinkLight) -> Eavesdropper:
     """Return who carries out an attack on a link.
 
     Raises:
-        InputError: There is no such attack on light or messages, or the strength is impossible.
+        InputError: There is no such attack on light or messages, or none on this light; or the strength is impossible.
     """
-    attack = LIGHT_ATTACKS.get(name) or MESSAGE_ATTACKS.get(name)
-    if attack is None:
-        raise InputError(
-            f"there is no attack '{name}' on a link", hint=f"there is: {', '.join([*LIGHT_ATTACKS, *MESSAGE_ATTACKS])}"
-        )
+    every = {**LIGHT_ATTACKS, **MIDDLE_ATTACKS, **MESSAGE_ATTACKS}
+    if name not in every:
+        raise InputError(f"there is no attack '{name}' on a link", hint=f"there is: {', '.join(every)}")
     if not 0 <= strength <= 1:
         raise InputError(f"an attack's strength lies between 0 and 1, not {strength}")
-    return attack.eavesdropper(devices, strength)
+    if name in LIGHT_ATTACKS:
+        if not isinstance(light, LinkDevices):
+            raise InputError(
+                f"'{name}' is an attack on decoy-bb84 links, and this is one of {light.protocol.NAME}",
+                hint=f"on what is in the middle of others: {', '.join(MIDDLE_ATTACKS)}",
+            )
+        return LIGHT_ATTACKS[name].eavesdropper(light, strength)
+    return (MIDDLE_ATTACKS.get(name) or MESSAGE_ATTACKS[name]).eavesdropper(light, strength)

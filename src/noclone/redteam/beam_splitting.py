@@ -21,8 +21,8 @@ from noclone.units import transmittance
 
 def kept_light(view: Overheard, share: float) -> EveRecord:
     """Return the record of a memory that holds what the fibre would have lost."""
-    lost = 1 - transmittance(view.devices.fibre.loss_db)
-    means = np.array([photons_of(view.devices, code) for code in range(16)])[view.codes]
+    lost = 1 - transmittance(view.bb84.fibre.loss_db)
+    means = np.array([photons_of(view.bb84, code) for code in range(16)])[view.codes]
     holds = view.random.random(len(means)) < share * -np.expm1(-lost * means)
     return with_error(view, holds, 0.0)
 

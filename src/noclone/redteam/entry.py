@@ -28,6 +28,7 @@ class Entry:
         source: Where it is published.
         threat: Name of the audit's threat; empty where it speaks of that in its formulas alone.
         live: What `noclone attack` can carry it out on in a running network; empty: it needs a network of its own.
+        protocol: Of the links that it is for; empty: any.
     """
 
     name: str
@@ -39,8 +40,9 @@ class Entry:
     threat: str
     trial: Trial = field(repr=False)
     live: Live = ""
+    protocol: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        names = ("name", "layer", "does", "hopes", "caught_by", "source", "threat", "live")
+        names = ("name", "layer", "does", "hopes", "caught_by", "source", "threat", "live", "protocol")
         return {name: getattr(self, name) for name in names}

@@ -21,6 +21,7 @@ from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
 from noclone.link.flaws import Flaws, Guards
 from noclone.link.light import transmit
 from noclone.link.overheard import Overheard, overheard
+from noclone.link.settings import SeededSettings
 from noclone.link.tap import Learned
 from noclone.link.telemetry import Tally, Telemetry, measure
 from noclone.link.theory import expected_counts
@@ -90,6 +91,7 @@ def block_of(plan: Plan, attack: LightAttack, strength: float, seed: bytes, numb
     name = f"{LINK}/block-{number}"
     alice_seed, physics_seed = rng.derive(seed, f"{name}/alice"), rng.derive(seed, f"{name}/physics")
     eve = attack.eavesdropper(plan.devices, strength)
+    assert isinstance(eve.devices, LinkDevices)
     detections = transmit(
         eve.devices,
         alice_seed=alice_seed,
@@ -103,13 +105,14 @@ def block_of(plan: Plan, attack: LightAttack, strength: float, seed: bytes, numb
     tally = Tally(plan.devices.receiver.detectors)
     tally.add(detections.events)
     telemetry = measure(tally, plan.devices, eve.devices, eve.tap, plan.n_slots, physics_seed, name)
-    view = overheard(detections, eve.devices, eve.tap, alice_seed=alice_seed, physics_seed=physics_seed)
+    settings = SeededSettings(alice_seed, plan.devices.source.protocol)
+    view = overheard(detections, eve.devices, eve.tap, settings, alice_seed=alice_seed, physics_seed=physics_seed)
     return Block(counts_of(view), telemetry, eve.learned(view), view)
 
 
 def counts_of(view: Overheard) -> Counts:
     """Return what the two ends count after reconciliation."""
-    levels = len(view.devices.source.protocol.intensities)
+    levels = len(view.bb84.source.protocol.intensities)
     basis, intensity = (view.codes >> 1) & 1, view.codes >> 2
     wrong = view.alice_values != view.detections.values
 
@@ -237,7 +240,7 @@ def _without_decoys(_one: Plan, block: Block, _strength: float) -> float:
 def _true_intensities(one: Plan, block: Block, _strength: float) -> float:
     """Return the length by the bounds at the mean photon numbers that the source really had."""
     kept = _settled(one, block.counts)
-    true = block.view.devices.source.protocol
+    true = block.view.bb84.source.protocol
     found = secret_length(
         block.counts, true, EPSILONS, leak_bits=one.agreement.leak_bits_max,
         confirmation_bits=one.agreement.confirmation_bits, proof=PROOF, two_way=True,

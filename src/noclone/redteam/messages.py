@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from noclone.distill.messages import HEADER, KINDS, Kind
-from noclone.link.devices import LinkDevices
+from noclone.link.lights import LinkLight
 from noclone.link.overheard import Overheard
 from noclone.link.tap import NO_TAP, Eavesdropper, Learned
 from noclone.redteam.record import EveRecord, information
@@ -81,7 +81,7 @@ class MessageAttack:
     touch: Callable[[], Touch]
     delay_s: float = 0.0
 
-    def eavesdropper(self, devices: LinkDevices, strength: float) -> Eavesdropper:
+    def eavesdropper(self, devices: LinkLight, strength: float) -> Eavesdropper:
         """Return who carries it out; the light is left alone."""
 
         def nothing(view: Overheard) -> Learned:

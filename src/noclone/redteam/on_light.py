@@ -11,6 +11,8 @@ from typing import Literal
 from noclone.redteam.attacks import LIGHT_ATTACKS
 from noclone.redteam.entry import Entry, Trial
 from noclone.redteam.light_trial import try_light
+from noclone.redteam.middle import MIDDLE_ATTACKS
+from noclone.redteam.middle_trial import try_middle
 from noclone.redteam.rows import Row
 
 SILENCE = ("fibre-cut", "jamming")
@@ -18,10 +20,12 @@ SILENCE = ("fibre-cut", "jamming")
 
 def _light(name: str) -> Trial:
     def trial(seed: bytes, defended: bool, strength: float) -> Row | None:
-        attack = LIGHT_ATTACKS[name]
         if name in SILENCE and not defended:
             return None
-        seen = try_light(attack, defended=defended, strength=strength, seed=seed)
+        if name in MIDDLE_ATTACKS:
+            seen = try_middle(MIDDLE_ATTACKS[name], defended=defended, strength=strength, seed=seed)
+        else:
+            seen = try_light(LIGHT_ATTACKS[name], defended=defended, strength=strength, seed=seed)
         outcome: Literal["broken", "held", "refused", "no service"] = "held" if seen.key_bits else "refused"
         if name in SILENCE:
             outcome = "held" if seen.key_bits else "no service"
@@ -45,8 +49,9 @@ def _light(name: str) -> Trial:
     return trial
 
 
-_light_entry = partial(Entry, layer="light", live="link")
-_silence = partial(Entry, layer="availability", live="link")
+_in_the_middle = partial(Entry, layer="light", live="link")
+_light_entry = partial(_in_the_middle, protocol="decoy-bb84")
+_silence = partial(Entry, layer="availability", live="link", protocol="decoy-bb84")
 
 LIGHT: tuple[Entry, ...] = (
     _light_entry(
@@ -147,6 +152,36 @@ LIGHT: tuple[Entry, ...] = (
         source="Zapatero, Navarrete, Tamaki, Curty, Quantum 5, 602 (2021)",
         threat="intensity-correlation",
         trial=_light("intensity-correlation"),
+    ),
+    _in_the_middle(
+        "separable-source",
+        protocol="bbm92",
+        does="holds the source of a bbm92 link, and sends two photons of one value in place of entangled pairs",
+        hopes="every bit, at no error in the key basis",
+        caught_by="the test basis, half of whose bits are wrong; CHSH, which separable states do not violate",
+        source="Bennett, Brassard, Mermin, PRL 68, 557 (1992)",
+        threat="held-middle",
+        trial=_light("separable-source"),
+    ),
+    _in_the_middle(
+        "measuring-station",
+        protocol="mdi",
+        does="holds the station of an mdi link, measures both pulses, and announces a Bell state that was none",
+        hopes="every bit, at no error in the key basis",
+        caught_by="the test basis, half of whose bits are wrong, where a quarter is by nature",
+        source="Lo, Curty, Qi, PRL 108, 130503 (2012)",
+        threat="held-middle",
+        trial=_light("measuring-station"),
+    ),
+    _in_the_middle(
+        "discriminating-station",
+        protocol="twin-field",
+        does="holds the station of a twin-field link, and tells both pulses' phases apart where it can without error",
+        hopes="every bit, at no error in the key basis",
+        caught_by="decoys: an announcement takes a photon of either sender, where an honest one takes one of both",
+        source="Huttner, Imoto, Gisin, Mor, PRA 51, 1863 (1995); Curty, Azuma, Lo, npj Quantum Inf. 5, 64 (2019)",
+        threat="held-middle",
+        trial=_light("discriminating-station"),
     ),
 )
 

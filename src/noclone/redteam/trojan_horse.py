@@ -63,7 +63,7 @@ def probed(devices: LinkDevices, strength: float) -> Tap:
 
 def read_back(view: Overheard, strength: float) -> EveRecord:
     """Return the record of what came back, measured when the bases are known."""
-    error = helstrom_error(photons_out(view.devices, strength))
+    error = helstrom_error(photons_out(view.bb84, strength))
     return with_error(view, np.ones(len(view.codes), bool), error)
 
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from noclone.errors import InputError
 from noclone.repeater.links import Link
 from noclone.repeater.pairs import BellPair, Memory
@@ -63,9 +66,34 @@ class Clocked:
         return BellPair(made.x * flipped, made.y * flipped, made.z * whole)
 
     @property
+    def instead(self) -> BellPair:
+        """What is handed over when nothing succeeded: two bits that agree as often as the fidelity says."""
+        return BellPair(0.0, 0.0, 4 * self.without - 1)
+
+    def delivered(self) -> BellPair:
+        """Return the mean pair at every tick."""
+        share, made, instead = self.success, self.pair(), self.instead
+        return BellPair(*(share * getattr(made, c) + (1 - share) * getattr(instead, c) for c in "xyz"))
+
+    @property
     def fidelity(self) -> float:
         """Mean fidelity at every tick, Eq. (1)."""
-        return self.success * self.pair().fidelity + (1 - self.success) * self.without
+        return self.delivered().fidelity
+
+    def sample(self, ticks: int, random: np.random.Generator) -> NDArray[np.float64]:
+        """Return x, y, z of what is handed over at so many ticks; ticks x 3."""
+        made, n = self.link.pair, self.attempts
+        # Attempt k of n is the first to succeed where a uniform number lies between 1 - q^(k-1) and 1 - q^k.
+        chance = random.random(ticks)
+        there = chance < self.success
+        first = np.ones(ticks)
+        if self.link.success < 1:
+            first = np.floor(np.log1p(-chance) / math.log1p(-self.link.success)) + 1
+        waits = 2 * self.link.attempt_s * (n - np.minimum(first, n))
+        phase, noise = (np.exp(-waits / lasts) for lasts in (self.memory.dephasing_s, self.memory.depolarising_s))
+        kept = np.stack([made.x * phase * noise, made.y * phase * noise, made.z * noise], axis=1)
+        instead = self.instead
+        return np.where(there[:, None], kept, [instead.x, instead.y, instead.z])
 
 
 def best_fidelity(link_efficiency: float) -> float:

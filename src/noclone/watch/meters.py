@@ -43,6 +43,7 @@ class Watched:
 
     Args:
         expected: Counts that the model expects of a block.
+        later: Of the blocks after it, where they differ; when all have been, they begin anew.
         telemetry: What the devices should report; None where they report nothing.
         refusal: How often an honest block is refused; 0 where nothing is agreed.
         alpha: False-alarm probability of each monitor, per block.
@@ -52,6 +53,11 @@ class Watched:
     telemetry: ExpectedTelemetry | None = None
     refusal: float = refusal_probability(4.0)
     alpha: float = DEFAULT_ALPHA
+    later: tuple[Expected, ...] = ()
+
+    def of(self, block: int) -> Expected:
+        """Return what is expected of a block."""
+        return (self.expected, *self.later)[block % (1 + len(self.later))]
 
     def fresh(self) -> Watch:
         """Return monitors that have seen nothing yet."""
@@ -105,7 +111,11 @@ class Watch:
     _drifts: dict[str, Drift] = field(default_factory=dict)
 
     def look(
-        self, counts: Counts | None, telemetry: Telemetry | None = None, refused: bool | None = None
+        self,
+        counts: Counts | None,
+        telemetry: Telemetry | None = None,
+        refused: bool | None = None,
+        block: int = 0,
     ) -> list[Alarm]:
         """Return the alarms of a block.
 
@@ -113,12 +123,14 @@ class Watch:
             counts: Of both ends; None where the block did not get so far.
             telemetry: What the devices reported.
             refused: Whether the block gave no key; None where that is not decided yet.
+            block: Its number.
         """
         found: list[Alarm] = []
         if counts is not None:
-            error = watch_error_rate(counts, self.known.expected, self.known.alpha)
-            found += [error] if error else self._error_drift(counts)
-            found += watch_gains(counts, self.known.expected, self.known.alpha)
+            expected = self.known.of(block)
+            error = watch_error_rate(counts, expected, self.known.alpha)
+            found += [error] if error else self._error_drift(counts, expected)
+            found += watch_gains(counts, expected, self.known.alpha)
         if telemetry is not None and self.known.telemetry is not None:
             found += self._detectors(telemetry, self.known.telemetry)
             found += self._meters(telemetry, self.known.telemetry)
@@ -136,11 +148,11 @@ class Watch:
             "key-rate", ratio, float(refused), before, "more blocks give no key than the link's model predicts"
         )
 
-    def _error_drift(self, counts: Counts) -> list[Alarm]:
-        total = sum(self.known.expected.n_test)
+    def _error_drift(self, counts: Counts, expected: Expected) -> list[Alarm]:
+        total = sum(expected.n_test)
         if not total:
             return []
-        rate = sum(self.known.expected.m_test) / total
+        rate = sum(expected.m_test) / total
         ratio = binomial_log_ratio(sum(counts.m_test), counts.test_total, rate, min(rate + ERROR_CHANGE, 0.5))
         message = f"over some blocks there are more errors than {rate:.2%}; in this one {counts.qber_test:.2%}"
         return self._drift("error-drift", ratio, counts.qber_test, rate, message)

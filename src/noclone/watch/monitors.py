@@ -53,7 +53,7 @@ class LinkMonitor:
                 return list(self._raised.get(link, [])) if block == self._seen[link] else []
             self._seen[link] = block
             number, readings = self._readings.get(link, (-1, None))
-            alarms = self._links[link].look(counts, readings if number == block else None)
+            alarms = self._links[link].look(counts, readings if number == block else None, block=block)
             self._raised[link] = alarms
         self._raise(link, block, alarms)
         return alarms

@@ -170,7 +170,7 @@ class LinkState:
             "clock_hz": plan.light.clock_hz,
             "qber_max": plan.agreement.qber_max,
             "qber_expected": error_rate(plan.expected),
-            "secret_bps_expected": plan.agreement.length_bits / plan.seconds_per_block,
+            "secret_bps_expected": plan.secret_bps,
             "seconds_per_block": plan.seconds_per_block,
             "intensities": list(link.source.intensities) if link.source else [],
             "efficiency": _one(receiver.efficiency) if receiver else None,
@@ -182,7 +182,7 @@ class LinkState:
         data = event.data
         self._turn("ok", "", event)
         self.qber = data["qber"]
-        self.secret_bps = data["secret_bits"] / self.plan.seconds_per_block
+        self.secret_bps = data["secret_bits"] / self.plan.of(data["block"]).seconds_per_block
         self.funnel = {
             "block": data["block"],
             "detections": data["detections"],

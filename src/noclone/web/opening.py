@@ -114,7 +114,13 @@ async def open_window(
             hint="say by which name it is reached: --web-name qkd.example:443; put a proxy with TLS before it",
         )
     attacks = [
-        {"name": name, "does": one.does, "hopes": one.hopes, "caught_by": one.caught_by}
+        {
+            "name": name,
+            "protocol": one.protocol,
+            "does": one.does,
+            "hopes": one.hopes,
+            "caught_by": one.caught_by,
+        }
         for name, one in CATALOGUE.items()
         if one.live == "link"
     ]

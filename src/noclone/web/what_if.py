@@ -50,7 +50,7 @@ def changed_link(scenario: Scenario, name: str, changes: dict[str, Any]) -> dict
     except ScenarioError as error:
         return {"secret_bps": 0.0, "qber": None, "qber_max": None, "why": error.message, "seconds_per_block": None}
     return {
-        "secret_bps": plan.agreement.length_bits / plan.seconds_per_block,
+        "secret_bps": plan.secret_bps,
         "qber": error_rate(plan.expected),
         "qber_max": plan.agreement.qber_max,
         "why": plan.agreement.reason,

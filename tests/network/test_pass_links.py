@@ -1,0 +1,238 @@
+"""Satellites as links: sampled passes agree with what is expected, keys are relayed over them, and who is trusted."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from noclone import rng
+from noclone.audit.audit import audit
+from noclone.client import Etsi014Client, KeyContainer, Refusal
+from noclone.errors import InputError, ScenarioError
+from noclone.events import EventLog
+from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
+from noclone.link.satellite import Downlink, Pass
+from noclone.network.blocks import plan_link
+from noclone.network.identities import load_sae
+from noclone.network.node import RunOptions
+from noclone.network.satellite_pass import key_of_pass
+from noclone.network.scenario import Scenario, load_scenario
+from noclone.network.served import ServedNetwork
+from noclone.network.setup import create_pki_for
+from noclone.network.simulate import run
+from noclone.proofs.epsilon import Epsilons
+from noclone.records import DecoyBB84
+
+HEAD = """
+name = "net"
+base_port = {port}
+node = [{{ name = "sat" }}, {{ name = "west" }}, {{ name = "east" }}]
+sae = [{{ id = "sae-west", node = "west" }}, {{ id = "sae-east", node = "east" }}]
+[relay]
+block_bytes = 1024
+low_bits = 8192
+high_bits = 16384
+reserve_bits = 512
+[defaults.source]
+clock_hz = 2e7
+intensities = [0.8, 0.1, 0.0]
+probabilities = [0.5, 0.25, 0.25]
+p_key = 0.5
+[defaults.receiver]
+scheme = "passive"
+p_key = 0.5
+efficiency = 0.5
+dark_count_hz = 25
+gate_ps = 2000
+misalignment = 0.008
+[defaults.distillation]
+proof = "lim2014"
+eps_secrecy = 1e-6
+"""
+FLAT = """
+[defaults.pass]
+altitude_km = 500
+highest_deg = 85
+lowest_deg = 55
+step_s = 2
+downlink = { divergence_urad = 10, aperture_m = 1.0, pointing_urad = 0.6, zenith_db = 2.0, fixed_db = 4.0, fades = 2 }
+[[link]]
+name = "sat-west"
+alice = "sat"
+bob = "west"
+pass = {}
+"""
+BOTH = """
+[[link]]
+name = "sat-east"
+alice = "sat"
+bob = "east"
+pass = { highest_deg = 80 }
+"""
+ORBIT = """
+[[link]]
+name = "sat-west"
+alice = "sat"
+bob = "west"
+[link.pass]
+start = 2026-11-01T00:00:00Z
+hours = 60
+step_s = 5
+satellite = { altitude_km = 500, inclination_deg = 97.36, node_local_time_h = 0.3 }
+station = { latitude_deg = 40.4, longitude_deg = 117.6 }
+downlink = { divergence_urad = 10, aperture_m = 1.0, pointing_urad = 0.6, zenith_db = 2.0, fixed_db = 4.0, fades = 2 }
+"""
+SIGMAS = 5.5  # of each comparison: 4e-8
+
+
+def scenario(folder: Path, links: str, port: int = 9440) -> Scenario:
+    path = folder / "net.toml"
+    path.write_text(HEAD.format(port=port) + links, encoding="utf-8")
+    return load_scenario(path)
+
+
+def unresolved(*_: Any) -> Any:
+    raise AssertionError("nobody attacks here")
+
+
+def test_a_sampled_pass_agrees_with_what_is_expected_of_it(tmp_path: Path) -> None:
+    """The same numbers as `noclone satellite` computes for that pass, which knows nothing of scenarios."""
+    network, log = scenario(tmp_path, FLAT), EventLog()
+    plan = plan_link(network.links[0])
+    protocol = DecoyBB84((0.8, 0.1, 0.0), (0.5, 0.25, 0.25), 0.5, 0.5)
+    receiver = Receiver("passive", (0.5,) * 4, (25.0,) * 4, gate_ps=2000.0, misalignment=0.008)
+    devices = LinkDevices(Source(2e7, protocol), Fibre(0.0, 0.0), receiver)
+    downlink = Downlink(10.0, 1.0, 0.6, 2.0, 4.0)
+    over = Pass(500.0, 85.0, 55.0)
+    alone = key_of_pass(over, downlink, devices, Epsilons(1e-6, 1e-15), proof="lim2014", step_s=2.0)
+    assert plan.overpass is not None
+    assert plan.overpass.seconds == pytest.approx(over.duration_s)
+    assert plan.n_slots == pytest.approx(2e7 * over.duration_s, abs=1)
+    # Six cases of pointing there, two here: both have the same mean, and rounding up costs 0.05 dB at most.
+    assert sum(plan.expected.n_key) == pytest.approx(alone.sifted_bits, rel=0.012)
+
+    found = run(network, log, seed=rng.seed_from_int(3), seeded=True, blocks=1, resolve=unresolved)
+    (event,) = [event for event in log if event.kind == "block.distilled"]
+    assert found.links[0].secret_bits > 10_000
+    counts = event.data["counts"]
+    for name in ("n_key", "n_test", "m_test"):
+        for seen, mean in zip(counts[name], getattr(plan.expected, name), strict=True):
+            assert abs(seen - mean) < SIGMAS * math.sqrt(mean) + 1
+    assert not [event for event in log if event.kind == "alarm.raised"]
+    (sent,) = [event for event in log if event.kind == "light.sent"]
+    assert sent.data["pass"]["seconds"] == plan.overpass.seconds
+    assert sent.data["pass"]["losses_db"][0] < plan.light.loss_db < sent.data["pass"]["losses_db"][1]
+    assert found.links[0].light_s == pytest.approx(over.duration_s)
+
+
+def test_each_block_is_the_next_pass_and_the_monitors_know(tmp_path: Path) -> None:
+    pytest.importorskip("skyfield")
+    network, log = scenario(tmp_path, ORBIT), EventLog()
+    plan = plan_link(network.links[0])
+    starts = [one.overpass.start for one in plan.all if one.overpass is not None]
+    assert len(starts) >= 2
+    assert starts == sorted(starts)
+    assert len({one.expected.n_key for one in plan.all}) == len(starts)
+    assert all(one.agreement.length_bits for one in plan.all)  # passes by day are left out
+    assert plan.of(len(starts)) == plan
+    assert plan.of(1) == plan.later[0]
+    assert plan.blocks_per_year == pytest.approx(len(starts) * 8766 / 60)
+    found = run(network, log, seed=rng.seed_from_int(3), seeded=True, blocks=2, resolve=unresolved)
+    assert found.links[0].aborted == 0
+    sent = [event.data["pass"]["start"] for event in log if event.kind == "light.sent"]
+    assert sent == starts[:2]
+    assert [one["start"] for one in found.links[0].passes] == starts[:2]
+    assert not [event for event in log if event.kind == "alarm.raised"]
+
+
+def test_stations_share_key_over_a_satellite_that_knows_it(tmp_path: Path, free_ports: Any) -> None:
+    """Through the doors that applications use: ETSI GS QKD 014 at either station."""
+    network, log = scenario(tmp_path, FLAT + BOTH, free_ports()), EventLog()
+    create_pki_for(network, tmp_path / "pki")
+
+    def client(sae: str) -> Etsi014Client:
+        host, port = network.etsi014_address(network.sae(sae).node)
+        identity = load_sae(tmp_path / "pki", sae)
+        files = {"certificate": identity.certificate, "key": identity.key, "ca": identity.kme_ca}
+        return Etsi014Client(f"https://{host}:{port}", **files)
+
+    def fetch() -> tuple[KeyContainer, KeyContainer]:
+        deadline = time.monotonic() + 150
+        with client("sae-west") as west, client("sae-east") as east:
+            while True:
+                try:
+                    got = west.enc_keys("sae-east", number=2)
+                    return got, east.dec_keys("sae-west", [key.key_id for key in got.keys])
+                except Refusal as refused:
+                    if refused.status != 503 or time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.1)
+
+    async def serve() -> tuple[KeyContainer, KeyContainer]:
+        served = ServedNetwork(
+            network,
+            pki=tmp_path / "pki",
+            data=tmp_path / "data",
+            log=log,
+            options=RunOptions(speed=math.inf),
+            resolve=unresolved,
+        )
+        async with served:
+            return await asyncio.to_thread(fetch)
+
+    got, same = asyncio.run(serve())
+    assert [key.value for key in got.keys] == [key.value for key in same.keys]
+    about = got.keys[0].extension
+    assert about["noclone_nodes"] == ["sat"]
+    assert "node:sat" in about["noclone_leaks"]
+    assert about["noclone_origin"] == "simulated"
+
+
+def test_the_audit_says_that_the_satellite_has_to_be_trusted(tmp_path: Path) -> None:
+    found = audit(scenario(tmp_path, FLAT + BOTH))
+    (demand,) = found.scene.demands
+    assert demand.formula is not None
+    assert demand.nodes_together() == 1
+    assert [level.answer for level in found.levels][1] == "no"
+    assert "sat" in "\n".join(found.lines())
+    assert found.scene.links["sat-west"].length_km == 500
+    assert found.scene.links["sat-west"].secret_bps > 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("highest_deg = 85", "", "either satellite, station and start, or altitude_km and highest_deg"),
+        ("highest_deg = 85", "highest_deg = 40", "rises from lowest_deg to highest_deg"),
+        ("altitude_km = 500", "altitude_km = 20", "altitude_km"),
+        ("divergence_urad = 10", "divergence = 10", "divergence"),
+        ("pass = {}", 'protocol = "mdi"\npass = {}', r"a mdi link has no \[link.pass\]"),
+        ("pass = {}", "", r"needs \[link.fibre\]"),
+        ("pass = {}", "pass = {}\nfibre = { length_km = 5 }", r"has no \[link.fibre\]"),
+        ("pass = {}", "pass = {}\nflaws = { blindable = true }", "flaws"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in FLAT
+    with pytest.raises(InputError, match=message):
+        scenario(tmp_path, FLAT.replace(old, new))
+
+
+def test_what_cannot_be_is_said_when_it_is_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_link(scenario(tmp_path, FLAT).links[0])
+    with pytest.raises(ScenarioError, match="a satellite's, and this works with decoy-bb84 links only, in fibres"):
+        _ = plan.devices
+    high = ORBIT.replace("inclination_deg = 97.36", "inclination_deg = 10")
+    if importlib.util.find_spec("skyfield") is not None:
+        with pytest.raises(ScenarioError, match="does not rise above 15 degrees within 60 hours"):
+            plan_link(scenario(tmp_path, high).links[0])
+    monkeypatch.setattr("noclone.link.orbit.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="orbits need Skyfield") as caught:
+        plan_link(scenario(tmp_path, ORBIT.replace("hours = 60", "hours = 61")).links[0])
+    assert "pip install" in caught.value.hint
