@@ -177,7 +177,7 @@ def test_what_if_answers_for_betrayals_and_losses(tmp_path: Path) -> None:
         ("node:b", "cannot be supposed"),
         ("node:zz compromised", "no node 'zz'"),
         ("fish:b compromised", "nothing of the kind 'fish'"),
-        ("site:a down", "only a node or a link"),
+        ("site:a down", "only a node, a link or a repeater"),
         ("alg:ML-KEM broken", "no alg 'ML-KEM'"),
     ],
 )

@@ -13,8 +13,10 @@ from noclone.network.link_sections import DistillationSection
 from noclone.network.scenario import load_scenario, schema, shipped, shipped_text
 from noclone.records import Origin
 
+WITHOUT_KEY = {"boston", "delft"}  # pairs as they were published; their runs say so: test_repeater_links
 
-@pytest.mark.parametrize("name", shipped())
+
+@pytest.mark.parametrize("name", sorted(set(shipped()) - WITHOUT_KEY))
 def test_shipped_scenarios_give_key(name: str) -> None:
     scenario = load_scenario(name)
     for link in scenario.links:

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from noclone.cli.main import run_command
-from noclone.repeater.brief import RepeaterError, load_repeaters, shipped
+from noclone.repeater.brief import load_repeaters, shipped
 from noclone.repeater.clocked import Clocked, best_fidelity
 from noclone.repeater.links import Emitters, Link, one_click
 from noclone.repeater.pairs import BellPair, Memory
 from noclone.repeater.result import leaks, leaks_over_relays
+from noclone.repeater.tables import RepeaterError
 from noclone.trust.formula import Atom
 
 SMALL = """

@@ -9,12 +9,13 @@ import pytest
 
 from noclone.errors import InputError
 from noclone.proofs.capacity import chain_bound
-from noclone.repeater.brief import DevicesTable, MemoryTable, RulesTable, load_repeaters
+from noclone.repeater.brief import load_repeaters
 from noclone.repeater.chain import Chain, Rules, sample
 from noclone.repeater.expected import expected_pairs
 from noclone.repeater.links import Link
 from noclone.repeater.offer import Equipment, offer
 from noclone.repeater.pairs import BellPair, Memory
+from noclone.repeater.tables import DevicesTable, MemoryTable, RulesTable
 from noclone.repeater.waiting import TwoLinks
 from noclone.rng import seed_from_int, stream
 

@@ -81,7 +81,7 @@ class Audit:
             "availability": [
                 {"between": list(demand.saes), **found.to_json()}
                 for demand, found in zip(scene.demands, scene.isolations, strict=True)
-                if demand.stated or found.nodes or found.links
+                if demand.stated or found.losing
             ][:DEMANDS_LISTED],
             "threats": [finding.to_json() for finding in self.findings],
             "criticisms": [answer.to_json() for answer in self.criticisms],

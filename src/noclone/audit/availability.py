@@ -7,7 +7,7 @@ how many must be lost at least. An attacker who only wants silence needs no secr
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -27,15 +27,24 @@ class Isolation:
         links: The same of links.
         losses: How many nodes between must be lost, at least, before it has no key; None where no number of them is
             enough, for a link joins the two.
+        repeaters: Single stations that pass entanglement on whose loss, with all links over them, does the same.
     """
 
     nodes: tuple[str, ...]
     links: tuple[str, ...]
     losses: int | None
+    repeaters: tuple[str, ...] = ()
+
+    @property
+    def losing(self) -> list[str]:
+        """What each cuts it off, in words."""
+        kinds = (("node", self.nodes), ("link", self.links), ("repeater", self.repeaters))
+        return [f"{kind} {name}" for kind, names in kinds for name in names]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return {"nodes": list(self.nodes), "links": list(self.links), "nodes_to_lose": self.losses}
+        found = {"nodes": list(self.nodes), "links": list(self.links), "nodes_to_lose": self.losses}
+        return found | ({"repeaters": list(self.repeaters)} if self.repeaters else {})
 
 
 def isolations(links: Mapping[str, PlannedLink], demands: Iterable[Demand]) -> list[Isolation]:
@@ -46,7 +55,17 @@ def isolations(links: Mapping[str, PlannedLink], demands: Iterable[Demand]) -> l
     graph = networkx.Graph([link.hops[0] for link in usable.values()])
     names = {frozenset(link.hops[0]): name for name, link in usable.items()}
     parts = _parts(graph)
-    return [_isolation(demand, graph, names, parts) for demand in demands]
+    stations = sorted({station for link in usable.values() for station in link.repeaters})
+    without = {station: Routes(links, frozenset({Atom("repeater", station)})) for station in stations}
+    found = []
+    for demand in demands:
+        cut = (
+            ()
+            if demand.problem
+            else [one for one, routes in without.items() if not still_served(demand, frozenset(), routes)]
+        )
+        found.append(replace(_isolation(demand, graph, names, parts), repeaters=tuple(cut)))
+    return found
 
 
 def _parts(graph: Any) -> tuple[dict[str, dict[str, int]], dict[frozenset[str], dict[str, int]]]:
@@ -118,7 +137,7 @@ def _left(hops: list[tuple[str, str]], demand: Demand, lost: Any) -> int:
 
 
 def still_served(demand: Demand, gone: frozenset[Atom], routes: Routes) -> bool:
-    """Tell whether a demand still gets key when some nodes and links are gone.
+    """Tell whether a demand still gets key when some nodes, links and repeaters are gone.
 
     Args:
         routes: Those of the network without them.

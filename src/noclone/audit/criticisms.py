@@ -107,7 +107,7 @@ def _validation(scene: Scene) -> Answer:
 
 def _denial_of_service(scene: Scene) -> Answer:
     pairs = list(zip(scene.demands, scene.isolations, strict=True))
-    single = [demand for demand, found in pairs if found.nodes or found.links]
+    single = [demand for demand, found in pairs if found.losing]
     return Answer(
         "An eavesdropper that is seen stops the link: QKD makes denial of service easier.",
         "NSA, point 5",

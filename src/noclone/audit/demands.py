@@ -69,6 +69,11 @@ class PlannedLink:
         return self.section.length_km if isinstance(self.section, LinkSection) else None
 
     @property
+    def repeaters(self) -> list[str]:
+        """The stations that pass entanglement on between its ends; a vendor's are not known here."""
+        return self.section.repeaters if isinstance(self.section, LinkSection) else []
+
+    @property
     def vendor(self) -> str | None:
         """Whose word is all that is known of its key."""
         return self.section.vendor if isinstance(self.section, VendorLinkSection) else None
@@ -88,6 +93,7 @@ class PlannedLink:
             "between": [self.section.alice, self.section.bob],
             "length_km": self.length_km,
             "vendor": self.vendor,
+            "repeaters": self.repeaters,
             "protocol": self.section.protocol if isinstance(self.section, LinkSection) else "vendor",
             "proof": self.section.proof if isinstance(self.section, LinkSection) else "none",
             "statement": None if block is None else block.statement,
@@ -232,13 +238,16 @@ class Routes:
         self, links: Mapping[str, PlannedLink], gone: frozenset[Atom] = frozenset(), exchanges: Exchanges | None = None
     ) -> None:
         """Args:
-        gone: Nodes and links that are not there: `node:a`, `link:a-b`.
+        gone: Nodes, links and repeaters that are not there: `node:a`, `link:a-b`, `repeater:c`.
         exchanges: The algorithms of combined key.
         """
         self.exchanges = exchanges or Exchanges()
         lost = {atom.name for atom in gone if atom.kind == "node"}
         cut = {atom.name for atom in gone if atom.kind == "link"}
+        stopped = {atom.name for atom in gone if atom.kind == "repeater"}
         usable = [link for link in links.values() if link.block is not None and link.section.name not in cut]
+        if stopped:
+            usable = [link for link in usable if not stopped.intersection(link.repeaters)]
         self.prices = {hop: HOP_COST for link in usable for hop in link.hops if not lost.intersection(hop)}
         self.blocks = {hop: link.block for link in usable for hop in link.hops if link.block is not None}
         self.hops = {(a, b): RelayHop(a, b, (block,)) for (a, b), block in self.blocks.items()}

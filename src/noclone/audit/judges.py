@@ -137,7 +137,7 @@ def trusted_nodes(scene: Scene) -> Judgement:
 def fibre_cut(scene: Scene) -> Judgement:
     """Judge the loss of one node or link."""
     pairs = list(zip(scene.demands, scene.isolations, strict=True))
-    alone = tuple(demand.name for demand, found in pairs if found.links or found.nodes)
+    alone = tuple(demand.name for demand, found in pairs if found.losing)
     if not pairs:
         return Judgement("countered", "nobody asks for keys")
     if not alone:

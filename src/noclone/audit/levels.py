@@ -13,7 +13,7 @@ from typing import Any, Literal
 from noclone.audit.demands import PlannedLink
 from noclone.audit.scene import Scene
 from noclone.audit.threats import Finding, Level
-from noclone.audit.trusted_devices import trusts
+from noclone.audit.trusted_devices import spared_nodes, trusts
 from noclone.audit.verdict import ATTACKED, NO_KEY, LinkEvidence
 
 Answer = Literal["yes", "conditional", "no"]
@@ -168,6 +168,7 @@ def _end_to_end(scene: Scene, findings: Sequence[Finding]) -> LevelVerdict:
     direct = [demand for demand in scene.demands if demand.formula is not None and demand.nodes_together() is None]
     if direct:
         reasons.append(Reason(f"For {pairs(len(direct))} no node is between.", "demands"))
+    reasons += [Reason(text, "links") for text in spared_nodes(scene.sections)]
     conditions = _conditions(scene, findings, "end to end")
     if together:
         conditions.append(f"fewer than {min(together, key=lambda pair: pair[0])[0]} nodes between collude")
@@ -190,7 +191,7 @@ def _across(scene: Scene) -> LevelVerdict:
         reasons.append(Reason(f"So it is with {pairs(len(without) - LISTED)} more.", "demands"))
     cuts: dict[str, int] = {}
     for found in scene.isolations:
-        for name in (*(f"node {node}" for node in found.nodes), *(f"link {link}" for link in found.links)):
+        for name in found.losing:
             cuts[name] = cuts.get(name, 0) + 1
     for name, count in sorted(cuts.items(), key=lambda item: (-item[1], item[0]))[:LISTED]:
         reasons.append(Reason(f"Losing {name} leaves {pairs(count)} without key.", "availability"))

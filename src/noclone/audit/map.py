@@ -33,6 +33,7 @@ def draw(scenario: Scenario, links: Mapping[str, PlannedLink], weak: frozenset[s
     lines = []
     for name, link in links.items():
         long = "" if link.length_km is None else f"{link.length_km:g} km, "
+        long += f"over {len(link.repeaters)} repeaters, " if link.repeaters else ""
         kind = "link" if link.block is not None else "link dead"
         lines.append(Line(link.section.alice, link.section.bob, kind, f"{name}: {long}{link.gives}"))
     return drawing.draw(spots, lines, f"The network: {len(spots)} nodes, {len(lines)} links")

@@ -141,13 +141,13 @@ def _availability(audit: Audit) -> str:
         (
             demand.name,
             ", ".join(found.nodes) or "none",
-            ", ".join(found.links) or "none",
+            ", ".join([*found.links, *(f"repeater {name}" for name in found.repeaters)]) or "none",
             "any" if found.losses is None else str(found.losses),
         )
         for demand, found in zip(audit.scene.demands, audit.scene.isolations, strict=True)
-        if demand.stated or found.nodes or found.links
+        if demand.stated or found.losing
     ]
-    head = ("applications", "nodes whose loss alone cuts them off", "links", "nodes to lose at least")
+    head = ("applications", "nodes whose loss alone cuts them off", "links, repeaters", "nodes to lose at least")
     if not rows:
         return ""
     more = f"<p>and {len(rows) - 200} more pairs</p>" if len(rows) > 200 else ""

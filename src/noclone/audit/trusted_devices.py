@@ -3,7 +3,8 @@
 In: a `Scene`.  Out: for a threat, the scene with the links that it concerns; a sentence about each protocol.
 
     decoy-bb84  Alice's transmitter, Bob's detectors
-    bbm92       both ends' detectors: the source of pairs may be Eve's (Bennett, Brassard, Mermin 1992)
+    bbm92       both ends' detectors: the source of pairs may be Eve's (Bennett, Brassard, Mermin 1992); over repeaters
+                the ends' memories and what reads them: the repeaters may be Eve's (Lo and Chau 1999)
     mdi         both ends' transmitters: the station and its detectors may be Eve's (Lo, Curty, Qi 2012)
     twin-field  the same (Curty, Azuma, Lo 2019)
     sns         the same (Wang, Yu, Hu 2018)
@@ -16,6 +17,8 @@ from dataclasses import replace
 
 from noclone.audit.scene import Scene
 from noclone.network.link_sections import LinkSection
+
+LISTED = 8
 
 # What a threat acts on. Light sent in ("trojan-horse") reads a receiver's basis as it reads a transmitter: not listed.
 ACTS_ON = {
@@ -40,6 +43,7 @@ WORDS = {
     "mdi": "trusts both ends' transmitters, and no detector: the station between may be anybody's",
     "twin-field": "trusts both ends' transmitters, and no detector: the station between may be anybody's",
     "sns": "trusts both ends' transmitters, and no detector: the station between may be anybody's",
+    "bbm92 over repeaters": "trusts both ends' memories and what reads them, and none of the repeaters between",
 }
 SPARED = {
     "detectors": "no key here trusts a detector: those of MDI and twin-field QKD stand in a station that may be Eve's",
@@ -60,9 +64,28 @@ def trusts(links: Iterable[LinkSection]) -> list[str]:
     """Return a sentence for each protocol but the usual one, with the links that have it."""
     by_protocol: dict[str, list[str]] = {}
     for link in links:
-        by_protocol.setdefault(link.protocol, []).append(link.name)
+        by_protocol.setdefault(_kind(link), []).append(link.name)
     return [
         f"{', '.join(names)} ({protocol}) {WORDS[protocol]}."
         for protocol, names in by_protocol.items()
         if protocol != "decoy-bb84"
     ]
+
+
+def spared_nodes(links: Iterable[LinkSection]) -> list[str]:
+    """Return a sentence for each link over repeaters: what a relay along the same way would make one trust besides."""
+    return [
+        f"{link.name}: {_listed(link.repeaters)} can stop the link and learn nothing of its keys, whoever holds them; "
+        f"relays there would each be one more that knows them ({_listed([f'node:{name}' for name in link.repeaters])})."
+        for link in links
+        if link.repeaters
+    ]
+
+
+def _kind(link: LinkSection) -> str:
+    return f"{link.protocol} over repeaters" if link.repeater is not None else link.protocol
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more

@@ -9,6 +9,7 @@ attacking.
     alg:NAME broken              today: sessions that it authenticates fall as well
     alg:NAME broken later        by somebody who recorded everything: sessions that are over stay safe
     node:NAME down, link:NAME cut   it is gone; nothing leaks
+    repeater:NAME down              so are all links that get their pairs over it; compromised, it learns nothing
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Supposition:
 
     Args:
         atoms: What betrays.
-        gone: Nodes and links that are not there.
+        gone: Nodes, links and repeaters that are not there.
     """
 
     text: str
@@ -116,8 +117,8 @@ def _read(statement: str, names: Mapping[str, Sequence[str]]) -> list[Suppositio
         raise InputError(f"'{statement}': there is no {kind} '{name}'", hint=f"there is: {shown or 'none'}")
     if known is None:
         raise InputError(f"'{statement}': nothing of the kind '{kind}' is known here", hint=HINT)
-    if what in GONE and kind not in ("node", "link"):
-        raise InputError(f"'{statement}': only a node or a link can be {what}", hint=HINT)
+    if what in GONE and kind not in ("node", "link", "repeater"):
+        raise InputError(f"'{statement}': only a node, a link or a repeater can be {what}", hint=HINT)
     wanted = list(known or ()) if name == "*" else [name]
     return [_one(kind, each, what) for each in wanted]
 
@@ -148,7 +149,10 @@ def consequence(supposition: Supposition, demands: Sequence[Demand], links: Mapp
 def names_of(demands: Iterable[Demand], links: Mapping[str, PlannedLink], nodes: Iterable[str]) -> dict[str, list[str]]:
     """Return what can be supposed of, by kind."""
     atoms = {atom for demand in demands for atom in demand.atoms}
+    stations = {station for link in links.values() for station in link.repeaters}
     out: dict[str, set[str]] = {"node": set(nodes), "site": set(nodes), "link": set(links), "alg": set(ALGORITHMS)}
+    if stations:
+        out["repeater"] = stations
     for atom in atoms:
         out.setdefault(atom.kind, set()).add(atom.name.removesuffix(SESSION))
     return {kind: sorted(found) for kind, found in out.items()}

@@ -115,7 +115,8 @@ def _uniform(
     rules: Mapping[str, object],
 ) -> RepeaterBrief:
     from noclone.io.toml import validate
-    from noclone.repeater.brief import RepeaterBrief, RepeaterError
+    from noclone.repeater.brief import RepeaterBrief
+    from noclone.repeater.tables import RepeaterError
 
     data = {
         "name": "chain",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
 
@@ -33,6 +33,7 @@ def run(
     from noclone import rng
     from noclone.audit.verdict import judge
     from noclone.events import EventLog
+    from noclone.network.beside import beside
     from noclone.network.blocks import plan_link
     from noclone.network.folder import RunFolder
     from noclone.network.scenario import load_scenario
@@ -65,8 +66,7 @@ def run(
         verdict = judge(log)
     finally:
         log.close()
-    data = {**result.to_json(), "seed": seed, "folder": str(folder.path), "verdict": verdict.to_json()}
-    folder.write_result(data)
+    data: dict[str, Any] = {**result.to_json(), "seed": seed, "folder": str(folder.path), "verdict": verdict.to_json()}
     lines = [f"{network.title or network.name}, seed {seed}"]
     for link in result.links:
         lines.append(
@@ -75,6 +75,10 @@ def run(
             f"{link.wall_s:.3g} s here"
         )
         lines.extend(f"    {count} aborted: {reason}" for reason, count in link.reasons.items())
+    for found in filter(None, (beside(network.link(link.link), link) for link in result.links)):
+        lines += ["", *found.lines()]
+        data.setdefault("beside", {})[found.link] = found.to_json()
+    folder.write_result(data)
     show(data, [*lines, "", *verdict.lines()], as_json=as_json)
     if not as_json:
         say(f"written to {folder.path}/")

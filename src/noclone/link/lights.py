@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from noclone.link.devices import LinkDevices
+from noclone.link.heralded import HeraldedPairs, expected_heralded_counts, transmit_heralded
 from noclone.link.light import transmit_chunks
 from noclone.link.meeting import Meeting, expected_station_counts, transmit_to_station
 from noclone.link.pairs import PairDevices, transmit_pairs
@@ -23,7 +24,7 @@ from noclone.link.theory import ExpectedCounts, expected_counts
 from noclone.protocols import DecoyMdi, EntangledPairs, LinkProtocol, Sender, SendOrNot, TwinField
 from noclone.records import U64, DecoyBB84, Detections, Origin, Settings
 
-LinkLight = LinkDevices | PairDevices | Meeting | PassLight
+LinkLight = LinkDevices | PairDevices | HeraldedPairs | Meeting | PassLight
 NOTHING_SEEN = np.zeros(0, np.uint64)
 
 
@@ -32,6 +33,8 @@ def expected(light: LinkLight, n_slots: int) -> ExpectedCounts:
     match light:
         case PairDevices():
             return expected_pair_counts(light, n_slots)
+        case HeraldedPairs():
+            return expected_heralded_counts(light, n_slots)
         case SnsStation():
             return expected_sns_counts(light, n_slots)
         case Meeting():
@@ -80,6 +83,11 @@ def chunks(
                 link=link,
                 block=block,
                 threads=threads,
+            )
+            return
+        case HeraldedPairs():
+            yield from transmit_heralded(
+                light, alice_seed=alice_seed, physics_seed=physics_seed, n_slots=n_slots, link=link, block=block
             )
             return
         case Meeting():

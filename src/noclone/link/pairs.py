@@ -45,6 +45,14 @@ PARTS = ("bob", "light", "detectors-alice", "detectors")  # what is random, besi
 PROJECTORS = np.einsum("di,dj->dij", VECTORS, VECTORS)
 
 
+def basis_choices(protocol: EntangledPairs) -> I64:
+    """Return the limits of both ends' choices of a basis; Bob's first choice is whether it is for CHSH."""
+    shares = (protocol.p_key_alice, protocol.p_key_bob)
+    limits = np.stack([basis_limits(share_of_32_bits(p)) for p in shares])
+    limits[1, 0] = share_of_32_bits(1 - protocol.p_chsh)
+    return limits
+
+
 @dataclass(frozen=True, slots=True)
 class PairSource:
     """A source of entangled pairs.
@@ -114,13 +122,6 @@ class PairDevices:
     def loss_db(self) -> float:
         """Loss of both arms together."""
         return self.fibre_alice.loss_db + self.fibre.loss_db
-
-    def choices(self) -> I64:
-        """Return the limits of both ends' choices of a basis; Bob's first choice is whether it is for CHSH."""
-        shares = (self.protocol.p_key_alice, self.protocol.p_key_bob)
-        limits = np.stack([basis_limits(share_of_32_bits(p)) for p in shares])
-        limits[1, 0] = share_of_32_bits(1 - self.protocol.p_chsh)
-        return limits
 
     def rows(self) -> tuple[I64, list[tuple[int, int]]]:
         """Return the row of each pair of codes, and the pairs of bases that the rows stand for."""
@@ -205,7 +206,7 @@ def pair_sampler(
     law = devices.law()
     bob, light = (physics_key(physics_seed, link, block, part) for part in PARTS[:2])
     keys = np.stack([aes256_keys(key) for key in (alice_seed, bob, light)])
-    return JointSampler(law, keys, devices.choices(), segment_slots or segment_length(law.p_max))
+    return JointSampler(law, keys, basis_choices(devices.protocol), segment_slots or segment_length(law.p_max))
 
 
 def transmit_pairs(
@@ -231,7 +232,7 @@ def transmit_pairs(
         raise ValueError(f"n_slots must lie between 1 and {MAX_SLOTS}, and is {n_slots}")
     seeds = {part: physics_key(physics_seed, link, block, part) for part in PARTS}
     keys = np.stack([aes256_keys(key) for key in (alice_seed, seeds["bob"], seeds["light"])])
-    choosers = devices.choices()
+    choosers = basis_choices(devices.protocol)
     light = pair_sampler(devices, alice_seed, physics_seed, link, block, segment_slots)
     length = light.length
     dark = JointSampler(dark_law(devices), keys, choosers, length, purpose=1)

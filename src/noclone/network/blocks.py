@@ -16,6 +16,7 @@ from noclone.distill.job import BlockAborted, BlockJob, BlockResult, BlockStatis
 from noclone.errors import ScenarioError
 from noclone.events import EventLog
 from noclone.link.devices import LinkDevices
+from noclone.link.heralded import HeraldedPairs
 from noclone.link.lights import LinkLight, expected
 from noclone.link.meeting import Meeting
 from noclone.link.overheard import overheard
@@ -101,8 +102,11 @@ class LinkPlan:
 
     @property
     def qber_expected(self) -> float | None:
-        """Error rate to plan reconciliation for, where the test basis says nothing of the key basis; None else."""
-        if isinstance(self.light, Meeting):
+        """Error rate to plan reconciliation for, where the test basis says nothing of the key basis; None else.
+
+        Memories lose their phase sooner than their value: what repeaters deliver differs between the bases.
+        """
+        if isinstance(self.light, Meeting | HeraldedPairs):
             return sum(self.expected.m_key) / sum(self.expected.n_key)
         return None
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from noclone.distill.job import EFFICIENCY
-from noclone.errors import ScenarioError
+from noclone.errors import InputError, ScenarioError
 from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
 from noclone.network.fibre_section import FibreSection
 from noclone.network.fields import Name, NonNegative, Positive, Probability, Section
 from noclone.network.flaws_sections import FlawsSection, GuardsSection
 from noclone.network.pass_section import PassSection
+from noclone.network.repeater_section import RepeaterSection
 from noclone.proofs.epsilon import Epsilons
 from noclone.proofs.keylength import DEFAULT_PROOFS
 from noclone.protocols import DecoyMdi, EntangledPairs, Pairing, Sender, SendOrNot, TwinField
@@ -35,9 +36,13 @@ TABLES: dict[str, tuple[set[str], set[str]]] = {
     "twin-field": ({"source", "station", "fibre"}, {"source_bob", "fibre_alice"}),
     "sns": ({"source", "station", "fibre"}, {"source_bob", "fibre_alice"}),
 }
-FROM_ORBIT: dict[str, tuple[set[str], set[str]]] = {"decoy-bb84": ({"source", "receiver", "passes"}, set())}
+# Where this table takes the place of a fibre: the protocol that can, and the tables that it then has.
+INSTEAD_OF_FIBRE = {
+    "passes": ("decoy-bb84", {"source", "receiver", "passes"}),
+    "repeater": ("bbm92", {"repeater"}),
+}
 IN_FILES = {"passes": "pass"}  # what a table is called there, where Python has the word for itself
-ALL_TABLES = sorted({"passes"}.union(*(needed | possible for needed, possible in TABLES.values())))
+ALL_TABLES = sorted(set(INSTEAD_OF_FIBRE).union(*(needed | possible for needed, possible in TABLES.values())))
 
 
 class SourceSection(Section):
@@ -184,10 +189,10 @@ class LinkSection(Section):
     bob: Name = Field(description="node that measures it, or the other end")
     protocol: Literal["decoy-bb84", "bbm92", "mdi", "twin-field", "sns"] = Field(
         default="decoy-bb84",
-        description="bbm92: a source of pairs in the middle; mdi, twin-field, sns: a station in the middle",
+        description="bbm92: a source of pairs in the middle, or repeaters; mdi, twin-field, sns: a station there",
     )
-    pairing: Pairing = Field(
-        default="aopp", description="sns: whether bits are paired (aopp: far fewer errors) before they are compared"
+    pairing: Pairing | None = Field(
+        default=None, description="sns: whether bits are paired before they are compared; aopp where not given"
     )
     bootstrap: Literal["pre-shared-key", "signatures"] = Field(
         default="pre-shared-key", description="what authenticates the first block: a carried secret, or signatures"
@@ -204,6 +209,9 @@ class LinkSection(Section):
     passes: PassSection | None = Field(
         default=None, alias="pass", description="instead of a fibre: of Alice, a satellite, over Bob, a ground station"
     )
+    repeater: RepeaterSection | None = Field(
+        default=None, description="bbm92, instead of a fibre: repeaters between the ends, which deliver pairs"
+    )
     fibre_alice: FibreSection | None = Field(
         default=None, description="all but decoy-bb84: from the middle to Alice, where it is another than to Bob"
     )
@@ -217,35 +225,50 @@ class LinkSection(Section):
     def _fits_physics(self) -> Self:
         if self.alice == self.bob:
             raise ValueError(f"link '{self.name}' has the same node, '{self.alice}', at both ends")
-        if self.passes is not None and self.protocol not in FROM_ORBIT:
-            raise ValueError(f"link '{self.name}': a {self.protocol} link has no [link.pass]")
-        needed, possible = (TABLES if self.passes is None else FROM_ORBIT)[self.protocol]
+        needed, possible = self._tables()
         given = {table for table in ALL_TABLES if getattr(self, table) is not None}
         if self.flaws != FlawsSection() and (self.protocol != "decoy-bb84" or self.passes is not None):
             raise ValueError(f"link '{self.name}': flaws are modelled for decoy-bb84 only, in a fibre")
         if missing := sorted(needed - given):
             raise ValueError(f"link '{self.name}': a {self.protocol} link needs [link.{_in_file(missing[0])}]")
         if strange := sorted(given - needed - possible):
-            raise ValueError(f"link '{self.name}': a {self.protocol} link has no [link.{_in_file(strange[0])}]")
+            kind = " over repeaters" if self.repeater is not None else ""
+            raise ValueError(f"link '{self.name}': a {self.protocol} link{kind} has no [link.{_in_file(strange[0])}]")
         for laser in (self.source, self.source_bob):
             if laser is not None and (laser.key_intensity is None) == (self.protocol in ("twin-field", "sns")):
                 raise ValueError(f"link '{self.name}': key_intensity is for twin-field and sns links, and needed there")
-        if "pairing" in self.model_fields_set and self.protocol != "sns":
+        if self.pairing is not None and self.protocol != "sns":
             raise ValueError(f"link '{self.name}': pairing is for sns links")
-        if self.passes is None:
-            self.light()
-        else:
-            self.devices_under(0.0)
+        try:
+            _ = self.light() if self.passes is None else self.devices_under(0.0)
+        except InputError as error:
+            raise ValueError(f"link '{self.name}': {error.message}") from None
         self.epsilons()
         return self
+
+    def _tables(self) -> tuple[set[str], set[str]]:
+        """Return the tables that the link must have, and those that it may."""
+        for instead, (protocol, needed) in INSTEAD_OF_FIBRE.items():
+            if getattr(self, instead) is not None:
+                if self.protocol != protocol:
+                    raise ValueError(f"link '{self.name}': a {self.protocol} link has no [link.{_in_file(instead)}]")
+                return needed, set()
+        return TABLES[self.protocol]
 
     @property
     def length_km(self) -> float:
         """How much fibre lies between the two ends; of a satellite's link, how high it flies."""
         if self.passes is not None:
             return self.passes.height_km
+        if self.repeater is not None:
+            return self.repeater.length_km(self.alice, self.bob)
         arms = self._arms
         return arms[1].length_km if self.protocol == "decoy-bb84" else sum(arm.length_km for arm in arms)
+
+    @property
+    def repeaters(self) -> list[str]:
+        """The stations between the ends that pass on entanglement: nobody has to trust them."""
+        return [] if self.repeater is None else self.repeater.stations(self.alice, self.bob)
 
     @property
     def _arms(self) -> tuple[FibreSection, FibreSection]:
@@ -268,6 +291,8 @@ class LinkSection(Section):
         match self.protocol:
             case "decoy-bb84":
                 return self.devices()
+            case "bbm92" if self.repeater is not None:
+                return self.repeater.light(self.alice, self.bob)
             case "bbm92":
                 return self._pairs()
             case "mdi" | "twin-field" | "sns":
@@ -314,7 +339,7 @@ class LinkSection(Section):
         place = (alice.clock_hz, near, far, detectors)
         quality = (station.visibility, station.phase_noise_rad)
         if self.protocol == "sns":
-            return SnsStation(*place, SendOrNot(*lasers, self.pairing), *quality)
+            return SnsStation(*place, SendOrNot(*lasers, self.pairing or "aopp"), *quality)
         return TwinStation(*place, TwinField(*lasers), *quality)
 
     def devices(self) -> LinkDevices:
@@ -324,7 +349,7 @@ class LinkSection(Section):
             ScenarioError: The link has another protocol.
         """
         if self.protocol != "decoy-bb84" or self.fibre is None:
-            kind = f"{self.protocol} link" if self.fibre is not None else "satellite's"
+            kind = f"{self.protocol} link" if self.passes is None else "satellite's"
             raise ScenarioError(
                 f"link '{self.name}' is a {kind}, and this works with decoy-bb84 links only, in fibres",
                 hint="see docs/protocols.md for what each protocol can do here",

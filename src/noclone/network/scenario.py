@@ -238,8 +238,11 @@ def _with_defaults(link: Any, defaults: dict[str, Any]) -> Any:
     if not isinstance(link, dict):
         return link
     filled = dict(link)
+    without: tuple[str, ...] = NOT_OF.get(link.get("protocol", ""), ())
+    if link.get("repeater") is not None:
+        without = ("source", "fibre", "pass", "receiver")
     for name in LINK_SECTIONS:
-        if name in NOT_OF.get(link.get("protocol", ""), ()) or name == ("fibre" if "pass" in link else "pass"):
+        if name in without or name == ("fibre" if "pass" in link else "pass"):
             continue
         common, own = defaults.get(name), link.get(name, {})
         if isinstance(common, dict) and isinstance(own, dict):

@@ -12,7 +12,7 @@ from typing import Any
 
 from noclone import __version__, rng
 from noclone.distill.authentication import AuthenticationPool
-from noclone.distill.job import BlockAborted
+from noclone.distill.job import BlockAborted, BlockStatistics
 from noclone.distill.session import distill_block
 from noclone.events import EventLog
 from noclone.link.devices import LinkDevices
@@ -46,6 +46,8 @@ class LinkSummary:
     Args:
         light_s: Seconds of light: what the real link would have taken, the time between a satellite's passes apart.
         wall_s: Seconds that this machine took.
+        detections: Bob's, of all blocks.
+        test_bits, test_errors: Bits of the test basis that were compared, and those that differed.
         passes: Of a satellite's link, each block's pass.
     """
 
@@ -55,6 +57,9 @@ class LinkSummary:
     secret_bits: int = 0
     light_s: float = 0.0
     wall_s: float = 0.0
+    detections: int = 0
+    test_bits: int = 0
+    test_errors: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     passes: list[dict[str, Any]] = field(default_factory=list)
 
@@ -62,6 +67,14 @@ class LinkSummary:
     def secret_bps(self) -> float:
         """Secret bits per second of light."""
         return self.secret_bits / self.light_s if self.light_s else 0.0
+
+    def counted(self, statistics: BlockStatistics | None) -> None:
+        """Add what was seen in a block."""
+        if statistics is not None:
+            self.detections += statistics.detections
+        if statistics is not None and statistics.counts is not None:
+            self.test_bits += statistics.counts.test_total
+            self.test_errors += sum(statistics.counts.m_test)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,10 +208,12 @@ class _LinkRun:
             watching.vet(link, block, result.alice.statistics)
         except BlockAborted as abort:
             record_aborted(self._log, link, block, abort)
+            summary.counted(abort.statistics)
             summary.aborted += 1
             summary.reasons[abort.verdict] = summary.reasons.get(abort.verdict, 0) + 1
         else:
             record_distilled(self._log, result.alice)
+            summary.counted(result.alice.statistics)
             summary.secret_bits += result.alice.key.n_bits
         summary.blocks += 1
         if plan.overpass is not None:

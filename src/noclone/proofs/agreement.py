@@ -132,7 +132,7 @@ def agree(
     if sum(tally.n_key) > 0 and sum(tally.n_test) > 0:
         middle = length(tally)
         agreed = max(math.floor(middle - sigmas * _spread(tally, length)), 0)
-        reason = "" if agreed else f"the expected counts would give {math.floor(middle)} bits, and less by bad luck"
+        reason = "" if agreed else _no_length(tally, middle)
     return Agreement(
         length_bits=agreed,
         leak_bits_max=leak_max,
@@ -145,6 +145,14 @@ def agree(
         sigmas=sigmas,
         refusal_probability=refusal_probability(sigmas),
         reason=reason,
+    )
+
+
+def _no_length(tally: _Tally, middle: float) -> str:
+    test, key = (sum(m) / sum(n) for m, n in ((tally.m_test, tally.n_test), (tally.m_key, tally.n_key)))
+    return (
+        f"the expected counts would give {math.floor(middle)} bits, and less by bad luck; they have "
+        f"{test:.1%} of errors in the test basis and {key:.1%} in the key basis"
     )
 
 

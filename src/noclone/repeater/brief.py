@@ -1,116 +1,21 @@
-"""The file that describes a network of repeaters, as TOML; where each of its numbers comes from; what was published.
+"""The file that describes a network of repeaters and whose pairs are wanted, as TOML; what was published.
 
 In: a file, or the name of a shipped one.  Out: a checked `RepeaterBrief`, which gives the chain between two nodes.
 """
 
 from __future__ import annotations
 
-import math
+import tomllib
 from importlib.resources import files
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
-from noclone.errors import InputError
-from noclone.io.origins import check_origins, numbers
 from noclone.io.toml import load_toml, parse_toml
-from noclone.repeater.chain import Chain, Rules
+from noclone.repeater.chain import Chain
 from noclone.repeater.clocked import Clocked
-from noclone.repeater.links import Emitters, Link, one_click, reflected, two_clicks
-from noclone.repeater.pairs import BellPair, Memory
-
-NODES_MAX, LINKS_MAX = 2000, 10_000
-SECTIONS = ("devices", "memory", "rules", "link", "clock")
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
-Two = Annotated[list[Name], Field(min_length=2, max_length=2)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-
-
-class RepeaterError(InputError):
-    """A file of repeaters cannot be read, or describes what cannot be."""
-
-
-class Table(BaseModel):
-    """A table of the file: unknown fields are mistakes, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class DevicesTable(Table):
-    """How the two memories of every link come to share a pair."""
-
-    scheme: Literal["one-click", "two-clicks", "reflected", "measured"] = "two-clicks"
-    emission: Share = 0.5
-    detector: Share = 0.9
-    dark: Share = 0.0
-    visibility: Share = 1.0
-    local_s: Positive = 1e-6
-    modes: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    attenuation_db_per_km: NonNegative = 0.2
-    extra_db: NonNegative = 0.0
-    skew: Share = 0.5
-    bright: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    phase_rad: NonNegative = 0.0
-    double_excitation: Share = 0.0
-    success: Share | None = Field(default=None, description="measured: of an attempt, whatever the length")
-    attempt_s: Positive | None = Field(default=None, description="measured")
-    correlations: Annotated[list[float], Field(min_length=3, max_length=3)] | None = Field(
-        default=None, description="measured, reflected: <XX>, -<YY>, <ZZ> of a fresh pair"
-    )
-    mean_photons: Positive = Field(default=0.1, description="reflected: of the pulse")
-
-    def link(self, length_km: float) -> Link:
-        """Return a link of such a length."""
-        if self.scheme == "measured":
-            if self.success is None or self.attempt_s is None or self.correlations is None:
-                raise RepeaterError("measured devices need success, attempt_s and correlations")
-            return Link(length_km, self.success, self.attempt_s, BellPair(*self.correlations))
-        emitters = Emitters(
-            self.emission, self.detector, self.dark, self.visibility, self.local_s, self.modes,
-            self.attenuation_db_per_km, self.skew, self.extra_db,
-        )  # fmt: skip
-        if self.scheme == "two-clicks":
-            return two_clicks(length_km, emitters)
-        if self.scheme == "reflected":
-            gate = BellPair(*(self.correlations or (1.0, 1.0, 1.0)))
-            return reflected(length_km, emitters, self.mean_photons, gate)
-        return one_click(
-            length_km, emitters, self.bright, phase_rad=self.phase_rad, double_excitation=self.double_excitation
-        )
-
-
-class MemoryTable(Table):
-    """What every node keeps its halves in; what is left out lasts for ever."""
-
-    dephasing_s: Positive | None = None
-    depolarising_s: Positive | None = None
-
-    def memory(self) -> Memory:
-        """Return the memory."""
-        return Memory(self.dephasing_s or math.inf, self.depolarising_s or math.inf)
-
-
-class RulesTable(Table):
-    """How nodes behave."""
-
-    swap_success: Annotated[float, Field(gt=0, le=1)] = 1.0
-    swap_quality: Share = 1.0
-    cutoff_s: Positive | None = None
-    pumps: Annotated[int, Field(ge=0, le=20)] = 0
-    stream: bool = False
-    ends: Literal["measured", "stored"] = "measured"
-
-
-class LinkTable(Table):
-    """A fibre between two nodes."""
-
-    between: Two
-    length_km: NonNegative
+from noclone.repeater.tables import Name, RepeaterError, RepeaterTables, Table, Two
 
 
 class RequestTable(Table):
@@ -120,76 +25,25 @@ class RequestTable(Table):
     pairs: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000
 
 
-class ClockTable(Table):
-    """Pairs at stated times, over one link."""
-
-    period_s: Positive
-    setup_s: NonNegative = 0.0
-    without: Annotated[float, Field(ge=0, le=0.5)] = 0.25
-
-
-class PublishedTable(Table):
-    """A published result, to stand beside ours."""
-
-    what: Literal["rate_hz", "fidelity", "clocked_fidelity", "clocked_rate_hz", "success"]
-    value: float
-    plus_minus: NonNegative | None = None
-    at_least: bool = False
-    source: str
-
-
-class RepeaterBrief(Table):
+class RepeaterBrief(RepeaterTables):
     """Nodes, links, devices, rules, a request, and where the numbers come from."""
 
     name: Name
     title: str = ""
     source: str = ""
-    devices: DevicesTable = DevicesTable()
-    memory: MemoryTable = MemoryTable()
-    rules: RulesTable = RulesTable()
-    link: Annotated[list[LinkTable], Field(min_length=1, max_length=LINKS_MAX)]
     request: RequestTable
-    clock: ClockTable | None = None
-    published: list[PublishedTable] = []
-    origins: dict[str, str] = {}
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        check_origins(self.origins, self.numbers())
-        if len({node for one in self.link for node in one.between}) > NODES_MAX:
-            raise ValueError(f"more than {NODES_MAX} nodes")
-        if any(one.between[0] == one.between[1] for one in self.link):
-            raise ValueError("a link joins two nodes")
-        return self
-
-    def numbers(self) -> dict[str, Any]:
-        """Return the numbers of the file by place."""
-        return numbers(self, SECTIONS)
 
     def path(self) -> list[str]:
         """Return the nodes from one end of the request to the other, whose links take least time in all."""
-        import networkx
-
-        graph: Any = networkx.Graph()
-        for one in self.link:
-            link = self.devices.link(one.length_km)
-            a, b = one.between
-            if not graph.has_edge(a, b) or graph.edges[a, b]["mean_s"] > link.mean_s:
-                graph.add_edge(a, b, mean_s=link.mean_s, link=link)
-        a, b = self.request.between
-        if a == b or a not in graph or b not in graph or not networkx.has_path(graph, a, b):
-            raise RepeaterError(f"{self.name}: no links lead from {a} to {b}")
-        return list(networkx.shortest_path(graph, a, b, weight="mean_s"))
+        return self.path_between(*self.request.between)
 
     def chain(self) -> Chain:
         """Return the chain between the ends of the request."""
-        shortest: dict[frozenset[str], Link] = {}
-        for one in self.link:
-            ends, link = frozenset(one.between), self.devices.link(one.length_km)
-            if ends not in shortest or link.mean_s < shortest[ends].mean_s:
-                shortest[ends] = link
-        links = tuple(shortest[frozenset(hop)] for hop in pairwise(self.path()))
-        return Chain(links, (self.memory.memory(),) * (len(links) + 1), Rules(**self.rules.model_dump()))
+        return self.chain_between(*self.request.between)
+
+    def clocked(self) -> Clocked | None:
+        """Return the link that hands over at stated times, if the file has a clock."""
+        return self.clocked_between(*self.request.between)
 
     def with_cutoff(self, cutoff_s: float | None) -> Self:
         """Return the same with another cut-off, which comes from nowhere but us."""
@@ -197,20 +51,27 @@ class RepeaterBrief(Table):
         origins = {place: origin for place, origin in self.origins.items() if place != "rules.cutoff_s"}
         return self.model_copy(update={"rules": rules, "origins": origins})
 
-    def clocked(self) -> Clocked | None:
-        """Return the link that hands over at stated times, if the file has a clock."""
-        if self.clock is None:
-            return None
-        chain = self.chain()
-        if len(chain.links) != 1:
-            raise RepeaterError(f"{self.name}: a clock is for one link, and this request goes over {len(chain.links)}")
-        return Clocked(chain.links[0], chain.memories[0], self.clock.period_s, self.clock.setup_s, self.clock.without)
-
 
 def shipped() -> list[str]:
     """Return the names of shipped files."""
     folder = files("noclone.repeater").joinpath("shipped")
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def shipped_tables(name: str) -> dict[str, Any]:
+    """Return the tables of a shipped file as they are written, without the file's own name and request.
+
+    Raises:
+        ValueError: As pydantic's validators do: there is no such file.
+    """
+    if name not in shipped():
+        raise ValueError(f"'{name}' is no shipped file of repeaters; there are: {', '.join(shipped())}")
+    data, tables = tomllib.loads(_shipped_text(name)), RepeaterTables.model_fields
+    return {key: value for key, value in data.items() if key in tables}
+
+
+def _shipped_text(name: str) -> str:
+    return files("noclone.repeater").joinpath("shipped", f"{name}.toml").read_text(encoding="utf-8")
 
 
 def load_repeaters(path: Path | str) -> RepeaterBrief:
@@ -221,8 +82,7 @@ def load_repeaters(path: Path | str) -> RepeaterBrief:
     """
     place = Path(path)
     if not place.exists() and str(path) in shipped():
-        text = files("noclone.repeater").joinpath("shipped", f"{path}.toml").read_text(encoding="utf-8")
-        return parse_toml(text, RepeaterBrief, RepeaterError, name=f"{path}.toml")
+        return parse_toml(_shipped_text(str(path)), RepeaterBrief, RepeaterError, name=f"{path}.toml")
     if not place.exists():
         raise RepeaterError(f"'{path}' is neither a file nor shipped", hint=f"shipped: {', '.join(shipped())}")
     return load_toml(place, RepeaterBrief, RepeaterError)

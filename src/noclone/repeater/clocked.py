@@ -80,6 +80,14 @@ class Clocked:
         """Mean fidelity at every tick, Eq. (1)."""
         return self.delivered().fidelity
 
+    def figures(self) -> dict[str, float]:
+        """Return what can stand beside a published number."""
+        return {
+            "clocked_rate_hz": 1 / self.period_s,
+            "clocked_fidelity": self.fidelity,
+            "clocked_success": self.success,
+        }
+
     def sample(self, ticks: int, random: np.random.Generator) -> NDArray[np.float64]:
         """Return x, y, z of what is handed over at so many ticks; ticks x 3."""
         made, n = self.link.pair, self.attempts

@@ -13,10 +13,10 @@ from noclone.errors import InputError
 from noclone.proofs.entangled import finite_length
 from noclone.proofs.entropy import error_entropy
 from noclone.proofs.epsilon import Epsilons
-from noclone.repeater.brief import DevicesTable, MemoryTable, RulesTable
 from noclone.repeater.chain import Chain, Rules
 from noclone.repeater.expected import ExpectedPairs, expected_pairs
 from noclone.repeater.key import EFFICIENCY, best_p_key
+from noclone.repeater.tables import DevicesTable, MemoryTable, RulesTable
 from noclone.repeater.tuning import best_cutoff
 from noclone.rng import seed_from_int
 

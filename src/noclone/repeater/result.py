@@ -17,6 +17,7 @@ from noclone.proofs.epsilon import Epsilons
 from noclone.repeater.brief import RepeaterBrief
 from noclone.repeater.chain import Deliveries, sample
 from noclone.repeater.key import MeasuredBlock, best_p_key, key_fraction, measure
+from noclone.repeater.tables import beside
 from noclone.rng import stream
 from noclone.trust.formula import Atom, Formula, any_of
 from noclone.units import transmittance
@@ -68,13 +69,7 @@ class RepeaterResult:
             "secret_bps": self.fraction * self.deliveries.rate_hz,
         }
         clocked = self.brief.clocked()
-        if clocked is not None:
-            found |= {
-                "clocked_rate_hz": 1 / clocked.period_s,
-                "clocked_fidelity": clocked.fidelity,
-                "clocked_success": clocked.success,
-            }
-        return found
+        return found if clocked is None else found | clocked.figures()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -130,10 +125,7 @@ class RepeaterResult:
                 f"  on demand: every {1 / ours['clocked_rate_hz']:g} s a pair of mean fidelity "
                 f"{ours['clocked_fidelity']:.3f}; {ours['clocked_success']:.1%} of ticks have one"
             )
-        for one in self.brief.published:
-            error = f" ± {one.plus_minus:g}" if one.plus_minus is not None else ""
-            published = f"{'above ' if one.at_least else ''}{one.value:g}{error}"
-            lines.append(f"  published {one.what}: {published}; ours: {ours[one.what]:.4g} ({one.source})")
+        lines += beside(self.brief.published, ours)
         lines += origin_lines(self.brief.numbers(), self.brief.origins, "simulated")
         if self.brief.source:
             lines.append(f"  {self.brief.source}")
