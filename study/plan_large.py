@@ -2,17 +2,13 @@
 
     python study/plan_large.py [SITES [DEMANDS [SECONDS]]]        (1,000 sites, 10 demands, 560 s by default)
 
-Sites strewn at random, each joined to its nearest neighbours (`noclone generate` makes the same, seed 3); far sites ask
-for 500 bit/s each.
+The network of `noclone bench planner_large`, with each step and its time.
 """
 
 import sys
 import time
 
-from noclone.network.topology_files import random_topology
-from noclone.plan.candidates import candidates_of
-from noclone.plan.sites import brief_of_topology
-from noclone.plan.solver import solve
+from noclone.plan.bench import bench_planner
 
 
 def main() -> None:
@@ -25,11 +21,11 @@ def main() -> None:
         sys.stdout.write(f"{time.monotonic() - started:7.1f} s  {text}\n")
         sys.stdout.flush()
 
-    brief = brief_of_topology(random_topology(sites, 3), bps=500.0, pairs=demands)
-    candidates, _ = candidates_of(brief)
-    say(f"{len(brief.sites)} sites, {len(brief.fibres)} fibres, {len(candidates)} candidates, {demands} demands")
-    found = solve(brief, candidates, time_limit_s=seconds, gap=0.02, on_step=say)
-    say(f"cost {found.cost:,.0f}, no network below {found.bound:,.0f}: gap {found.gap:.1%}; {found.met} demands met")
+    found = bench_planner(sites=sites, demands=demands, time_limit_s=seconds, on_step=say)
+    say(
+        f"cost {found['plan_cost']:,.0f}, no network below {found['plan_bound']:,.0f}: gap "
+        f"{found['gap_above_cheapest']:.2%}; {found['demands_met']} demands met, {found['processor_s']:.0f} s of processor"
+    )
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def compare_frames(code, splits, known, syndromes, frames):
 
     program = compile_program(code, splits)
     level = np.where(known, ldpc_decoder.KNOWN, code.prior).astype(np.int8).reshape(-1, code.circulant)
-    prior = np.concatenate((level[:, -BEFORE:], level, level[:, :BEHIND]), 1).reshape(-1)
+    prior = np.concatenate((level[:, -BEFORE:], level, level[:, :BEHIND]), 1).reshape(1, -1)
     here, counts = np.zeros((len(syndromes), len(known) // 64), np.uint64), np.zeros(len(syndromes), np.int64)
     ldpc_decoder.decode(
         ldpc_decoder.TOKEN, program.steps, program.places, program.mirrors, program.bits, code.circulant,

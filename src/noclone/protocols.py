@@ -4,6 +4,7 @@
     mdi         both send decoy-state BB84 to a station between them, which announces where two photons met
     twin-field  both send light of one phase, and one photon at the station is enough
     sns         the same station; whether one sends at all is the bit (sending or not sending)
+    cv          Alice sends coherent states of Gaussian amplitudes, Bob measures their quadratures
 
 Each says how many intensities Alice and Bob tell apart (`levels`, `peer_levels`); their product is the number of
 classes that `records.Counts` counts.
@@ -187,4 +188,59 @@ def promised_detector(apart: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.asarray((apart + PHASE_SLICES // 4) // (PHASE_SLICES // 2) % 2)
 
 
-LinkProtocol = DecoyBB84 | EntangledPairs | DecoyMdi | TwinField | SendOrNot
+@dataclass(frozen=True, slots=True)
+class GaussianModulation:
+    """Continuous variables: GG02 (Grosshans and Grangier 2002), or no switching (Weedbrook et al. 2004).
+
+    All variances in shot-noise units: that of the vacuum, as Bob's detector would see it, is 1.
+
+    Args:
+        variance: Of Alice's amplitudes, V_A, in either quadrature.
+        detection: "homodyne": Bob measures one quadrature, chosen at random; "heterodyne": both, behind a splitter.
+        efficiency, electronic: Bob's detector's; what the proof may take out of Eve's reach if `trusted`.
+        p_test: Share of the values that is told to the world, to estimate the channel.
+        step: Width of the bins into which Bob's values fall, in units of `records.QUADRATURE_UNIT`.
+        slices: Bits of a bin's number; the outermost bins have no end.
+        told: How many of these, from the lowest on, Bob tells as they are.
+    """
+
+    NAME: ClassVar[str] = "cv"
+
+    variance: float
+    detection: Literal["homodyne", "heterodyne"]
+    efficiency: float
+    electronic: float
+    trusted: bool
+    p_test: float
+    step: int
+    slices: int
+    told: int
+
+    def __post_init__(self) -> None:
+        _check_share("p_test", self.p_test)
+        if not 0 < self.variance <= 1e4:
+            raise ValueError("the modulation's variance must lie above 0 and at most at 10,000 shot-noise units")
+        if not 0 < self.efficiency <= 1 or not 0 <= self.electronic <= 10:
+            raise ValueError("a detector's efficiency lies between 0 and 1, its electronic noise between 0 and 10")
+        if not (0 < self.step < 1 << 14 and 1 <= self.slices <= MAX_SLICES and 0 <= self.told < self.slices):
+            raise ValueError(f"values need 1 to {MAX_SLICES} slices, of which one at least is not told as it is")
+
+    @property
+    def values(self) -> int:
+        """Return how many values Bob has of each symbol."""
+        return 2 if self.detection == "heterodyne" else 1
+
+    @property
+    def levels(self) -> int:
+        """There are no intensities."""
+        return 1
+
+    @property
+    def peer_levels(self) -> int:
+        """There are no intensities."""
+        return 1
+
+
+MAX_SLICES = 8
+
+LinkProtocol = DecoyBB84 | EntangledPairs | DecoyMdi | TwinField | SendOrNot | GaussianModulation

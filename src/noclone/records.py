@@ -18,12 +18,17 @@ from noclone.bits import Words, bytes_from_words, word_count
 
 U8 = NDArray[np.uint8]
 U64 = NDArray[np.uint64]
+I16 = NDArray[np.int16]
+F32 = NDArray[np.float32]
 
 MAX_INTENSITIES = 4
 NOTHING = 0x10  # in a code of `Settings`
 MAX_SLOTS = 1 << 48  # a slot number shares 64 bits with 16 flags
 LINK_PROFILE = "link"
+COLLECTIVE = frozenset({"cv"})  # protocols whose proofs say nothing of attacks on many slots together
 LOCAL_PROTOCOL = "local"  # of keys that one KME made for its own applications
+QUADRATURE_UNIT = 1 / 256  # of the vacuum's standard deviation: Bob's values of quadratures are whole numbers of it
+QUADRATURE_MAX = (1 << 14) - 1  # the largest of them; his converter shows all that lies beyond as this
 VENDOR_PROTOCOL = "etsi-gs-qkd-014"  # of blocks that were drawn from a vendor's QKD system
 
 
@@ -113,9 +118,22 @@ class Settings(Protocol):
         ...
 
 
+class Amplitudes(Protocol):
+    """Alice's record of the coherent states that she sent: her secret."""
+
+    def quadratures(self, first: int, count: int) -> F32:
+        """Return x and p of `count` slots from `first` on, one row each; the vacuum's variance is 1."""
+        ...
+
+
+AliceRecord = Settings | Amplitudes
+
+
 @dataclass(frozen=True, slots=True)
 class Detections:
     """What Bob's devices told him about one block: his secret until he announces part of it.
+
+    Of continuous variables every slot has a value, so none is numbered: see `quadratures`.
 
     Args:
         link: Name of the QKD link.
@@ -157,6 +175,15 @@ class Detections:
         return len(self.events)
 
     @property
+    def quadratures(self) -> I16:
+        """Values of a block of continuous variables, four to a word of `events`, with a rest of zeros behind the end.
+
+        Each is `value << 1 | quadrature`: in `QUADRATURE_UNIT`, and 0 for x, 1 for p. Homodyne detection gives one for
+        each slot, heterodyne detection x and then p.
+        """
+        return self.events.astype("<u8", copy=False).view("<i2")
+
+    @property
     def slots(self) -> U64:
         """Slot number of each detection."""
         return self.events >> np.uint64(self.SLOT_SHIFT)
@@ -190,6 +217,18 @@ class Paired:
 
 
 @dataclass(frozen=True, slots=True)
+class Moments:
+    """Sums over the values of quadratures that were told: Alice's amplitude x and Bob's value y, in shot noises."""
+
+    xx: float
+    xy: float
+    yy: float
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(self.xx + other.xx, self.xy + other.xy, self.yy + other.yy)
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """What both parties know of a block after sifting: one number per intensity, brightest first.
 
@@ -201,6 +240,7 @@ class Counts:
         n_test: Detections where both chose the test basis.
         m_test: Errors among `n_test`.
         m_key: Errors among `n_key`; known only after reconciliation, None before.
+        moments: Of continuous variables: over the `n_test` values that were told. There, an error is a wrong sign.
         paired: Where bits were paired before: then `n_key` are the pairs that were kept.
     """
 
@@ -209,6 +249,7 @@ class Counts:
     n_test: tuple[int, ...]
     m_test: tuple[int, ...]
     m_key: tuple[int, ...] | None = None
+    moments: Moments | None = None
     paired: Paired | None = None
 
     def __post_init__(self) -> None:
@@ -255,6 +296,7 @@ class Counts:
             add(self.n_test, other.n_test),
             add(self.m_test, other.m_test),
             m_key,
+            None if self.moments is None or other.moments is None else self.moments + other.moments,
             paired,
         )
 

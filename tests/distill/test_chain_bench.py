@@ -14,6 +14,7 @@ def test_bench_chain_reports_rates():
         share = found["secret_bits"] / found["sifted_bits"]
         assert rates["secret_mbps"] / rates["sifted_mbps"] == pytest.approx(share, rel=0.05)
     assert found["sifted_mbps"] == found["by_threads"]["1"]["sifted_mbps"] > 0
+    assert found["by_processes"]["2"]["sifted_mbps"] > 0
     assert 1 < found["leak_factor"] < 1.2
 
 

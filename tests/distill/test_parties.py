@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from noclone.bits import bytes_from_words
-from noclone.crypto.wegman_carter import forgery_bound
+from noclone.crypto.transcript_hash import transcript_forgery_bound
 from noclone.distill.authentication import PAIR_BITS, AuthenticationPool
 from noclone.distill.job import BLOCK_MAX, BlockAborted, RefillPolicy
 from noclone.distill.messages import ABSORBED, HEADER, Kind
@@ -83,7 +83,7 @@ def test_everything_is_counted_once(case, make_pools):
     assert found.length.bits == at_bob.result.key.n_bits + found.refill_bits
     assert sum(term.bits for term in found.length.terms) == pytest.approx(found.length.bits)
     transcript = sum(len(m) + ABSORBED.size for _, m in wire.messages)
-    assert found.epsilon == pytest.approx(1e-6 + 1e-9 + 2 * forgery_bound(transcript), rel=1e-12)
+    assert found.epsilon == pytest.approx(1e-6 + 1e-9 + 2 * transcript_forgery_bound(transcript), rel=1e-12)
     assert pool_a.consumed_bits == pool_b.consumed_bits == PAIR_BITS
     assert pool_a.refilled_bits == found.refill_bits
     assert at_alice.result.key.to_bytes() == at_bob.result.key.to_bytes()

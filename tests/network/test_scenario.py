@@ -9,7 +9,7 @@ import pytest
 
 from noclone.errors import ScenarioError
 from noclone.network.blocks import plan_link
-from noclone.network.link_sections import DistillationSection
+from noclone.network.distillation_section import DistillationSection
 from noclone.network.scenario import load_scenario, schema, shipped, shipped_text
 from noclone.records import Origin
 

@@ -14,7 +14,7 @@ from noclone.audit.demands import Demand
 from noclone.trust.contributions import falls_to_quantum_computers
 from noclone.trust.formula import Atom
 
-QUANTUM = ("link", "bootstrap", "fibre", "recording", "seed")
+QUANTUM = ("link", "bootstrap", "coherent", "fibre", "recording", "seed")
 
 
 @dataclass(frozen=True, slots=True)

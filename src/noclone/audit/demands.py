@@ -16,7 +16,7 @@ from typing import Any
 from noclone.combined import POST_QUANTUM_ONLY, CombinedProvenance, Part, inner_profile, suite_of
 from noclone.crypto.combiners import KDF_NAME
 from noclone.crypto.kems import suite
-from noclone.crypto.wegman_carter import forgery_bound
+from noclone.crypto.transcript_hash import transcript_forgery_bound
 from noclone.errors import ScenarioError
 from noclone.kms.policies import nodes_knowing
 from noclone.kms.vendor_messages import record_of
@@ -136,7 +136,7 @@ def _plan(link: LinkSection, bootstrap: str) -> PlannedLink:
 
 
 def _block(link: LinkSection, plan: LinkPlan, bootstrap: str) -> BlockProvenance:
-    authentication = 2 * forgery_bound(BYTES_PER_DETECTION * plan.detections_max)
+    authentication = 2 * transcript_forgery_bound(BYTES_PER_DETECTION * plan.detections_max)
     epsilon = link.epsilons().total + authentication
     return BlockProvenance(
         link=link.name,

@@ -39,7 +39,14 @@ def simple(status: Status, why: str, remedy: str = "") -> Callable[[Scene], Judg
 
 def intercept_resend(scene: Scene) -> Judgement:
     """Judge interception of pulses."""
-    loose = tuple(link.name for link in scene.sections if link.distillation.qber_abort > 0.25)
+    if scene.sections and all(link.protocol == "cv" for link in scene.sections):
+        return Judgement(
+            "countered",
+            "whoever measures both quadratures and sends anew adds two shot noises at the line's input; the proof "
+            "charges all noise to her",
+        )
+    bits = [link for link in scene.sections if link.protocol != "cv"]
+    loose = tuple(link.name for link in bits if link.distillation.qber_abort > 0.25)
     if loose:
         return Judgement(
             "watched",

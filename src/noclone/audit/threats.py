@@ -171,6 +171,41 @@ THREATS: tuple[Threat, ...] = (
         judges.held_middle,
     ),
     Threat(
+        "shot-noise-calibration",
+        "Local oscillator changed: shot noise calibrated wrongly",
+        "in transit",
+        "Jouguet, Kunz-Jacques, Diamanti, Phys. Rev. A 87, 062313 (2013)",
+        simple(
+            "assumed",
+            "all noise is in units of the shot noise as Bob calibrated it: who changes his local oscillator hides "
+            "excess noise. A block whose noise is below that of vacuum and electronics is refused, and no more is seen",
+            "measure the shot noise while light comes, at random times, or make the local oscillator at Bob's",
+        ),
+    ),
+    Threat(
+        "detector-saturation",
+        "Coherent detector driven into saturation",
+        "in transit",
+        "Qin, Kumar, Alleaume, Phys. Rev. A 94, 012325 (2016)",
+        simple(
+            "assumed",
+            "a block with a value at the end of the converter's range is refused; an amplifier that saturates before "
+            "it would not show",
+            "test over which range the detector is linear, and watch the mean of its values",
+        ),
+    ),
+    Threat(
+        "coherent-attacks",
+        "Attacks on many symbols together",
+        "in transit",
+        "Leverrier, Phys. Rev. Lett. 118, 200501 (2017)",
+        simple(
+            "assumed",
+            "the proof of these links covers attacks that are the same on every symbol, and Gaussian",
+            "use a protocol whose proof covers all attacks",
+        ),
+    ),
+    Threat(
         "other-side-channels",
         "Side channels that nothing here plays",
         "in transit",

@@ -8,6 +8,7 @@ In: a `Scene`.  Out: for a threat, the scene with the links that it concerns; a 
     mdi         both ends' transmitters: the station and its detectors may be Eve's (Lo, Curty, Qi 2012)
     twin-field  the same (Curty, Azuma, Lo 2019)
     sns         the same (Wang, Yu, Hu 2018)
+    cv          Alice's transmitter, Bob's coherent detector, its local oscillator, the calibration of its shot noise
 """
 
 from __future__ import annotations
@@ -26,16 +27,20 @@ ACTS_ON = {
     "efficiency-mismatch": "detectors",
     "after-gate": "detectors",
     "dead-time": "detectors",
-    "photon-number-splitting": "transmitter",
+    "photon-number-splitting": "faint pulses",
     "laser-seeding": "transmitter",
     "intensity-correlation": "transmitter",
+    "shot-noise-calibration": "quadratures",
+    "detector-saturation": "quadratures",
+    "coherent-attacks": "collective proof",
 }
 TRUSTED = {
-    "decoy-bb84": ("transmitter", "detectors"),
+    "decoy-bb84": ("transmitter", "faint pulses", "detectors"),
     "bbm92": ("detectors",),
-    "mdi": ("transmitter",),
-    "twin-field": ("transmitter",),
-    "sns": ("transmitter",),
+    "mdi": ("transmitter", "faint pulses"),
+    "twin-field": ("transmitter", "faint pulses"),
+    "sns": ("transmitter", "faint pulses"),
+    "cv": ("transmitter", "quadratures", "collective proof"),
 }
 WORDS = {
     "decoy-bb84": "trusts Alice's transmitter and Bob's detectors",
@@ -43,11 +48,18 @@ WORDS = {
     "mdi": "trusts both ends' transmitters, and no detector: the station between may be anybody's",
     "twin-field": "trusts both ends' transmitters, and no detector: the station between may be anybody's",
     "sns": "trusts both ends' transmitters, and no detector: the station between may be anybody's",
+    "cv": "trusts Alice's transmitter and Bob's coherent detector, its local oscillator and the calibration of its "
+    "shot noise; its proof covers collective Gaussian attacks only",
     "bbm92 over repeaters": "trusts both ends' memories and what reads them, and none of the repeaters between",
 }
 SPARED = {
-    "detectors": "no key here trusts a detector: those of MDI and twin-field QKD stand in a station that may be Eve's",
+    "detectors": "no key here trusts a photon counter: those of MDI and twin-field QKD stand in a station that may be "
+    "Eve's, continuous variables have none",
     "transmitter": "no key here trusts a transmitter: the source of pairs may be Eve's, and shows as errors",
+    "faint pulses": "no key here counts on single photons in faint pulses: a source of pairs shows as errors, and of "
+    "coherent states the proof gives all that is lost to Eve",
+    "quadratures": "no key here is made of quadratures: there is no local oscillator and no shot noise to calibrate",
+    "collective proof": "the proofs here cover attacks on all pulses together",
 }
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from noclone.events import Event
-from noclone.records import BlockProvenance
+from noclone.records import COLLECTIVE, BlockProvenance
 from noclone.relayed import relay_profile
 from noclone.trust.formula import Formula, any_of
 from noclone.trust.provenance import claim, explain, formula_of_key
@@ -42,8 +42,9 @@ class LinkEvidence:
     """What the events say about one link, by block number.
 
     Args:
-        rates: Error rates of the blocks that gave key.
+        rates: Error rates of the blocks that gave key, where their bits have one.
         chsh: Of an entangled link: the newest block's CHSH value and what it means.
+        quadratures: Of continuous variables: what the newest block's moments mean.
         refused: Reason and message of the blocks that gave none; reason "peer-aborted" where none is proven.
         truth: Blocks on which Eve was, by what the simulator alone knows: attack and strength.
     """
@@ -56,6 +57,7 @@ class LinkEvidence:
     refused: dict[int, tuple[str, str]] = field(default_factory=dict)
     alarms: list[str] = field(default_factory=list)
     chsh: dict[str, Any] | None = None
+    quadratures: dict[str, Any] | None = None
     truth: dict[int, tuple[str, float]] = field(default_factory=dict)
 
     @property
@@ -193,15 +195,29 @@ def take(evidence: LinkEvidence, event: Event) -> None:
         case "block.distilled" if data["block"] not in evidence.blocks:
             evidence.blocks[data["block"]] = BlockProvenance.from_json(data["provenance"])
             evidence.secret_bits += data["secret_bits"]
-            evidence.rates.append(data["qber"])
+            evidence.rates += [] if data["qber"] is None else [data["qber"]]
             evidence.assumptions.update(dict.fromkeys(data["assumptions"]))
             evidence.chsh = data.get("chsh") or evidence.chsh
+            evidence.quadratures = data.get("quadratures") or evidence.quadratures
         case "block.aborted":
             _refuse(evidence, data)
+            evidence.quadratures = data.get("quadratures") or evidence.quadratures
         case "alarm.raised":
             evidence.alarms.append(f"{data['monitor']}: {data['message']}")
         case "light.sent" if data["attack"]:
             evidence.truth[data["block"]] = (data["attack"], data["strength"])
+
+
+def _of_values(found: dict[str, Any]) -> str:
+    """Return what the moments of a block of continuous variables mean, and what no key was made by."""
+    beta = found["efficiency"]
+    reached = "" if beta is None else f"; reconciliation reached an efficiency of {beta:.3f}"
+    return (
+        f"transmittance {found['transmittance']:.3f}, excess noise {found['excess']:.4f} at the line's input, "
+        f"{found['information']:.3f} bits a symbol shared, at most {found['holevo']:.3f} known to Eve{reached}. "
+        f"An efficiency of {found['stated_efficiency']:g} would leave {found['stated_bits']:,} bits of the newest "
+        f"block: {found['stated']}."
+    )
 
 
 def _refuse(evidence: LinkEvidence, data: dict[str, Any]) -> None:
@@ -219,11 +235,13 @@ def _refuse(evidence: LinkEvidence, data: dict[str, Any]) -> None:
 def _happened(evidence: LinkEvidence) -> list[str]:
     sentences = []
     if evidence.made:
-        mean = sum(evidence.rates) / len(evidence.rates)
+        rates = evidence.rates
+        errors = f", at a mean error rate of {sum(rates) / len(rates):.2%}" if rates else ""
         sentences.append(
-            f"{evidence.link}: {_blocks(evidence.made)} gave {evidence.secret_bits:,} secret bits, "
-            f"at a mean error rate of {mean:.2%}."
+            f"{evidence.link}: {_blocks(evidence.made)} gave {evidence.secret_bits:,} secret bits{errors}."
         )
+    if evidence.quadratures is not None:
+        sentences.append(f"{evidence.link}: {_of_values(evidence.quadratures)}")
     if evidence.chsh is not None and evidence.chsh["value"] is not None:
         value, error = evidence.chsh["value"], evidence.chsh["standard_error"]
         sentences.append(f"{evidence.link}: CHSH value {value:.3f} +- {error:.3f}, {evidence.chsh['means']}.")
@@ -254,10 +272,11 @@ def _in_transit(evidence: LinkEvidence) -> list[str]:
     epsilon = max(block.cumulative_epsilon for block in evidence.made)
     proofs = sorted({f"{block.proof}, {block.statement}" for block in evidence.made})
     simulated = any(block.origin.kind == "simulated" for block in evidence.made)
+    limits = "collective Gaussian attacks of " if newest.protocol in COLLECTIVE else ""
     return [
-        f"{evidence.link}: {'in the model of its simulated light, ' if simulated else ''}against anyone who holds the "
-        f"fibre and the public channel, with any computer, all of this link's key so far is secret and equal but for a "
-        f"probability of {epsilon:.2g} ({'; '.join(proofs)}).",
+        f"{evidence.link}: {'in the model of its simulated light, ' if simulated else ''}against {limits}anyone who "
+        "holds the fibre and the public channel, with any computer, all of this link's key so far is secret and equal "
+        f"but for a probability of {epsilon:.2g} ({'; '.join(proofs)}).",
         f"{evidence.link}: {claim(evidence.made)}; first authenticated by a {newest.bootstrap}.",
     ]
 

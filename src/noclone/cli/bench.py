@@ -23,6 +23,7 @@ Stage = Literal[
     "protocols",
     "repeaters",
     "satellites",
+    "planner",
     "sifting",
     "reconciliation",
     "ldpc",
@@ -37,6 +38,7 @@ Stage = Literal[
     "post_quantum",
     "pads",
     "cold_start",
+    "planner_large",
 ]
 INTERRUPTED = 130  # as a shell reports Ctrl-C
 SCHEMA = 2
@@ -51,11 +53,13 @@ class Measurement:
         function: `module:function`, imported when its turn comes.
         threads: On how many threads it runs, where its result does not say.
         quick: Arguments that make it short.
+        by_name_only: Whether it takes long, and is left out where no stage is named.
     """
 
     function: str
     threads: int = 1
     quick: Mapping[str, Any] = field(default_factory=dict)
+    by_name_only: bool = False
 
     def run(self, *, quick: bool) -> dict[str, Any]:
         """Measure now."""
@@ -73,6 +77,7 @@ STAGES = {
     ),
     "repeaters": Measurement("noclone.repeater.bench:bench_repeaters", quick={"seconds": 0.3, "repeats": 1}),
     "satellites": Measurement("noclone.network.satellite_bench:bench_satellites", quick={"hours": 12.0}),
+    "planner": Measurement("noclone.plan.bench:bench_planner", quick={"sites": 30, "demands": 5, "gap": 0.05}),
     "sifting": Measurement("noclone.distill.sifting_bench:bench_sifting", quick={"mean_gaps": (100,), "repeats": 2}),
     "reconciliation": Measurement(
         "noclone.distill.bench:bench_reconciliation", quick={"qbers": (0.02, 0.05), "repeats": 1}
@@ -97,6 +102,7 @@ STAGES = {
         quick={"n_messages": 2_000, "n_reservations": 100, "file_mb": 32, "repeats": 2},
     ),
     "cold_start": Measurement("noclone.cli.bench_cold_start:bench_cold_start", quick={"runs": 2, "stages": ("light",)}),
+    "planner_large": Measurement("noclone.plan.bench:bench_planner_large", by_name_only=True),
 }
 
 
@@ -112,7 +118,7 @@ def bench(
     figure.
 
     Args:
-        stages: Which; all of them where none is given.
+        stages: Which; all of them but planner_large where none is given.
         compare: Run other people's programs on the same work, after each stage; `./dev bench --compare` installs them.
         quick: Fewer points and shorter runs: a look, not a measurement.
     """
@@ -124,7 +130,7 @@ def bench(
     interrupted = False
     try:
         measured["limits"] = measure_limits()
-        chosen = [name for name in STAGES if not stages or name in stages]
+        chosen = [name for name, stage in STAGES.items() if name in stages or not (stages or stage.by_name_only)]
         with gpu.using("cpu"):  # the stage `gpu` measures the card, the others never do
             _measure(measured, chosen, compare=compare, quick=quick)
     except KeyboardInterrupt:

@@ -57,6 +57,11 @@ def percent(value: Any) -> str:
     return f"{100 * value:g} %"
 
 
+def hundredths(value: Any) -> str:
+    """Write a share in per cent."""
+    return f"{100 * value:.2f}"
+
+
 def binary(value: Any) -> str:
     """Write a number of bits, as a power of two where it is one."""
     bits = int(value)
@@ -96,6 +101,7 @@ CASES = {
     "by_loss_db": Case("loss, dB"),
     "by_length_km": Case("fibre, km"),
     "by_threads": Case("threads", "threads"),
+    "by_processes": Case("processes, a link each", "processes"),
     "threads": Case("threads"),
     "delayed": Case("round trip, ms", "round_trip_ms"),
     "by_combiner": Case("combiner"),
@@ -143,6 +149,7 @@ FIGURES = {
     "realtime_all_cores": Figure("all cores, no card", "×"),
     "first_use_s": Figure("first use in a process", "s"),
     "equal_bits": Figure("same bits"),
+    "transcript_gbps_per_core": Figure("transcript, both tags", "Gb/s"),
     "poly1305_gbps_per_core": Figure("Poly1305", "Gb/s"),
     "polynomial_hash_gbps_per_core": Figure("polynomial hash", "Gb/s"),
     "mbps": Figure("1 party a thread", "Mb/s"),
@@ -168,6 +175,16 @@ FIGURES = {
     "secret_bps_of_light": Figure("secret key a second of light", "kb/s", kilo),
     "keys_per_s": Figure("relayed keys", "keys/s"),
     "day_s": Figure("all its passes", "s"),
+    "sites": Figure("sites"),
+    "demands": Figure("demands"),
+    "demands_met": Figure("met"),
+    "candidates": Figure("links to choose from"),
+    "rates_s": Figure("what devices give", "s"),
+    "solved_s": Figure("solved", "s"),
+    "processor_s": Figure("of processors", "s"),
+    "plan_cost": Figure("cost"),
+    "plan_bound": Figure("no network below"),
+    "gap_above_cheapest": Figure("above the cheapest, at most", "%", hundredths),
     "pairs_per_s": Figure("pairs delivered", "a second"),
     "pairs_per_network_s": Figure("pairs delivered", "a second of the network's time"),
     "requests_per_s": Figure("enc_keys", "requests/s"),

@@ -35,6 +35,8 @@ TITLES = {
     "amplification": "Privacy amplification, one party's work",
     "authentication": "Authentication, one party's work",
     "satellites": "A satellite over four stations: orbits, passes, finite keys",
+    "planner": "The cheapest network that meets demands for key",
+    "planner_large": "The same over 1,000 sites",
     "repeaters": "Entangled pairs between the ends of a chain of repeaters",
     "chain": "The whole chain without light, both parties' work",
     "gpu": "The same on an NVIDIA GPU (NOCLONE_DEVICE=gpu)",
@@ -63,7 +65,9 @@ def print_report(measured: Mapping[str, Any], file: IO[str] | None = None) -> No
     width = min(shutil.get_terminal_size().columns, WIDTH) if drawn else WIDTH
     # Elsewhere there are no colours, not even those that FORCE_COLOR asks for: what is written to a file is to be read.
     colours: Literal["auto"] | None = "auto" if drawn else None
-    console = Console(file=target if drawn else io.StringIO(), highlight=False, width=width, color_system=colours)
+    console = Console(
+        file=target if drawn else io.StringIO(), highlight=False, emoji=False, width=width, color_system=colours
+    )
     for part in _report(measured, drawn=drawn):
         console.print(part)
     if not drawn:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cyclopts import Parameter, validators
 
@@ -79,7 +79,7 @@ def record(
             for block in bar.track(range(blocks), description=plan.link.name):
                 settings, detections = block_of_light(plan, start, block, seeded=seeded)
                 detected += len(detections)
-                yield settings, detections
+                yield cast(Any, settings), detections  # as decoy BB84 has them: `devices` refused the others
 
     write_recording(output, head, light())
     data = {"file": str(output), "blocks": blocks, "slots": blocks * plan.n_slots, "detections": detected, "seed": seed}

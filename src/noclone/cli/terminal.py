@@ -22,8 +22,8 @@ Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSO
 JsonLines = Annotated[bool, Parameter(name="--json", negative=(), help="Print events to stdout, one JSON line each.")]
 
 # A pipe gets whole lines; a terminal gets lines wrapped between words.
-stderr = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
-stdout = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+stderr = Console(stderr=True, highlight=False, emoji=False, soft_wrap=not sys.stderr.isatty())
+stdout = Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 
 
 def show(data: Any, lines: Iterable[str], *, as_json: bool) -> None:

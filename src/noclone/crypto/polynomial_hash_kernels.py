@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -11,44 +13,85 @@ from noclone.crypto.vectors import SIMD
 
 _BLOCK_BYTES = 16
 _STEP_BLOCKS = 16
+STRIPE_BYTES = _STEP_BLOCKS * _BLOCK_BYTES
 
 
 @njit(cache=True, nogil=True)
-def _evaluate(simd, work, head, data, n_steps, tail):  # type: ignore[no-untyped-def]
-    """Leave in element 0 of `work` the hash of head, data and tail.
+def begin(simd, work):  # type: ignore[no-untyped-def]
+    """Make ready to hash. `work` is 40 elements of zeros, but for number 16, which is h.
 
-    `work` is 40 elements: 16 running sums, 16 powers of h (the first given), 8 spare. The other three are addresses.
+    It becomes 16 running sums, h^1 .. h^16, and 8 spare elements.
     """
-    at = work.ctypes.data
-    powers = at + 16 * 16
-    spare = at + 32 * 16
-    for k in range(1, 16):  # element 16 + k becomes h^(k + 1)
+    spare = work.ctypes.data + 32 * 16
+    for k in range(1, 16):
         for j in range(2):
             work[32, j] = work[16, j]
             work[36, j] = work[15 + k, j]
         multiply_vectors(simd, spare, spare + 64, 1)
         for j in range(2):
             work[16 + k, j] = work[32, j]
-    horner16(simd, head, powers + 15 * 16, at, 1)
-    horner16(simd, data, powers + 15 * 16, at, n_steps)
-    horner16(simd, tail, powers + 15 * 16, at, 1)
-    for k in range(8):  # sum k is due h^(16 - k): turn the powers round
+
+
+@njit(cache=True, nogil=True)
+def absorb(simd, work, data, n_steps):  # type: ignore[no-untyped-def]
+    """Take in sixteen blocks a step from an address on: each running sum becomes itself times h^16, and a block."""
+    at = work.ctypes.data
+    horner16(simd, data, at + 31 * 16, at, n_steps)
+
+
+@njit(cache=True, nogil=True)
+def extend(simd, work, stripe, begun, data):  # type: ignore[no-untyped-def]
+    """Take in as many whole stripes as there are; `stripe` holds the `begun` bytes before `data`, and then the rest."""
+    at = 0
+    if begun:
+        at = min(STRIPE_BYTES - begun, len(data))
+        stripe[begun : begun + at] = data[:at]
+        if begun + at < STRIPE_BYTES:
+            return
+        absorb(simd, work, stripe.ctypes.data, 1)
+    whole = (len(data) - at) // STRIPE_BYTES
+    absorb(simd, work, data.ctypes.data + at, whole)
+    rest = data[at + whole * STRIPE_BYTES :]
+    stripe[: len(rest)] = rest
+
+
+@njit(cache=True, nogil=True)
+def finish(simd, work):  # type: ignore[no-untyped-def]
+    """Leave in element 0 of `work` the hash of what was taken in: sum k is due h^(16 - k)."""
+    at = work.ctypes.data
+    for k in range(8):  # turn the powers round
         for j in range(2):
             low = work[16 + k, j]
             work[16 + k, j] = work[31 - k, j]
             work[31 - k, j] = low
-    multiply_vectors(simd, at, powers, 4)
+    multiply_vectors(simd, at, at + 16 * 16, 4)
     for k in range(1, 16):
         for j in range(2):
             work[0, j] ^= work[k, j]
+
+
+@njit(cache=True, nogil=True)
+def _evaluate(simd, work, head, data, n_steps, tail):  # type: ignore[no-untyped-def]
+    """Leave in element 0 of `work` the hash of head, data and tail, which are addresses."""
+    begin(simd, work)
+    absorb(simd, work, head, 1)
+    absorb(simd, work, data, n_steps)
+    absorb(simd, work, tail, 1)
+    finish(simd, work)
+
+
+def working_memory(h: bytes) -> NDArray[np.uint64]:
+    """Return what `begin` starts from."""
+    work = np.zeros((40, 2), np.uint64)
+    work[16] = np.frombuffer(h, "<u8")
+    return work
 
 
 def evaluate(data: NDArray[np.uint8], h: bytes, last: int) -> bytes:
     """Return sum of block_i h^(count + 1 - i) over the 16-byte blocks of `data` (padded with zeros) and `last`."""
     assert data.flags.c_contiguous
     n_blocks = (len(data) + _BLOCK_BYTES - 1) // _BLOCK_BYTES + 1
-    work = np.zeros((40, 2), np.uint64)
-    work[16] = np.frombuffer(h, "<u8")
+    work = working_memory(h)
     # The last sixteen blocks end with `last`; what is left in front of whole steps is padded with zeros in front.
     before = max(0, n_blocks - _STEP_BLOCKS)
     n_steps, n_head = divmod(before, _STEP_BLOCKS)
@@ -64,3 +107,48 @@ def evaluate(data: NDArray[np.uint8], h: bytes, last: int) -> bytes:
     _evaluate(SIMD, work, head.ctypes.data, main, n_steps, tail.ctypes.data)
     tag: bytes = work[0].tobytes()
     return tag
+
+
+class RunningHash:
+    """The hash of a message that comes in pieces; see `transcript_hash`, which says what is hashed.
+
+    Args:
+        h: The key.
+    """
+
+    def __init__(self, h: bytes) -> None:
+        self._work = working_memory(h)
+        self._stripe = np.zeros(STRIPE_BYTES, np.uint8)  # what there is of one that is not full
+        self._length = 0
+        begin(SIMD, self._work)
+
+    def copy(self) -> RunningHash:
+        """Return another that goes on from here."""
+        other = copy(self)
+        other._work, other._stripe = self._work.copy(), self._stripe.copy()
+        return other
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Append to the message."""
+        raw = np.frombuffer(data, np.uint8)
+        raw.flags.writeable = False  # the kernel is compiled for such arrays
+        extend(SIMD, self._work, self._stripe, self._length % STRIPE_BYTES, raw)
+        self._length += len(raw)
+
+    def finish(self) -> bytes:
+        """Return the hash, and forget the key."""
+        begun = self._length % STRIPE_BYTES
+        self._stripe[begun:] = 0
+        if begun > STRIPE_BYTES - _BLOCK_BYTES:  # no room for the length
+            absorb(SIMD, self._work, self._stripe.ctypes.data, 1)
+            self._stripe[:] = 0
+        self._stripe[-_BLOCK_BYTES:] = np.frombuffer(self._length.to_bytes(_BLOCK_BYTES, "little"), np.uint8)
+        absorb(SIMD, self._work, self._stripe.ctypes.data, 1)
+        finish(SIMD, self._work)
+        tag: bytes = self._work[0].astype("<u8").tobytes()
+        self.erase()
+        return tag
+
+    def erase(self) -> None:
+        """Forget the key."""
+        self._work[:] = 0

@@ -28,7 +28,7 @@ def forgery_bound(message_bytes: int) -> float:
 
 
 class OneTimeKey:
-    """A key that gives one tagger and is then gone. It never shows its bytes."""
+    """A key that serves once and is then gone. Its `repr` never shows its bytes."""
 
     def __init__(self, key: bytes | bytearray) -> None:
         if len(key) != KEY_BYTES:
@@ -41,11 +41,19 @@ class OneTimeKey:
         Raises:
             AuthenticationError: The key was spent before.
         """
+        return OneTimeTagger(self.spend())
+
+    def spend(self) -> bytes:
+        """Hand the key out, once.
+
+        Raises:
+            AuthenticationError: The key was spent before.
+        """
         if self._key is None:
             raise AuthenticationError("a one-time authentication key was asked for twice")
-        tagger = OneTimeTagger(bytes(self._key))
+        key = bytes(self._key)
         self.erase()
-        return tagger
+        return key
 
     def erase(self) -> None:
         """Forget the key, as far as Python lets memory be forgotten."""

@@ -19,6 +19,7 @@ from noclone import rng
 from noclone.bits import Words
 from noclone.crypto.polynomial_hash import KEY_BYTES as HASH_KEY_BYTES
 from noclone.crypto.polynomial_hash import digest
+from noclone.crypto.transcript_hash import TranscriptTags
 from noclone.distill import binary_toeplitz, cascade_bench
 from noclone.distill.amplification import FAMILY, amplify, seed_bytes
 from noclone.distill.cascade_bench import binary_entropy, random_words
@@ -95,12 +96,15 @@ def _amplification_row(words: Words, n_bits: int, seed: bytes, length_bits: int)
 
 
 def bench_authentication(n_bytes: int = 1 << 20) -> dict[str, Any]:
-    """Measure what authenticates and confirms a block: Poly1305 of a transcript, the polynomial hash of a key."""
+    """Measure what authenticates and confirms: tags of a transcript, the hash of a key, Poly1305 of a message."""
     data, key = os.urandom(n_bytes), os.urandom(32)
     confirm_s = _best_s(lambda: digest(data, 8 * n_bytes, key[:HASH_KEY_BYTES], 64))
     tag_s = _best_s(lambda: Poly1305.generate_tag(key, data))
+    transcript = TranscriptTags((key, key))
+    transcript_s = _best_s(lambda: transcript.update(data))
     return {
         "bytes": n_bytes,
+        "transcript_gbps_per_core": 8 * n_bytes / transcript_s / 1e9,
         "poly1305_gbps_per_core": 8 * n_bytes / tag_s / 1e9,
         "polynomial_hash_gbps_per_core": 8 * n_bytes / confirm_s / 1e9,
     }

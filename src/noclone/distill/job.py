@@ -15,6 +15,7 @@ from noclone.errors import Aborted
 from noclone.proofs.agreement import Agreement
 from noclone.proofs.chsh import Chsh
 from noclone.proofs.epsilon import Epsilons
+from noclone.proofs.gaussian_key import Figures
 from noclone.proofs.keylength import KeyLength
 from noclone.protocols import LinkProtocol
 from noclone.records import MAX_SLOTS, Counts, Origin, SecretKey
@@ -119,6 +120,7 @@ class BlockStatistics:
         detections: Detections that Bob announced.
         counts: Known after parameter estimation; the key basis' errors after confirmation.
         chsh: Of an entangled link whose Bob has further bases.
+        figures: Of continuous variables.
         leak_bits: Parities that Alice told, and Bob's reports on LDPC frames.
         leak_factor: leak_bits / (n h(qber of the key basis)): 1 is Shannon's limit. 0 while unknown.
         cascade_rounds: Queries that waited for an answer, those about LDPC frames included.
@@ -147,6 +149,7 @@ class BlockStatistics:
     authentication_bits: int = 0
     refill_bits: int = 0
     chsh: Chsh | None = None
+    figures: Figures | None = None
     length: KeyLength | None = None
     epsilon: float = 0.0
     cumulative_epsilon: float = 0.0

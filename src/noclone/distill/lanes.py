@@ -25,7 +25,7 @@ from noclone.distill.messages import Kind
 from noclone.distill.parties import Entropy
 from noclone.distill.session import DistilledBlock, distill_block
 from noclone.process import prepare_to_compute
-from noclone.records import Detections, Settings
+from noclone.records import AliceRecord, Detections
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class BlockInput:
         qber_expected: Error rate of the key basis in earlier blocks.
     """
 
-    settings: Settings
+    settings: AliceRecord
     detections: Detections
     job: BlockJob
     time_s: float = 0.0

@@ -92,15 +92,18 @@ class _Party:
     def _tell(self) -> int:
         """Count what this stage tells of the open frames, and Bob's report on them; return the words of each."""
         words = self.params.words[self._stage] - self._before
-        told = len(self._open) * (64 * words + 1)
-        if self._told_bits + told > self.params.leak_bits_max:
+        self.charge(len(self._open) * (64 * words + 1))
+        return words
+
+    def charge(self, told_bits: int) -> None:
+        """Count what is told, unless it is more than was agreed."""
+        if self._told_bits + told_bits > self.params.leak_bits_max:
             raise Aborted(
                 "leak-above-agreed",
                 f"reconciliation would tell more than the agreed {self.params.leak_bits_max} bits",
                 hint="the error rate is higher than the agreed leak allows for",
             )
-        self._told_bits += told
-        return words
+        self._told_bits += told_bits
 
     @property
     def _last(self) -> bool:
@@ -145,6 +148,10 @@ class Teller(_Party):
         if not self._last:
             self._stage += 1
             return self._more()
+        return self._give_way(rest)
+
+    def _give_way(self, rest: bytes) -> bytes:
+        """Tell what is due once codes have failed the open frames."""
         self._cascade = cascade.Answerer(*self._fallback(self._key))
         return self._cascade.answer(rest)
 
@@ -185,6 +192,7 @@ class Listener(_Party):
         self.failed_frames = 0
         self.iterations: NDArray[np.int64] = np.zeros(params.frames, np.int64)
         self._threads = threads
+        self._beliefs: NDArray[np.int8] | None = None
         self._cascade: cascade.Questioner | None = None
         self._finished = False
 
@@ -214,8 +222,12 @@ class Listener(_Party):
             self._stage += 1
             return report
         self.failed_frames = len(self._open)
+        return report + self._give_way()
+
+    def _give_way(self) -> bytes:
+        """Return what stands behind the last report, once codes have failed the open frames."""
         self._cascade = cascade.Questioner(*self._fallback(self.words))
-        return report + (self._cascade.next(None) or b"")
+        return self._cascade.next(None) or b""
 
     def _enter(self, answer: bytes) -> None:
         """Add Alice's syndromes to ours: what is left is the syndrome of the errors."""
@@ -237,7 +249,13 @@ class Listener(_Party):
         params = self.params
         splits = params.words[self._stage] - self.code.whole_words
         patterns, iterations = find_errors(
-            self.code, splits, self._order >= params.frame_bits, self._syndromes, self._open, self._threads
+            self.code,
+            splits,
+            self._order >= params.frame_bits,
+            self._syndromes,
+            self._open,
+            self._threads,
+            self._beliefs,
         )
         self.iterations[self._open] += iterations[self._open]
         found = iterations[self._open] > 0

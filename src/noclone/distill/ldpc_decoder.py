@@ -205,22 +205,23 @@ def decode(  # type: ignore[no-untyped-def]
         program: int64[steps, 6]: first edge, edges that border, edges, syndrome word, a second one or -1, first mirror.
         places: int32[edges]: where in `levels` the 64 levels of each edge begin; bits: the same in a packed pattern.
         schedule: int64[iterations]: alpha, in 256ths.
-        prior: int8: `levels` at the beginning, borders included.
+        prior: int8[frames, levels]: `levels` at the beginning, borders included; one row serves all frames.
         syndromes: uint64[frames, words].
         patterns: uint64[frames, words], overwritten for the chosen frames.
         iterations: int64[frames], overwritten: how many were needed, 0 where nothing was found.
     """
     # Room for aligned vectors, whose addresses the kernels compute by themselves.
-    room = np.empty(len(prior) + 64 * len(places) + 64 * 256 + 64, np.int8)
+    size = prior.shape[1]
+    room = np.empty(size + 64 * len(places) + 64 * 256 + 64, np.int8)
     levels = (room.ctypes.data + 63) & ~63
     start = levels - room.ctypes.data
-    messages = levels + len(prior)
+    messages = levels + size
     spare = messages + 64 * len(places)
     columns = patterns.shape[1] // (circulant >> 6)
-    stride = len(prior) // columns
+    stride = size // columns
     for frame in chosen:
-        room[start : start + len(prior)] = prior
-        room[start + len(prior) : start + len(prior) + 64 * len(places)] = 0
+        room[start : start + size] = prior[frame if len(prior) > 1 else 0]
+        room[start + size : start + size + 64 * len(places)] = 0
         syndrome = syndromes[frame]
         iterations[frame] = 0
         for iteration in range(len(schedule)):

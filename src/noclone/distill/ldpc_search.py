@@ -20,20 +20,36 @@ FRAMES_EACH = 8  # that a thread takes at a time
 
 def prior_levels(code: Code, known: NDArray[np.bool_]) -> NDArray[np.int8]:
     """Return the levels at the beginning: no error is the better guess, and certain where a position is `known`."""
-    level = np.where(known, kernels.KNOWN, code.prior).astype(np.int8).reshape(-1, code.circulant)
-    return np.concatenate((level[:, -BEFORE:], level, level[:, :BEHIND]), 1).reshape(-1)
+    return bordered(code, np.where(known, kernels.KNOWN, code.prior).astype(np.int8)[None])
+
+
+def bordered(code: Code, beliefs: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Return the levels of int8[frames, positions] beliefs as the decoder takes them, borders included."""
+    level = beliefs.reshape(len(beliefs), -1, code.circulant)
+    return np.concatenate((level[..., -BEFORE:], level, level[..., :BEHIND]), 2).reshape(len(beliefs), -1)
 
 
 def find_errors(
-    code: Code, splits: int, known: NDArray[np.bool_], syndromes: Words, frames: NDArray[np.int64], threads: int
+    code: Code,
+    splits: int,
+    known: NDArray[np.bool_],
+    syndromes: Words,
+    frames: NDArray[np.int64],
+    threads: int,
+    beliefs: NDArray[np.int8] | None = None,
 ) -> tuple[Words, NDArray[np.int64]]:
-    """Return packed error patterns, and iterations, 0 where no pattern was found; of the given `frames` alone."""
-    if gpu.wanted():
+    """Return packed error patterns, and iterations, 0 where no pattern was found; of the given `frames` alone.
+
+    Args:
+        beliefs: int8[frames, positions]: how sure each guess is, where some are surer than others; `code.prior` is what
+            belongs to the error rate that the code is made for.
+    """
+    if gpu.wanted() and beliefs is None:
         from noclone.distill import ldpc_cuda
 
         return ldpc_cuda.find_errors(code, splits, known, syndromes, frames)
     program = compile_program(code, splits)
-    prior = prior_levels(code, known)
+    prior = prior_levels(code, known) if beliefs is None else bordered(code, beliefs)
     patterns = np.zeros((len(syndromes), FRAME_BITS // 64), np.uint64)
     iterations = np.zeros(len(syndromes), np.int64)
 

@@ -15,7 +15,8 @@ from collections.abc import Generator
 from enum import IntEnum
 from typing import TypeVar
 
-from noclone.crypto.wegman_carter import TAG_BYTES, OneTimeTagger, forgery_bound
+from noclone.crypto.transcript_hash import TranscriptTags, transcript_forgery_bound
+from noclone.crypto.wegman_carter import TAG_BYTES
 from noclone.distill.authentication import Role, TagKeys
 from noclone.distill.job import BlockAborted, BlockStatistics
 from noclone.errors import Aborted, AuthenticationError, ChannelError
@@ -25,7 +26,7 @@ T = TypeVar("T")
 Steps = Generator[bytes | None, bytes, T]
 
 BRISK = b""
-FORMAT = 3  # of the block protocol; both ends must speak the same
+FORMAT = 4  # of the block protocol; both ends must speak the same
 HEADER = struct.Struct(">BBQI")  # kind, flags, block, sequence
 ABSORBED = struct.Struct(">BQ")  # direction, length
 PART_BYTES = 4 << 20
@@ -67,7 +68,8 @@ class Kind(IntEnum):
     AMPLIFY = 12
     TAG = 13
     CHSH = 14
-    PAIRS = 15
+    SLICES = 15
+    PAIRS = 16
 
 
 KINDS = {int(kind): kind for kind in Kind}
@@ -86,7 +88,7 @@ class Misbehaved(Aborted):
 
 def epsilon_of(agreed: Epsilons, transcript_bytes: int) -> float:
     """Return what a block may fail by: secrecy, correctness, and a changed transcript that passes one of two tags."""
-    return agreed.secrecy + agreed.correctness + 2 * forgery_bound(transcript_bytes)
+    return agreed.secrecy + agreed.correctness + 2 * transcript_forgery_bound(transcript_bytes)
 
 
 class Conversation:
@@ -101,13 +103,13 @@ class Conversation:
         self._gathered: list[bytes] = []  # transcript that the taggers have not seen yet
         self._gathered_bytes = 0
         self._keys: TagKeys | None = None
-        self._own: OneTimeTagger | None = None
-        self._peer: OneTimeTagger | None = None
+        self._tags: TranscriptTags | None = None
         self._listening = False
 
     def arm(self, keys: TagKeys) -> None:
         """Start both tags; they cover the frames that have passed, too."""
-        self._keys, self._own, self._peer = keys, keys.own.tagger(), keys.peer.tagger()
+        own, peer = keys.own.spend(), keys.peer.spend()
+        self._keys, self._tags = keys, TranscriptTags((own, peer) if self._ours == 0 else (peer, own))
 
     def send(self, kind: Kind, *pieces: bytes | memoryview) -> Steps[None]:
         """Send one message, whose payload may come in pieces, in as many parts as it takes."""
@@ -150,12 +152,11 @@ class Conversation:
     def send_tag(self) -> Steps[None]:
         """Send our tag of everything so far; its key is durably spent first."""
         assert self._keys is not None
-        assert self._own is not None
+        assert self._tags is not None
         self._keys.commit()
         header = self._header(Kind.TAG, 0)
         self._catch_up()
-        self._own.update(header)
-        frame = header + self._own.tag()
+        frame = header + self._tags.tag(self._ours, header)
         self._note_sent(frame)
         yield frame
 
@@ -166,16 +167,15 @@ class Conversation:
             Aborted: The two ends did not see the same messages: nothing of this block may be used.
         """
         assert self._keys is not None
-        assert self._peer is not None
+        assert self._tags is not None
         kind, flags, payload = self._read((yield None), absorb=False)
         if kind is not Kind.TAG or flags or len(payload) != TAG_BYTES:
             raise Misbehaved(f"the peer sent {kind.name.lower()} where its tag was due")
         self._keys.commit()
         header = HEADER.pack(kind, flags, self.statistics.block, self._received - 1)
         self._catch_up()
-        self._peer.update(header)
         try:
-            self._peer.verify(payload)
+            self._tags.verify(self._theirs, payload, header)
         except AuthenticationError:
             raise Aborted(
                 "authentication-failed",
@@ -192,18 +192,23 @@ class Conversation:
         text = f"{abort.reason}\n{abort.message[:REASON_CHARS_MAX]}".encode()
         header = self._header(Kind.ABORT, 0)
         tag = b""
-        if abort.reason in VERDICTS and self._keys is not None and self._own is not None and not self._own.spent:
+        if (
+            abort.reason in VERDICTS
+            and self._keys is not None
+            and self._tags is not None
+            and not self._tags.spent(self._ours)
+        ):
             self._keys.commit()
             self._catch_up()
-            self._own.update(header)
-            self._own.update(text)
-            tag = self._own.tag()
+            tag = self._tags.tag(self._ours, header, text)
         frame = header + bytes([len(tag)]) + tag + text
         self._count_sent(frame)
         yield frame
 
     def close(self) -> None:
         """Forget the keys."""
+        if self._tags is not None:
+            self._tags.erase()
         if self._keys is not None:
             self._keys.release()
 
@@ -260,12 +265,10 @@ class Conversation:
         reason = reason if reason in Aborted.REASONS else "peer-misbehaved"
         message = "".join(c if c.isprintable() else " " for c in message)[:REASON_CHARS_MAX]
         authenticated = False
-        if tag and self._keys is not None and self._peer is not None and not self._peer.spent:
+        if tag and self._keys is not None and self._tags is not None and not self._tags.spent(self._theirs):
             self._catch_up()
-            self._peer.update(header)
-            self._peer.update(text)
             with contextlib.suppress(AuthenticationError):
-                self._peer.verify(tag)
+                self._tags.verify(self._theirs, tag, header, text)
                 authenticated = True
                 self._keys.commit()  # the peer spent the pair; a forged last word spends nothing
                 self._keys.settle()
@@ -289,7 +292,7 @@ class Conversation:
 
     def _catch_up(self) -> None:
         """Let both tags take in what was gathered, once they are there."""
-        if self._own is None or self._peer is None:
+        if self._tags is None:
             return
         pieces = self._gathered
         if pieces and len(pieces[-1]) >= GATHER_BYTES:  # by itself: it is not worth copying
@@ -298,10 +301,8 @@ class Conversation:
             pieces = [b"".join(pieces)]
         self._gathered = []
         self._gathered_bytes = 0
-        for tagger in (self._own, self._peer):
-            if not tagger.spent:
-                for piece in pieces:
-                    tagger.update(piece)
+        for piece in pieces:
+            self._tags.update(piece)
 
     def _count_sent(self, frame: bytes) -> None:
         numbers = self.statistics

@@ -23,6 +23,7 @@ Out: a `BlockResult` each, with the same key; or `BlockAborted` or `ChannelError
                                     <-   AMPLIFY*     seed; then TAG over everything so far
     TAG        over all of it       ->                Bob releases his key; Alice hers when it verifies
 
+Of continuous variables what lies between HELLO and CONFIRM is another: see `gaussian`; Bob then has no errors to tell.
 Both parties are generators that do no input or output: see `messages`. What the order protects, and the last message
 that gets lost: docs/public-channel.md.
 """
@@ -32,12 +33,13 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 
 from noclone.bits import Words, bytes_from_words, words_from_bytes
 from noclone.crypto.polynomial_hash import digest
-from noclone.distill import chsh
+from noclone.distill import chsh, gaussian
 from noclone.distill.authentication import AuthenticationPool
 from noclone.distill.cascade import Answerer, Questioner
 from noclone.distill.estimation import errors_by_intensity, pack_numbers, qber_estimate, unpack_numbers
@@ -66,7 +68,7 @@ from noclone.distill.sifting import (
     level_bits,
 )
 from noclone.errors import Aborted, InputError
-from noclone.records import U64, Basis, Counts, Detections, Settings
+from noclone.records import U64, AliceRecord, Amplitudes, Basis, Counts, Detections, Settings
 
 Party = Steps[BlockResult]
 Entropy = Callable[[int], bytes]
@@ -79,7 +81,7 @@ NUMBER = struct.Struct(">Q")
 
 
 def alice(
-    settings: Settings,
+    settings: AliceRecord,
     job: BlockJob,
     pool: AuthenticationPool,
     *,
@@ -137,19 +139,17 @@ def _guarded(side: Side, steps: Party) -> Party:
 
 
 class _Alice(Side):
-    def run(self, settings: Settings, qber_expected: float | None, entropy: Entropy) -> Party:
+    def run(self, settings: AliceRecord, qber_expected: float | None, entropy: Entropy) -> Party:
         """Run the block."""
         talk = self.talk
         _, data = yield from talk.receive(Kind.HELLO, bytes_max=HELLO_BYTES_MAX)
         ours = Hello.of(self.job, self.pool, self.time_s)
         greeting = self.greet(ours, data)
         yield from talk.send(Kind.HELLO, ours.to_bytes())
-        sieve = yield from self._sift(settings)
-        yield from self._chsh(settings)
-        yield from self._pair(sieve)
-        counts = yield from self._estimate(sieve)
-        words, n_bits = sieve.bits(Basis.KEY), int(sieve.n[Basis.KEY])
-        yield from self._reconcile(words, n_bits, qber_estimate(counts, qber_expected), counts, entropy)
+        if self.gaussian:
+            words, n_bits = yield from gaussian.alices_bits(self, cast(Amplitudes, settings), entropy)
+        else:
+            words, n_bits = yield from self._bits(cast(Settings, settings), qber_expected, entropy)
         m_key = yield from self._confirm(words, n_bits, entropy)
         length = self.settled(m_key)
         seed = entropy(self.hashes.seed_bytes(n_bits, length.bits))
@@ -159,6 +159,16 @@ class _Alice(Side):
         self.statistics.stage = "authentication"
         yield from talk.receive_tag()
         return self.release(key, length, greeting)
+
+    def _bits(self, settings: Settings, qber_expected: float | None, entropy: Entropy) -> Steps[tuple[Words, int]]:
+        """Sift, estimate, reconcile; return her bits, and how many they are."""
+        sieve = yield from self._sift(settings)
+        yield from self._chsh(settings)
+        yield from self._pair(sieve)
+        counts = yield from self._estimate(sieve)
+        words, n_bits = sieve.bits(Basis.KEY), int(sieve.n[Basis.KEY])
+        yield from self._reconcile(words, n_bits, qber_estimate(counts, qber_expected), counts, entropy)
+        return words, n_bits
 
     def _sift(self, settings: Settings) -> Steps[Sieve]:
         """Read Bob's announcement, then answer which detections match."""
@@ -264,13 +274,13 @@ class _Alice(Side):
             raise Misbehaved("the two ends do not count the same leak")
         self.reconciled(answerer.leak_bits, rounds)
 
-    def _confirm(self, words: Words, n_bits: int, entropy: Entropy) -> Steps[tuple[int, ...]]:
-        """Send a fresh hash of the key; learn from Bob where the errors were."""
+    def _confirm(self, words: Words, n_bits: int, entropy: Entropy) -> Steps[tuple[int, ...] | None]:
+        """Send a fresh hash of the key; learn from Bob where the errors were, if he is to tell."""
         tag_bits = self.tag_bits(n_bits)
         key = entropy(HASH_KEY_BYTES)
         yield from self.talk.send(Kind.CONFIRM, key + digest(words, n_bits, key, tag_bits))
         _, data = yield from self.talk.receive(Kind.CONFIRMED, bytes_max=8 * self.classes)
-        return unpack_numbers(data, 1, self.classes)[0]
+        return None if self.gaussian else unpack_numbers(data, 1, self.classes)[0]
 
 
 class _Bob(Side):
@@ -281,18 +291,13 @@ class _Bob(Side):
         yield from talk.send(Kind.HELLO, ours.to_bytes())
         _, data = yield from talk.receive(Kind.HELLO, bytes_max=HELLO_BYTES_MAX)
         greeting = self.greet(ours, data)
-        events, for_chsh = chsh.split_events(detections.events) if self.has_chsh else (detections.events, None)
-        sieve = yield from self._sift(events)
-        if for_chsh is not None:
-            yield from self._chsh(for_chsh)
-        yield from self._pair(sieve, entropy)
-        qber, seed = yield from self._estimate(sieve)
-        n_bits = int(sieve.n[Basis.KEY])
-        raw = sieve.bits(Basis.KEY)
-        words = yield from self._reconcile(raw, n_bits, qber, seed)
-        yield from self._confirm(words, n_bits)
-        m_key = errors_by_intensity(raw, words, sieve.levels(Basis.KEY), n_bits, self.levels, self.peers)
-        yield from talk.send(Kind.CONFIRMED, pack_numbers(m_key))
+        m_key = None
+        if self.gaussian:
+            words, n_bits = yield from gaussian.bobs_bits(self, detections)
+            yield from self._confirm(words, n_bits)
+            yield from talk.send(Kind.CONFIRMED)
+        else:
+            words, n_bits, m_key = yield from self._bits(detections.events, entropy)
         _, seed = yield from talk.receive(Kind.AMPLIFY, bytes_max=n_bits // 4 + 2048)
         length = self.settled(m_key)
         due = self.hashes.seed_bytes(n_bits, length.bits)
@@ -303,6 +308,22 @@ class _Bob(Side):
         yield from talk.receive_tag()
         yield from talk.send_tag()
         return self.release(key, length, greeting)
+
+    def _bits(self, events: U64, entropy: Entropy) -> Steps[tuple[Words, int, tuple[int, ...]]]:
+        """Sift, estimate, reconcile, confirm; return his bits, how many they are, and how many errors there were."""
+        events, for_chsh = chsh.split_events(events) if self.has_chsh else (events, None)
+        sieve = yield from self._sift(events)
+        if for_chsh is not None:
+            yield from self._chsh(for_chsh)
+        yield from self._pair(sieve, entropy)
+        qber, seed = yield from self._estimate(sieve)
+        n_bits = int(sieve.n[Basis.KEY])
+        raw = sieve.bits(Basis.KEY)
+        words = yield from self._reconcile(raw, n_bits, qber, seed)
+        yield from self._confirm(words, n_bits)
+        m_key = errors_by_intensity(raw, words, sieve.levels(Basis.KEY), n_bits, self.levels, self.peers)
+        yield from self.talk.send(Kind.CONFIRMED, pack_numbers(m_key))
+        return words, n_bits, m_key
 
     def _chsh(self, events: U64) -> Steps[None]:
         """Tell what was measured in the further bases; learn the CHSH value."""

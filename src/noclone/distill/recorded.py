@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from noclone.distill.session import distill_block
 from noclone.errors import Aborted
 from noclone.proofs.agreement import DEFAULT_SIGMAS, Agreement, agree, refusal_probability
 from noclone.proofs.epsilon import Epsilons
-from noclone.records import U8, U64, Basis, Counts, DecoyBB84, Detections, Settings
+from noclone.records import U8, U64, Basis, Counts, DecoyBB84, Detections, Moments, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,7 @@ class _Scaled:
     n_test: tuple[float, ...]
     m_test: tuple[float, ...]
     m_key: tuple[float, ...] | None
+    moments: Moments | None = None
 
     @property
     def paired(self) -> None:
@@ -178,7 +180,7 @@ def _agree(pilot: Counts, n_slots: int, plan: RecordedJob) -> Agreement:
     """
     assert pilot.m_key is not None
     factor = n_slots / pilot.n_slots
-    columns = [tuple(factor * n for n in c) for c in (pilot.n_key, pilot.n_test, pilot.m_test, pilot.m_key)]
+    columns: list[Any] = [tuple(factor * n for n in c) for c in (pilot.n_key, pilot.n_test, pilot.m_test, pilot.m_key)]
     agreement = agree(
         _Scaled(n_slots, *columns),
         plan.protocol,

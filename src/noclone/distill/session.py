@@ -19,7 +19,7 @@ from noclone.distill.job import BlockAborted, BlockJob, BlockResult
 from noclone.distill.parties import Entropy, Party, alice, bob
 from noclone.errors import ChannelError, NocloneError
 from noclone.io.channel import PublicChannel, drain
-from noclone.records import Detections, Settings
+from noclone.records import AliceRecord, Detections
 
 BURST = 8  # messages that a party may produce before they are sent on
 STEP_TIMEOUT_S = 600.0  # for one message; the peer may be amplifying 10^9 bits before it answers
@@ -46,7 +46,7 @@ Carriage = Callable[[str, bytes], list[bytes]]
 
 
 def distill_block(
-    settings: Settings,
+    settings: AliceRecord,
     detections: Detections,
     job: BlockJob,
     pool_a: AuthenticationPool,

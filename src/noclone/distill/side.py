@@ -21,8 +21,9 @@ from noclone.distill.job import BlockJob, BlockResult, BlockStatistics
 from noclone.distill.messages import Conversation, Misbehaved, epsilon_of
 from noclone.errors import Aborted, ChannelError, InputError
 from noclone.proofs.agreement import screen, settle
+from noclone.proofs.gaussian_key import figures
 from noclone.proofs.keylength import KeyLength
-from noclone.protocols import PHASE_SLICES, EntangledPairs, SendOrNot
+from noclone.protocols import PHASE_SLICES, EntangledPairs, GaussianModulation, SendOrNot
 from noclone.records import BlockProvenance, Counts, Paired, SecretKey
 
 T = TypeVar("T")
@@ -56,6 +57,7 @@ class Side:
         self.has_pairs = isinstance(job.protocol, SendOrNot) and job.protocol.pairing == "aopp"
         self.told = 4 * PHASE_SLICES if self.has_phases else self.peers  # what Bob tells of a slot: one of so many
         self.paired: Paired | None = None
+        self.gaussian = isinstance(job.protocol, GaussianModulation)
         self.hashes = HASHES[job.amplification]
 
     def close(self) -> None:
@@ -90,6 +92,7 @@ class Side:
                 f"{counts.key_total} detections in the key basis and {counts.test_total} in the test basis are left; "
                 f"each must give {KEY_BITS_MIN} at least",
             )
+        self._figure()
         screen(self.job.agreement, counts)
         settle(self.job.agreement, replace(counts, m_key=(0,) * self.classes), 0)
 
@@ -119,19 +122,33 @@ class Side:
         """Note what reconciliation cost; the one place where the leak is counted."""
         self.statistics.stage = "reconciliation"
         self.statistics.leak_bits = leak_bits
+        self._figure(leak_bits)
         self.statistics.cascade_rounds = rounds
 
-    def settled(self, m_key: tuple[int, ...]) -> KeyLength:
-        """Return the length; both sides compute it from the same numbers."""
+    def _figure(self, leak_bits: int | None = None) -> None:
+        """Note what the moments of continuous variables mean, once it is known what reconciliation told."""
+        protocol, counts = self.job.protocol, self.statistics.counts
+        if isinstance(protocol, GaussianModulation) and counts is not None:
+            tag_bits = self.job.agreement.confirmation_bits
+            self.statistics.figures = figures(counts, protocol, self.job.epsilons, leak_bits, tag_bits)
+
+    def settled(self, m_key: tuple[int, ...] | None) -> KeyLength:
+        """Return the length; both sides compute it from the same numbers.
+
+        Args:
+            m_key: Errors of the key basis; None where values are no bits, and nobody counts them.
+        """
         counts = self.statistics.counts
         assert counts is not None
-        try:
-            counts = replace(counts, m_key=m_key)
-        except ValueError as error:
-            raise Misbehaved(f"the peer's error counts are impossible: {error}") from None
-        self.statistics.counts = counts
-        self.statistics.corrected = sum(m_key)
-        self.statistics.leak_factor = leak_factor(self.statistics.leak_bits, counts.key_total, counts.qber_key or 0.0)
+        if m_key is not None:
+            try:
+                counts = replace(counts, m_key=m_key)
+            except ValueError as error:
+                raise Misbehaved(f"the peer's error counts are impossible: {error}") from None
+            self.statistics.counts = counts
+            self.statistics.corrected = sum(m_key)
+            found = leak_factor(self.statistics.leak_bits, counts.key_total, counts.qber_key or 0.0)
+            self.statistics.leak_factor = found
         self.statistics.stage = "key length"
         length = settle(
             self.job.agreement, counts, self.statistics.leak_bits, confirmation_bits=self.statistics.confirmation_bits

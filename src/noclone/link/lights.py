@@ -7,6 +7,7 @@ answers here, has a record in `protocols` and a proof in `proofs`, and is done.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -17,14 +18,23 @@ from noclone.link.meeting import Meeting, expected_station_counts, transmit_to_s
 from noclone.link.pairs import PairDevices, transmit_pairs
 from noclone.link.pairs_theory import expected_pair_counts
 from noclone.link.passing import PassLight, expected_pass_counts, transmit_pass
+from noclone.link.quadratures import CoherentDevices, SeededAmplitudes, expected_quadratures, transmit_quadratures
 from noclone.link.settings import MeasuredSettings, SeededSettings, SendingSettings
 from noclone.link.sns import SnsStation, expected_sns_counts
 from noclone.link.tap import NO_TAP, Tap
 from noclone.link.theory import ExpectedCounts, expected_counts
-from noclone.protocols import DecoyMdi, EntangledPairs, LinkProtocol, Sender, SendOrNot, TwinField
-from noclone.records import U64, DecoyBB84, Detections, Origin, Settings
+from noclone.protocols import (
+    DecoyMdi,
+    EntangledPairs,
+    GaussianModulation,
+    LinkProtocol,
+    Sender,
+    SendOrNot,
+    TwinField,
+)
+from noclone.records import U64, AliceRecord, DecoyBB84, Detections, Origin
 
-LinkLight = LinkDevices | PairDevices | HeraldedPairs | Meeting | PassLight
+LinkLight = LinkDevices | PairDevices | HeraldedPairs | Meeting | PassLight | CoherentDevices
 NOTHING_SEEN = np.zeros(0, np.uint64)
 
 
@@ -41,18 +51,20 @@ def expected(light: LinkLight, n_slots: int) -> ExpectedCounts:
             return expected_station_counts(light, n_slots)
         case PassLight():
             return expected_pass_counts(light, n_slots)
+        case CoherentDevices():
+            return expected_quadratures(light, n_slots)
         case LinkDevices():
             return expected_counts(light, n_slots)
 
 
 def seeded_sender(protocol: LinkProtocol) -> DecoyBB84 | Sender | None:
-    """Return what Alice's seed chooses from; None where she measures."""
+    """Return what Alice's seed chooses from; None where she measures, or sends no bits."""
     match protocol:
         case DecoyBB84():
             return protocol
         case DecoyMdi() | TwinField() | SendOrNot():
             return protocol.alice
-        case EntangledPairs():
+        case EntangledPairs() | GaussianModulation():
             return None
 
 
@@ -73,17 +85,17 @@ def chunks(
         tap: What Eve does to the pulses; of decoy-state BB84 only.
     """
     assert tap in (None, NO_TAP) or isinstance(light, LinkDevices)
+    block_of: dict[str, Any] = {
+        "alice_seed": alice_seed,
+        "physics_seed": physics_seed,
+        "n_slots": n_slots,
+        "link": link,
+        "block": block,
+        "threads": threads,
+    }
     match light:
         case PairDevices():
-            yield from transmit_pairs(
-                light,
-                alice_seed=alice_seed,
-                physics_seed=physics_seed,
-                n_slots=n_slots,
-                link=link,
-                block=block,
-                threads=threads,
-            )
+            yield from transmit_pairs(light, **block_of)
             return
         case HeraldedPairs():
             yield from transmit_heralded(
@@ -91,44 +103,23 @@ def chunks(
             )
             return
         case Meeting():
-            bobs = transmit_to_station(
-                light,
-                alice_seed=alice_seed,
-                physics_seed=physics_seed,
-                n_slots=n_slots,
-                link=link,
-                block=block,
-                threads=threads,
-            )
+            bobs = transmit_to_station(light, **block_of)
         case PassLight():
-            bobs = transmit_pass(
-                light,
-                alice_seed=alice_seed,
-                physics_seed=physics_seed,
-                n_slots=n_slots,
-                link=link,
-                block=block,
-                threads=threads,
-            )
+            bobs = transmit_pass(light, **block_of)
+        case CoherentDevices():
+            bobs = transmit_quadratures(light, **block_of)
         case LinkDevices():
-            bobs = transmit_chunks(
-                light,
-                alice_seed=alice_seed,
-                physics_seed=physics_seed,
-                n_slots=n_slots,
-                link=link,
-                block=block,
-                tap=tap,
-                threads=threads,
-            )
+            bobs = transmit_chunks(light, tap=tap, **block_of)
     for events in bobs:
         yield NOTHING_SEEN, events
 
 
 def alices_record(
     light: LinkLight, *, alice_seed: bytes, events: U64, n_slots: int, link: str, block: int, origin: Origin
-) -> Settings:
+) -> AliceRecord:
     """Return what Alice knows of a block: what she sent, or what she measured (`events`)."""
+    if isinstance(light, CoherentDevices):
+        return SeededAmplitudes(alice_seed, light.protocol)
     sender = seeded_sender(light.protocol)
     if isinstance(light.protocol, SendOrNot):
         return SendingSettings(alice_seed, light.protocol.alice)
@@ -146,7 +137,7 @@ def one_block(
     link: str,
     block: int,
     origin: Origin,
-) -> tuple[Settings, Detections]:
+) -> tuple[AliceRecord, Detections]:
     """Return what both ends know of one block of light."""
     parts = list(
         chunks(light, alice_seed=alice_seed, physics_seed=physics_seed, n_slots=n_slots, link=link, block=block)

@@ -7,7 +7,7 @@ into its record.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from noclone import rng
 from noclone.link.devices import LinkDevices
 from noclone.link.tap import Tap
-from noclone.records import NOTHING, U8, Basis, Detections, Settings
+from noclone.records import NOTHING, U8, AliceRecord, Basis, Detections, Settings
 
 if TYPE_CHECKING:
     from noclone.link.lights import LinkLight
@@ -63,17 +63,23 @@ class Overheard:
 
 
 def overheard(
-    detections: Detections, devices: LinkLight, tap: Tap, settings: Settings, *, alice_seed: bytes, physics_seed: bytes
+    detections: Detections,
+    devices: LinkLight,
+    tap: Tap,
+    settings: AliceRecord,
+    *,
+    alice_seed: bytes,
+    physics_seed: bytes,
 ) -> Overheard:
     """Work out again what happened in the slots of these detections.
 
     Args:
-        settings: Alice's record.
+        settings: Alice's record, of bits: nobody plays Eve on continuous variables.
     """
     from noclone.link.light import physics_key
 
     eve = physics_key(physics_seed, detections.link, detections.block, "eve")
-    codes = settings.at(detections.slots)
+    codes = cast(Settings, settings).at(detections.slots)
     if isinstance(devices, LinkDevices):
         outcomes = _outcomes(detections, tap, codes, eve)
     else:

@@ -148,7 +148,7 @@ def expected_sns_counts(station: SnsStation, n_slots: int) -> ExpectedCounts:
         (errors, *rest),
         tuple(n_slots * float(x) for x in m_test.reshape(-1)),
         float(clicks.sum()) * station.clock_hz,
-        paired,
+        paired=paired,
     )
 
 

@@ -20,6 +20,7 @@ from noclone.link.heralded import HeraldedPairs
 from noclone.link.lights import LinkLight, expected
 from noclone.link.meeting import Meeting
 from noclone.link.overheard import overheard
+from noclone.link.quadratures import CoherentDevices
 from noclone.link.station import BellStation
 from noclone.link.tap import Eavesdropper
 from noclone.link.telemetry import Tally, Telemetry, measure
@@ -27,7 +28,7 @@ from noclone.link.theory import ExpectedCounts
 from noclone.network.link_sections import LinkSection
 from noclone.network.pass_plan import Overpass, overpasses
 from noclone.proofs.agreement import Agreement, agree, refusal_probability
-from noclone.records import MAX_INTENSITIES, MAX_SLOTS, BlockProvenance, Counts, Detections, Origin, Settings
+from noclone.records import MAX_INTENSITIES, MAX_SLOTS, AliceRecord, BlockProvenance, Counts, Detections, Origin
 from noclone.trust.provenance import PRE_SHARED_KEY
 from noclone.watch.meters import Watched, watched
 
@@ -140,7 +141,7 @@ class LinkPlan:
             agreement=plan.agreement,
             origin=origin,
             bootstrap=bootstrap,
-            reconciliation=self.link.distillation.reconciliation,
+            reconciliation=self.link.reconciliation,
             amplification=self.link.distillation.amplification,
             detections_max=plan.detections_max,
         )
@@ -185,15 +186,20 @@ def _agreed(link: LinkSection, light: LinkLight, n_slots: int, key_bits: int | N
         key_bits: What they are made for; None: what is expected.
     """
     counts = expected(light, n_slots)
+    bits = key_bits or round(sum(counts.n_key))
+    if isinstance(light, CoherentDevices):
+        bits *= light.protocol.slices
     agreement = agree(
         counts,
         light.protocol,
         link.epsilons(),
         link.proof,
-        efficiency=link.distillation.efficiency_agreed,
-        confirmation_bits=agreed_tag_bits(key_bits or round(sum(counts.n_key)), link.epsilons()),
+        efficiency=link.efficiency_agreed,
+        confirmation_bits=agreed_tag_bits(bits, link.epsilons()),
     )
     worst = link.distillation.qber_abort
+    if isinstance(light, CoherentDevices):  # signs of values; what noise there is decides the length
+        worst = agreement.qber_max
     if isinstance(light, Meeting):  # many of the test bits are wrong by nature; with twin fields they mean nothing
         worst = agreement.qber_max if isinstance(light, BellStation) else 1.0
         agreement = replace(agreement, qber_max=worst)
@@ -223,7 +229,7 @@ def read_meters(plan: LinkPlan, tally: Tally, block: int, physics_seed: bytes, e
 def record_learned(
     log: EventLog,
     eve: Eavesdropper,
-    settings: Settings,
+    settings: AliceRecord,
     detections: Detections,
     *,
     alice_seed: bytes,
@@ -289,7 +295,10 @@ def error_rate(counts: Counts | ExpectedCounts) -> float | None:
     """Return the error rate that says how a block is: of the test basis.
 
     Where both send, of the key basis, None while it is not known: there a quarter of the test bits are wrong by nature.
+    None of continuous variables, too, where many a sign is.
     """
+    if counts.moments is not None:
+        return None
     if len(counts.n_key) <= MAX_INTENSITIES:
         errors, total = float(sum(counts.m_test)), sum(counts.n_test)
     elif counts.m_key is not None:
@@ -312,6 +321,7 @@ def _observed(statistics: BlockStatistics) -> dict[str, Any]:
         "n_test": counts.test_total if counts else 0,
         "leak_bits": statistics.leak_bits,
         "chsh": statistics.chsh.to_json() if statistics.chsh else None,
+        "quadratures": asdict(statistics.figures) if statistics.figures else None,
         "rounds": statistics.rounds,
         "authentication_bits": statistics.authentication_bits,
         "refill_bits": statistics.refill_bits,

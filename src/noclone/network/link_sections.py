@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from noclone.distill.job import EFFICIENCY
+from noclone.distill.job import Reconciliation
 from noclone.errors import InputError, ScenarioError
 from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
+from noclone.network.coherent_sections import (
+    SLICES_EFFICIENCY,
+    CoherentSection,
+    ModulationSection,
+    check_values,
+    coherent_devices,
+)
+from noclone.network.distillation_section import DistillationSection
 from noclone.network.fibre_section import FibreSection
 from noclone.network.fields import Name, NonNegative, Positive, Probability, Section
 from noclone.network.flaws_sections import FlawsSection, GuardsSection
@@ -27,7 +35,6 @@ from noclone.units import transmittance
 if TYPE_CHECKING:
     from noclone.link.lights import LinkLight
 
-TOEPLITZ_BITS_MAX = 400_000_000  # a block may have twice as many bits as it is made for
 # The tables of a link of each protocol: those that it must have, those that it may; from a satellite, others.
 TABLES: dict[str, tuple[set[str], set[str]]] = {
     "decoy-bb84": ({"source", "receiver", "fibre"}, set()),
@@ -35,6 +42,7 @@ TABLES: dict[str, tuple[set[str], set[str]]] = {
     "mdi": ({"source", "station", "fibre"}, {"source_bob", "fibre_alice"}),
     "twin-field": ({"source", "station", "fibre"}, {"source_bob", "fibre_alice"}),
     "sns": ({"source", "station", "fibre"}, {"source_bob", "fibre_alice"}),
+    "cv": ({"modulation", "coherent", "fibre"}, set()),
 }
 # Where this table takes the place of a fibre: the protocol that can, and the tables that it then has.
 INSTEAD_OF_FIBRE = {
@@ -141,55 +149,16 @@ class StationSection(DetectorsSection):
     )
 
 
-class DistillationSection(Section):
-    """How detections become key."""
-
-    proof: str | None = Field(
-        default=None,
-        description="where not given: wiesemann2024 (others: lim2014, rusca2018, tupkary2024); for bbm92 "
-        "tomamichel2012, for mdi curty2014, for twin-field cal2019, for sns jiang2019",
-    )
-    block_key_bits: Annotated[int, Field(ge=10_000, le=1_000_000_000)] = Field(
-        default=1_000_000, description="sifted bits of the key basis that a block is made for"
-    )
-    eps_secrecy: Annotated[float, Field(gt=0, lt=1e-3)] = 1e-10
-    eps_correctness: Annotated[float, Field(gt=0, lt=1e-3)] = 1e-15
-    qber_abort: Annotated[float, Field(gt=0, lt=0.5)] = Field(
-        default=0.11, description="no block above this error rate"
-    )
-    reconciliation: Literal["cascade", "ldpc"] = Field(
-        default="cascade", description="ldpc: hardly any round trips, for a long way; it tells more"
-    )
-    amplification: Literal["reed-solomon-1", "binary-toeplitz"] = Field(
-        default="reed-solomon-1", description="binary-toeplitz: the matrix that others use, some ten times slower"
-    )
-    efficiency: Annotated[float, Field(ge=1, le=2)] | None = Field(
-        default=None,
-        description="reconciliation efficiency that the agreed length leaves room for; "
-        "where not given: 1.12 for cascade, 1.3 for ldpc",
-    )
-
-    @model_validator(mode="after")
-    def _fits_amplification(self) -> Self:
-        if self.amplification == "binary-toeplitz" and self.block_key_bits > TOEPLITZ_BITS_MAX:
-            raise ValueError(f"binary-toeplitz takes blocks of {TOEPLITZ_BITS_MAX} key bits at most")
-        return self
-
-    @property
-    def efficiency_agreed(self) -> float:
-        """Return the most that reconciliation may leak, over Shannon's limit."""
-        return EFFICIENCY[self.reconciliation] if self.efficiency is None else self.efficiency
-
-
 class LinkSection(Section):
     """A quantum link with its public channel."""
 
     name: Name
     alice: Name = Field(description="node that sends the light, or one end of it")
     bob: Name = Field(description="node that measures it, or the other end")
-    protocol: Literal["decoy-bb84", "bbm92", "mdi", "twin-field", "sns"] = Field(
+    protocol: Literal["decoy-bb84", "bbm92", "mdi", "twin-field", "sns", "cv"] = Field(
         default="decoy-bb84",
-        description="bbm92: a source of pairs in the middle, or repeaters; mdi, twin-field, sns: a station there",
+        description="bbm92: a source of pairs in the middle, or repeaters; mdi, twin-field, sns: a station there; "
+        "cv: coherent states and homodyne or heterodyne detection",
     )
     pairing: Pairing | None = Field(
         default=None, description="sns: whether bits are paired before they are compared; aopp where not given"
@@ -205,6 +174,8 @@ class LinkSection(Section):
     station: StationSection | None = Field(
         default=None, description="mdi, twin-field, sns: the station between the ends"
     )
+    modulation: ModulationSection | None = Field(default=None, description="cv: Alice's coherent states")
+    coherent: CoherentSection | None = Field(default=None, description="cv: Bob's detector")
     fibre: FibreSection | None = Field(default=None, description="what the light goes through")
     passes: PassSection | None = Field(
         default=None, alias="pass", description="instead of a fibre: of Alice, a satellite, over Bob, a ground station"
@@ -239,6 +210,8 @@ class LinkSection(Section):
                 raise ValueError(f"link '{self.name}': key_intensity is for twin-field and sns links, and needed there")
         if self.pairing is not None and self.protocol != "sns":
             raise ValueError(f"link '{self.name}': pairing is for sns links")
+        if self.protocol == "cv":
+            check_values(self.name, self.distillation, self.fibre)
         try:
             _ = self.light() if self.passes is None else self.devices_under(0.0)
         except InputError as error:
@@ -256,6 +229,18 @@ class LinkSection(Section):
         return TABLES[self.protocol]
 
     @property
+    def reconciliation(self) -> Reconciliation:
+        """How bits become the same: for continuous variables always by codes."""
+        return "ldpc" if self.protocol == "cv" else self.distillation.reconciliation
+
+    @property
+    def efficiency_agreed(self) -> float:
+        """Return the most that reconciliation may leak, over Shannon's limit."""
+        if self.protocol == "cv" and self.distillation.efficiency is None:
+            return SLICES_EFFICIENCY
+        return self.distillation.efficiency_agreed
+
+    @property
     def length_km(self) -> float:
         """How much fibre lies between the two ends; of a satellite's link, how high it flies."""
         if self.passes is not None:
@@ -263,7 +248,7 @@ class LinkSection(Section):
         if self.repeater is not None:
             return self.repeater.length_km(self.alice, self.bob)
         arms = self._arms
-        return arms[1].length_km if self.protocol == "decoy-bb84" else sum(arm.length_km for arm in arms)
+        return arms[1].length_km if self.protocol in ("decoy-bb84", "cv") else sum(arm.length_km for arm in arms)
 
     @property
     def repeaters(self) -> list[str]:
@@ -297,6 +282,10 @@ class LinkSection(Section):
                 return self._pairs()
             case "mdi" | "twin-field" | "sns":
                 return self._station()
+            case "cv":
+                assert self.modulation is not None
+                assert self.coherent is not None
+                return coherent_devices(self.modulation, self.coherent, self._arms[1].fibre())
 
     def _pairs(self) -> LinkLight:
         from noclone.link.pairs import PairDevices, PairSource  # numba: only where it is needed

@@ -16,8 +16,9 @@ from noclone.distill.authentication import AuthenticationPool
 from noclone.distill.job import BlockAborted
 from noclone.distill.lanes import BlockInput, distill_blocks
 from noclone.network.blocks import LinkPlan, plan_link
+from noclone.network.distillation_section import DistillationSection
 from noclone.network.fibre_section import FibreSection
-from noclone.network.link_sections import DistillationSection, LinkSection, ReceiverSection, SourceSection
+from noclone.network.link_sections import LinkSection, ReceiverSection, SourceSection
 from noclone.network.simulate import block_of_light, origin_of
 
 BENCH_SEED = rng.seed_from_int(1)

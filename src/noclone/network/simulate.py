@@ -34,7 +34,7 @@ from noclone.network.blocks import (
 )
 from noclone.network.scenario import AttackSection, Scenario
 from noclone.network.watching import Watching
-from noclone.records import Detections, Origin, Settings
+from noclone.records import AliceRecord, Detections, Origin
 
 SECRET_BYTES = 4096  # initial authentication secret of a link: 64 blocks' worth
 
@@ -98,7 +98,7 @@ def origin_of(seeded: bool) -> Origin:
 
 def block_of_light(
     plan: LinkPlan, seed: bytes, block: int, *, seeded: bool, eve: Eavesdropper | None = None
-) -> tuple[Settings, Detections]:
+) -> tuple[AliceRecord, Detections]:
     """Simulate one block: Alice's secret record of what she sent or measured, and what Bob's devices told him."""
     alice_seed, physics_seed = block_seeds(plan, seed, block)
     if eve is None or not isinstance(eve.devices, LinkDevices):

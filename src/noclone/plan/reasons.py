@@ -10,8 +10,9 @@ from typing import Any
 
 from noclone.plan.candidates import Candidate
 from noclone.plan.model import ROOM, is_whole
+from noclone.plan.narrowing import UNMET_FROM, disjoint_paths
 from noclone.plan.sites import Brief, DemandSection
-from noclone.plan.solver import UNMET_FROM, Solution
+from noclone.plan.solver import Solution
 
 NAMED = 6
 
@@ -49,7 +50,7 @@ def _reason(brief: Brief, candidates: Sequence[Candidate], demand: DemandSection
             )
     strong = networkx.Graph((u, v) for u, v, data in here.edges(data=True) if data["bps"] >= ROOM * demand.rate_bps)
     if is_whole(demand):
-        have = _paths(networkx, strong, a, b)
+        have = disjoint_paths(strong, a, b)
         if have < demand.disjoint_paths:
             return f"{have} of the {demand.disjoint_paths} paths of enough key that share no node are there"
         return "its paths would need key that other demands take, or fibres that are taken"
@@ -68,16 +69,6 @@ def _graph(candidates: Sequence[Candidate]) -> Any:
         if not graph.has_edge(*one.pair) or graph.edges[one.pair]["bps"] < one.bps:
             graph.add_edge(*one.pair, bps=one.bps)
     return graph
-
-
-def _paths(networkx: Any, graph: Any, a: str, b: str) -> int:
-    """Return how many paths share no node; a link between the two is one of them."""
-    if a not in graph or b not in graph:
-        return 0
-    direct = int(graph.has_edge(a, b))
-    if direct:
-        graph.remove_edge(a, b)
-    return direct + int(networkx.node_connectivity(graph, a, b))
 
 
 def _named(names: Sequence[str]) -> str:

@@ -4,10 +4,11 @@ In: candidates, demands, what nodes cost.  Out: a `Solution`: which links, which
 met in full, and how far from the optimum it may be.
 
 It is solved twice: first for the least that cannot be met, whatever it costs; then for the least cost at which no more
-than that is left. So the gap is about money alone. A program of more than `SMALL` variables is first solved without
-whole numbers, which bounds the cost of every network from below; then with them, over the links that this uses and
-those of the cheapest paths (`narrow`); then, unless it has more than `LARGE`, over everything, with that cost as the
-most allowed. The gap is always stated against a bound over everything.
+than that is left. So the gap is about money alone. A program of more than `SMALL` variables is taken in steps, each
+over more links, until one is near enough to the bound: first over the links of the cheapest forest (`forest`), which
+bounds the cost of every network from below; then over those and the cheapest paths' (`narrowing`); then, unless it has
+more than `LARGE`, over everything. The next step may cost no more than the network found. The gap is always stated
+against a bound over everything.
 """
 
 from __future__ import annotations
@@ -15,21 +16,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 from noclone.errors import NocloneError
 from noclone.plan.candidates import Candidate
+from noclone.plan.forest import forest_bound
 from noclone.plan.model import Model, Pair
+from noclone.plan.narrowing import UNMET_FROM, dearest_path, least_unmet, narrow, never_dearer
 from noclone.plan.program import require_scipy
 from noclone.plan.sites import Brief
 
 UNMET_TOLERANCE = 1e-7
-UNMET_FROM = 1e-6  # less than this of a demand is nothing
-SMALL, LARGE = 2_500, 30_000  # variables
-LEAST_USED = 1e-6
-LEAST_S = 5.0  # with less time left than this, no second try is made
-RELAXED_SHARE = 0.4  # of the time, for each of the two bounds of a large program at most
+SMALL, LARGE = 1_000, 30_000  # variables
+LEAST_S = 5.0  # with less time left than this, no further step is made
+FOREST_SHARE, STEP_SHARE = 0.5, 0.5  # of the time, or of what is left of it
 
 
 class NoPlan(NocloneError):
@@ -91,8 +91,8 @@ def solve(
 
     Args:
         gap: Stop when it is proven to be this near to the optimum, relatively.
-        small: With more variables than this, a narrower program is solved first;
-        large: with more than this, that one only.
+        small: With more variables than this, narrower programs are solved first;
+        large: with more than this, those only.
         on_step: Told what is being solved.
 
     Raises:
@@ -100,28 +100,89 @@ def solve(
     """
     require_scipy()
     clock = _Clock(time.monotonic(), time_limit_s)
-    everything = Model(brief, candidates)
-    variables = len(everything.program.cost)
-    if variables <= small:
+    needed = never_dearer(brief, candidates)
+    everything = Model(brief, needed)
+    if len(everything.program.cost) <= small:
         return _exact(everything, clock, gap, on_step)
-    on_step(f"a bound without whole numbers, {variables:,} variables")
-    bounds, used = _relaxed(everything, RELAXED_SHARE * time_limit_s)
-    first = _exact(Model(brief, narrow(brief, candidates, used)), clock.part(0.5), gap, on_step)
-    bounds = bounds[0], max(bounds[1], dearest_path(brief, candidates, first.unmet))
-    first = first.against(*bounds)
-    if variables > large or first.gap <= gap or clock.left_s < LEAST_S:
-        return replace(first, variables=variables, seconds=clock.spent_s)
-    # Again over everything, for nothing that costs more: a better network, or a better bound.
-    program = everything.program = Model(brief, candidates).program
-    program.row({n: cost for n, cost in enumerate(program.cost) if cost}, 0.0, first.cost * (1.0 + 1e-9))
-    attained = first.unmet if sum(first.unmet) <= bounds[0] + UNMET_FROM else None
-    try:
-        second = _exact(everything, clock, gap, on_step, attained)
-    except NoPlan:
-        return replace(first, variables=variables, seconds=clock.spent_s)
-    better = second if second.cost < first.cost and sum(second.unmet) <= sum(first.unmet) + UNMET_FROM else first
-    better = better.against(bounds[0], max(bounds[1], second.bound if attained else 0.0))
-    return replace(better, variables=variables, seconds=clock.spent_s)
+    return _Steps(brief, needed, clock, gap, on_step).take(everything, large)
+
+
+class _Steps:
+    """A large program: the best network so far, and what no network goes below that meets as much."""
+
+    def __init__(
+        self, brief: Brief, candidates: Sequence[Candidate], clock: _Clock, gap: float, on_step: Callable[[str], None]
+    ) -> None:
+        self.brief, self.candidates, self.clock, self.gap, self.on_step = brief, candidates, clock, gap, on_step
+        self.least = least_unmet(brief, candidates)
+        self.best: Solution | None = None
+        self.bound = 0.0
+        self.joined: list[int] = []  # the demands that it holds for: networks that meet them in part at least
+
+    def take(self, everything: Model, large: int) -> Solution:
+        """Return the best that the steps find."""
+        variables = len(everything.program.cost)
+        used = self._join([number for number, unmet in enumerate(self.least) if unmet < 1.0])
+        if used:
+            self._choose(Model(self.brief, [one for one in self.candidates if one.pair in used]))
+        if self._goes_on():
+            self._choose(Model(self.brief, narrow(self.brief, self.candidates, used)))
+        if variables <= large and self._goes_on():
+            self._choose(everything, last=True)
+        if self.best is None:
+            raise NoPlan.within(self.clock.limit_s, "no step ended")
+        if any(self.best.unmet[number] >= 1.0 - UNMET_FROM for number in self.joined):
+            self._join([number for number, unmet in enumerate(self.best.unmet) if unmet < 1.0 - UNMET_FROM])
+            self.best = self.best.against(self.best.unmet_bound, self.bound)
+        return replace(self.best, variables=variables, seconds=self.clock.spent_s)
+
+    def _join(self, numbers: list[int]) -> frozenset[Pair]:
+        """Bound what joins these demands; return between which sites the cheapest forest has links."""
+        what = f"a bound by forests over {len(self.candidates):,} candidates"
+        self.on_step(what)
+        forest = forest_bound(
+            self.brief,
+            self.candidates,
+            numbers,
+            FOREST_SHARE * self.clock.left_s,
+            lambda number, cost: self.on_step(f"{what}: no network below {cost:,.0f}, round {number}"),
+        )
+        alone = dearest_path(self.brief, self.candidates, numbers)
+        self.bound, self.joined = max(forest.cost, alone), numbers
+        return forest.pairs
+
+    def _attained(self, found: Solution) -> bool:
+        return sum(found.unmet) <= sum(self.least) + UNMET_FROM
+
+    def _goes_on(self) -> bool:
+        if self.best is None:
+            return True
+        return self.clock.left_s >= LEAST_S and (self.best.gap > self.gap or not self._attained(self.best))
+
+    def _choose(self, model: Model, *, last: bool = False) -> None:
+        """Take the best network over some links, or over all, where it is better than the best so far."""
+        best = self.best if self.best is not None and self._attained(self.best) else None
+        program = model.program
+        if best is not None:
+            program.row({n: cost for n, cost in enumerate(program.cost) if cost}, 0.0, best.cost * (1.0 + 1e-9))
+        clock = self.clock if last else self.clock.part(STEP_SHARE)
+        try:
+            found = _exact(model, clock, self.gap, self.on_step, None if best is None else best.unmet)
+        except NoPlan:
+            if last and self.best is None:
+                raise
+            return
+        own_bound = found.bound if last else 0.0
+        if self.best is None or _rank(found) < _rank(self.best):
+            self.best = found.against(
+                max(sum(self.least), found.unmet_bound if last else 0.0), max(self.bound, own_bound)
+            )
+        elif best is not None and own_bound:
+            self.best = best.against(best.unmet_bound, max(best.bound, own_bound))
+
+
+def _rank(found: Solution) -> tuple[float, float]:
+    return round(sum(found.unmet), 5), found.cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,79 +230,6 @@ def _exact(
 def _unmet_cost(model: Model) -> list[float]:
     unmet = set(model.u)
     return [float(variable in unmet) for variable in range(len(model.program.cost))]
-
-
-def _relaxed(model: Model, time_limit_s: float) -> tuple[tuple[float, float], set[Pair]]:
-    """Return bounds of what is unmet and of the cost, and the pairs of sites whose links the relaxation uses.
-
-    Where there is not time enough, a bound is 0, and no pairs are known.
-    """
-    program = model.program
-    least = program.relax(_unmet_cost(model), time_limit_s)
-    if least.status != 0:
-        return (0.0, 0.0), set()
-    # What is unmet in all is bounded, not by demand: else the bound would hold for one way to share the shortage only.
-    program.row(dict.fromkeys(model.u, 1.0), 0.0, float(least.fun) + UNMET_TOLERANCE * len(model.u))
-    cheapest = program.relax(program.cost, time_limit_s)
-    if cheapest.status != 0:
-        return (float(least.fun), 0.0), set()
-    used = {pair for pair, numbers in model.pairs.items() if sum(cheapest.x[model.x[n]] for n in numbers) > LEAST_USED}
-    return (float(least.fun), float(cheapest.fun) * (1.0 - 1e-7)), used
-
-
-def narrow(brief: Brief, candidates: Sequence[Candidate], used: set[Pair]) -> list[Candidate]:
-    """Return the candidates between pairs of sites that the relaxation uses, and along each demand's cheapest paths."""
-    import networkx
-
-    costs, relays = brief.node_costs(), brief.may_relay()
-    graph: Any = networkx.Graph()
-    for one in candidates:
-        a, b = one.pair
-        weight = one.cost + (costs[a] + costs[b]) / 2
-        if not graph.has_edge(a, b) or weight < graph.edges[a, b]["weight"]:
-            graph.add_edge(a, b, weight=weight)
-    kept = set(used)
-    for demand in brief.demands:
-        ends = set(demand.between)
-        allowed = (relays - set(demand.avoid)) | ends
-        here = graph.subgraph(allowed)
-        if not ends <= set(here):
-            continue
-        kept |= _pairs_of(networkx, here, demand.between, demand.disjoint_paths, fewest=demand.max_relays is not None)
-    return [one for one in candidates if one.pair in kept]
-
-
-def dearest_path(brief: Brief, candidates: Sequence[Candidate], unmet: Sequence[float]) -> float:
-    """Return a bound that takes no program: whatever meets all of these demands costs what one of them costs alone.
-
-    A demand alone costs a chain of links at least, and the nodes between them.
-    """
-    import networkx
-
-    graph: Any = networkx.DiGraph()
-    costs = brief.node_costs()
-    for one in candidates:
-        for a, b in (one.pair, one.pair[::-1]):
-            if not graph.has_edge(a, b) or one.cost + costs[b] < graph.edges[a, b]["weight"]:
-                graph.add_edge(a, b, weight=one.cost + costs[b])
-    bound = 0.0
-    for demand, share in zip(brief.demands, unmet, strict=True):
-        a, b = demand.between
-        if share < UNMET_FROM and a in graph and b in graph and networkx.has_path(graph, a, b):
-            bound = max(bound, networkx.shortest_path_length(graph, a, b, weight="weight") - costs[b])
-    return bound
-
-
-def _pairs_of(networkx: Any, graph: Any, ends: list[str], paths: int, *, fewest: bool) -> set[Pair]:
-    try:
-        found = [networkx.shortest_path(graph, *ends, weight="weight")]
-        if fewest:
-            found.append(networkx.shortest_path(graph, *ends))
-        if paths > 1 and not graph.has_edge(*ends):
-            found += list(networkx.node_disjoint_paths(graph, *ends, cutoff=paths))
-    except networkx.NetworkXNoPath:
-        return set()
-    return {(a, b) if a < b else (b, a) for path in found for a, b in pairwise(path)}
 
 
 def _found(found: Any, time_limit_s: float) -> Any:

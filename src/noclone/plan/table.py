@@ -11,9 +11,10 @@ from typing import Any
 
 from noclone.plan.candidates import Candidate
 from noclone.plan.devices import PLANNING_ONLY
+from noclone.plan.narrowing import UNMET_FROM
 from noclone.plan.rates import STATEMENTS
 from noclone.plan.sites import Brief, DemandSection
-from noclone.plan.solver import UNMET_FROM, Solution
+from noclone.plan.solver import Solution
 
 NOTES_SHOWN = 12
 

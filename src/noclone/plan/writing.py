@@ -14,9 +14,10 @@ from noclone.network.scenario import LINKS_MAX, NODES_MAX
 from noclone.network.topology_files import quoted, unused
 from noclone.plan.candidates import Candidate
 from noclone.plan.devices import PLANNING_ONLY, DeviceSection
+from noclone.plan.narrowing import UNMET_FROM
 from noclone.plan.rates import link_section
 from noclone.plan.sites import Brief, DemandSection, PlanError
-from noclone.plan.solver import UNMET_FROM, Solution
+from noclone.plan.solver import Solution
 
 
 def scenario_of_plan(brief: Brief, solution: Solution) -> str:

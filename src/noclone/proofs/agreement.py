@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from noclone.errors import Aborted, InputError
 from noclone.proofs.decoy_bounds import Tally
 from noclone.proofs.entropy import QBER_MIN, error_entropy
 from noclone.proofs.epsilon import Epsilons
+from noclone.proofs.gaussian_key import most_told, moved
 from noclone.proofs.keylength import (
     DEFAULT_PROOF,
     KeyLength,
@@ -25,8 +26,8 @@ from noclone.proofs.keylength import (
     expected_length,
     secret_length,
 )
-from noclone.protocols import LinkProtocol
-from noclone.records import Counts, Paired
+from noclone.protocols import GaussianModulation, LinkProtocol
+from noclone.records import Counts, Moments, Paired
 
 DEFAULT_SIGMAS = 4.0
 
@@ -36,6 +37,9 @@ class Expected(Tally, Protocol):
 
     @property
     def n_slots(self) -> int: ...
+
+    @property
+    def moments(self) -> Moments | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ class _Tally:
     n_test: tuple[float, ...]
     m_test: tuple[float, ...]
     m_key: tuple[float, ...]
+    moments: Moments | None = None
     paired: Paired | None = None
 
 
@@ -104,7 +109,8 @@ def agree(
 
     Args:
         expected: Of the whole block.
-        efficiency: The most that reconciliation may leak, over Shannon's limit n h(qber).
+        efficiency: The most that reconciliation may leak, over Shannon's limit n h(qber); of continuous variables, over
+            the entropy of the slices that codes are for.
         qber: Error rate in the key basis; None takes it from `expected`.
         confirmation_bits: Length of the tag; None is the shortest that `epsilons` allows, in whole bytes.
     """
@@ -115,7 +121,10 @@ def agree(
         confirmation_bits = 8 * math.ceil((1.0 - math.log2(epsilons.correctness)) / 8)
     correctness_bits(epsilons, confirmation_bits)  # refuses a tag that is too short
     tally = _floats(expected, qber)
-    leak_max = _leak_max(tally, efficiency, sigmas)
+    if isinstance(protocol, GaussianModulation):
+        leak_max = most_told(protocol, tally, efficiency, sigmas)
+    else:
+        leak_max = _leak_max(tally, efficiency, sigmas)
 
     def length(t: _Tally) -> float:
         return expected_length(
@@ -125,7 +134,7 @@ def agree(
             leak_bits=leak_max,
             confirmation_bits=confirmation_bits,
             proof=proof,
-            two_way=True,  # reconciliation is Cascade
+            two_way=True,  # reconciliation is Cascade, where the proof has nothing against it
         )
 
     agreed, reason = 0, "nothing is expected to be detected"
@@ -252,7 +261,8 @@ def _floats(expected: Expected, qber: float | None) -> _Tally:
         m_key = tuple(float(m) for m in expected.m_key)
     else:
         raise InputError("the errors expected in the key basis are not known", hint="give `qber`, or counts with m_key")
-    return _Tally(n_key, tuple(map(float, expected.n_test)), tuple(map(float, expected.m_test)), m_key, expected.paired)
+    n_test, m_test = (tuple(map(float, row)) for row in (expected.n_test, expected.m_test))
+    return _Tally(n_key, n_test, m_test, m_key, expected.moments, expected.paired)
 
 
 def _spread_errors(expected: Expected, n_key: tuple[float, ...], qber: float) -> tuple[float, ...]:
@@ -289,6 +299,9 @@ def _spread(tally: _Tally, length: Callable[[_Tally], float]) -> float:
     """Return the standard deviation of `length` when each count, right and wrong bits apart, is Poisson."""
     middle = length(tally)
     squares: list[float] = []
+    if tally.moments is not None:
+        for pair in moved(tally.moments, sum(tally.n_test)):
+            squares.append(max((middle - length(replace(tally, moments=one))) ** 2 for one in pair))
     for basis, errors in (("n_key", "m_key"), ("n_test", "m_test")):
         for i in range(len(tally.n_key)):
             n, m = getattr(tally, basis)[i], getattr(tally, errors)[i]
@@ -307,7 +320,7 @@ def _moved(tally: _Tally, basis: str, errors: str, index: int, more: float, more
     m[index] = max(m[index] + more_wrong, 0.0)
     n[index] = max(n[index] + more, m[index])
     fields = {name: getattr(tally, name) for name in ("n_key", "n_test", "m_test", "m_key")}
-    return _Tally(**{**fields, basis: tuple(n), errors: tuple(m)}, paired=tally.paired)
+    return _Tally(**{**fields, basis: tuple(n), errors: tuple(m)}, moments=tally.moments, paired=tally.paired)
 
 
 def refusal_probability(sigmas: float) -> float:

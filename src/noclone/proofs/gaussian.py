@@ -69,9 +69,11 @@ class Gaussian:
             return self.as_untrusted().holevo()
         v, t, line, receiver = self.variance + 1.0, self.transmittance, self._line, self._receiver
         total = line + receiver / t
-        a = v * v * (1.0 - 2.0 * t) + 2.0 * t + t * t * (v + line) ** 2
-        b = (t * (v * line + 1.0)) ** 2
-        root = math.sqrt(b)
+        # Alice's share and Bob's have variances v and t (v + line). Their difference, and the root of the determinant
+        # of both, are written without the cancellation that the published A, B suffer at strong modulation.
+        apart = self.variance * (1.0 - t) - t * self.excess
+        root = t * (v * line + 1.0)
+        a, b = apart * apart + 2.0 * root, root * root
         if self.detection == "homodyne":
             c = (a * receiver + v * root + t * (v + line)) / (t * (v + total))
             d = root * (v + root * receiver) / (t * (v + total))
@@ -79,7 +81,7 @@ class Gaussian:
             c = a * receiver**2 + b + 1.0 + 2.0 * receiver * (v * root + t * (v + line)) + 2.0 * t * (v * v - 1.0)
             c /= (t * (v + total)) ** 2
             d = ((v + root * receiver) / (t * (v + total))) ** 2
-        return sum(map(_g, _eigenvalues(a, b))) - sum(map(_g, _eigenvalues(c, d)))
+        return sum(map(_g, _eigenvalues(apart, root))) - sum(map(_g, _roots(c, d)))
 
     def rate(self, beta: float) -> float:
         """Return secret bits per symbol of long blocks: beta I - chi.
@@ -129,13 +131,23 @@ class Gaussian:
         return replace(self, transmittance=worst_gain * split / self.efficiency, excess=excess)
 
 
-def _eigenvalues(sum_of_squares: float, product: float) -> tuple[float, float]:
+def _eigenvalues(apart: float, product: float) -> tuple[float, float]:
+    """Return the two symplectic eigenvalues that differ by `apart` and have this product."""
+    larger = (math.sqrt(apart * apart + 4.0 * product) + abs(apart)) / 2.0
+    return larger, product / larger
+
+
+def _roots(sum_of_squares: float, product: float) -> tuple[float, float]:
     """Return the two symplectic eigenvalues whose squares have this sum, and this product."""
-    root = math.sqrt(max(sum_of_squares**2 - 4.0 * product, 0.0))
-    return math.sqrt((sum_of_squares + root) / 2.0), math.sqrt(max((sum_of_squares - root) / 2.0, 0.0))
+    apart = math.sqrt(max(sum_of_squares**2 - 4.0 * product, 0.0))
+    larger = (sum_of_squares + apart) / 2.0
+    return math.sqrt(larger), math.sqrt(product / larger)
 
 
 def _g(eigenvalue: float) -> float:
-    """Return the entropy of a thermal state, in bits, by its symplectic eigenvalue."""
+    """Return the entropy of a thermal state, in bits, by its symplectic eigenvalue.
+
+    (x + 1) log2(x + 1) - x log2(x), written so that bright states lose no digits.
+    """
     x = (eigenvalue - 1.0) / 2.0
-    return 0.0 if x <= 1e-15 else (x + 1.0) * math.log2(x + 1.0) - x * math.log2(x)
+    return 0.0 if x <= 1e-15 else math.log2(x + 1.0) + x * math.log1p(1.0 / x) / math.log(2.0)

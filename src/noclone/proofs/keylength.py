@@ -11,6 +11,7 @@ Out: `KeyLength`, which says how many bits, by which kind of statement, on which
     curty2014      MDI          Curty, Xu, Cui, Lim, Tamaki, Lo, Nat. Commun. 5, 3732 (2014)
     cal2019        twin-field   Curty, Azuma, Lo, npj Quantum Inf. 5, 64 (2019); finite statistics of our own
     jiang2019      SNS          Jiang, Yu, Hu, Wang, Phys. Rev. Applied 12, 024061 (2019); with pairs, and these our own
+    pirandola2023  cv           Pirandola, Papanastasiou, arXiv:2301.10270; collective Gaussian attacks only
 
 All but tupkary2024 are fixed-length statements: see `agreement`. Plain float arithmetic in one fixed order, floored
 last, so that both parties compute the same number from the same counts.
@@ -27,8 +28,9 @@ from noclone.proofs.decoy_bounds import Tally
 from noclone.proofs.entangled import TOMAMICHEL2012
 from noclone.proofs.entropy import error_entropy
 from noclone.proofs.epsilon import Epsilons
+from noclone.proofs.gaussian_key import PIRANDOLA2023
 from noclone.proofs.mdi import CURTY2014
-from noclone.proofs.proof import Evaluation, Proof
+from noclone.proofs.proof import Evaluation, Proof, Term
 from noclone.proofs.published import DECOY_BB84
 from noclone.proofs.sns import JIANG2019
 from noclone.proofs.twin_field import CAL2019
@@ -38,17 +40,9 @@ from noclone.records import Counts, DecoyBB84
 __all__ = ["DEFAULT_PROOF", "PROOFS", "KeyLength", "Term", "choose_proof", "expected_length", "secret_length"]
 
 DEFAULT_PROOF = "wiesemann2024"
-OTHERS = (TOMAMICHEL2012, CURTY2014, CAL2019, JIANG2019)
+OTHERS = (TOMAMICHEL2012, CURTY2014, CAL2019, JIANG2019, PIRANDOLA2023)  # one for each protocol
 PROOFS: dict[str, Proof] = {proof.name: proof for proof in (*DECOY_BB84, *OTHERS)}
 DEFAULT_PROOFS = {DecoyBB84.NAME: DEFAULT_PROOF, **{proof.protocol: proof.name for proof in OTHERS}}
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One step of the funnel from sifted bits to secret ones: what it is called, and what it cost or gave."""
-
-    name: str
-    bits: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +137,7 @@ def secret_length(
         leak_bits=leak_bits,
         confirmation_bits=math.ceil(tag_bits),
         epsilons=epsilons,
-        assumptions=(*chosen.assumptions_for(protocol), *((_TWO_WAY,) if two_way else ())),
+        assumptions=(*chosen.assumptions_for(protocol), *((_TWO_WAY,) if two_way and not chosen.one_way else ())),
         reason=reason,
         terms=terms,
     )
@@ -237,6 +231,13 @@ def correctness_bits(epsilons: Epsilons, confirmation_bits: int | None) -> float
 
 def funnel(tally: Tally, evaluation: Evaluation, leak_bits: float, tag_bits: float) -> tuple[Term, ...]:
     """Return the way from sifted bits to secret ones, step by step."""
+    told = (
+        Term("told to the world by reconciliation", -float(leak_bits)),
+        Term("told to the world by confirmation", -tag_bits),
+        Term("price of the stated secrecy", -evaluation.overhead),
+    )
+    if evaluation.steps:
+        return (*evaluation.steps, *told)
     sifted = float(sum(tally.n_key))
     counted = evaluation.vacuum_counted + evaluation.single
     return (
@@ -246,9 +247,16 @@ def funnel(tally: Tally, evaluation: Evaluation, leak_bits: float, tag_bits: flo
             "phase errors: what Eve may know of single photons",
             -evaluation.single * error_entropy(evaluation.phase_error),
         ),
-        Term("told to the world by reconciliation", -float(leak_bits)),
-        Term("told to the world by confirmation", -tag_bits),
-        Term("price of the stated secrecy", -evaluation.overhead),
+        *told,
+    )
+
+
+def no_bits_left(terms: tuple[Term, ...]) -> str:
+    """Return the sentence that says where they went."""
+    *before, told, tag, price = (term.bits for term in terms)
+    return (
+        f"{math.fsum(before):.0f} bits were secret before reconciliation, which may tell the world {-told:.0f}; "
+        f"confirmation and the stated secrecy cost {-tag - price:.0f}"
     )
 
 
@@ -257,6 +265,8 @@ def why_zero(tally: Tally, evaluation: Evaluation, terms: tuple[Term, ...]) -> s
     if sum(tally.n_key) == 0 or sum(tally.n_test) == 0:
         empty = "key" if sum(tally.n_key) == 0 else "test"
         return f"nothing was detected in the {empty} basis"
+    if evaluation.steps:
+        return evaluation.reason or no_bits_left(terms)
     sifted, tested = sum(tally.n_key), sum(tally.n_test)
     if evaluation.single <= 0 or evaluation.single_test <= 0:
         empty = "key" if evaluation.single <= 0 else "test"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from noclone.proofs.asymptotic import RANDOM_ERROR, Gain, SinglePhotons
-from noclone.records import DecoyBB84, Paired
+from noclone.records import DecoyBB84, Moments, Paired
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class ExpectedTally:
     n_test: tuple[float, ...]
     m_test: tuple[float, ...]
     m_key: tuple[float, ...]
+    moments: Moments | None = None
     paired: Paired | None = None
 
     def scaled_to(self, key_total: float) -> ExpectedTally:

@@ -14,6 +14,14 @@ from noclone.records import DecoyBB84
 
 
 @dataclass(frozen=True, slots=True)
+class Term:
+    """One step of the funnel from sifted bits to secret ones: what it is called, and what it cost or gave."""
+
+    name: str
+    bits: float
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """What a proof says of the counts.
 
@@ -24,6 +32,8 @@ class Evaluation:
         single_test: The same in the test basis.
         phase_error: Upper bound on the phase error rate, at most one half.
         overhead: Bits that the stated secrecy costs.
+        steps: The funnel until reconciliation, where what counts is not photons.
+        reason: With `steps`: why they give nothing, if that can be said.
     """
 
     vacuum: float
@@ -32,6 +42,8 @@ class Evaluation:
     single_test: float
     phase_error: float
     overhead: float
+    steps: tuple[Term, ...] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +56,7 @@ class Proof:
         evaluate: Its arithmetic: from a tally, the protocol and the epsilons.
         assumptions: What must be true for the length to hold.
         extra: More of it for some numbers of intensities.
+        one_way: Reconciliation must be told by Bob alone: what it tells of Alice's data is not harmless here.
     """
 
     name: str
@@ -54,6 +67,7 @@ class Proof:
     evaluate: Callable[..., Evaluation]
     assumptions: tuple[str, ...]
     extra: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    one_way: bool = False
 
     def needs_key_errors(self, protocol: LinkProtocol) -> bool:
         """Say whether the errors in the key basis enter: with one decoy they bound the empty pulses."""

@@ -19,7 +19,7 @@ from noclone.network.link_sections import LinkSection
 from noclone.network.scenario import load_scenario
 from noclone.network.simulate import block_of_light, block_seeds, origin_of
 from noclone.proofs.entropy import error_entropy
-from noclone.records import Basis, Detections, Settings
+from noclone.records import AliceRecord, Basis, Detections
 from noclone.redteam.light_trial import EFFICIENCY, LightOutcome
 from noclone.redteam.middle import MiddleAttack
 
@@ -70,7 +70,7 @@ def error_rate(view: Overheard, basis: Basis) -> float:
     return int(wrong.sum()) / max(1, int(sifted.sum()))
 
 
-def _distilled(plan: LinkPlan, settings: Settings, detections: Detections, seed: bytes) -> tuple[int, str]:
+def _distilled(plan: LinkPlan, settings: AliceRecord, detections: Detections, seed: bytes) -> tuple[int, str]:
     """Return the length of the key that the block gives, and why it gives none."""
     pools = (AuthenticationPool.from_secret("alice", seed * 8), AuthenticationPool.from_secret("bob", seed * 8))
     try:

@@ -2,7 +2,7 @@
 
 In: the message AMPLIFY.  Out: the same with one bit changed. Nothing but the tags can find it: the message has the
 right length and comes when it is due. Alice and Bob would hold different keys that both look random (Wegman, Carter
-1981: a changed transcript passes with a probability that the tag's length bounds; `crypto.wegman_carter`).
+1981: a changed transcript passes with a probability that the tag's length bounds; `crypto.transcript_hash`).
 """
 
 from __future__ import annotations

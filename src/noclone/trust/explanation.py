@@ -27,6 +27,7 @@ WEIGHTS = {
     "border": 5.0,
     "domain": 5.0,
     "bootstrap": 8.0,
+    "coherent": 8.0,
     "link": 8.0,
     "vendor": 8.0,
     "site": 10.0,

@@ -2,7 +2,7 @@
 
 In: the provenance of the blocks that a key was cut from.  Out: a `Formula`, sentences, a claim.
 
-    a block in transit    link:a-b OR bootstrap:a-b   (where it applies: OR fibre:a-b, seed:a-b, recording:a-b, alg:X)
+    a block in transit    link:a-b OR bootstrap:a-b   (where it applies: OR fibre:a-b, seed:a-b, coherent:a-b ...)
     a vendor's block      link:a-b OR vendor:a-b      (the same where they apply; the vendor saw to the bootstrap)
     a relayed share       any block that its pads were cut from OR node:... for each KME between the two ends
     a relayed block       as many of its shares as give it: all of them (XOR), or k of n (Shamir)
@@ -24,7 +24,7 @@ from functools import lru_cache
 
 from noclone.combined import EVERLASTING, CombinedProvenance, fibre_blocks, unbordered
 from noclone.errors import InputError
-from noclone.records import LOCAL_PROTOCOL, VENDOR_PROTOCOL, BlockProvenance, Provenance
+from noclone.records import COLLECTIVE, LOCAL_PROTOCOL, VENDOR_PROTOCOL, BlockProvenance, Provenance
 from noclone.relayed import DOMAIN, BorderProvenance, RelayHop, RelayProvenance
 from noclone.trust.formula import NEVER, Atom, Formula, all_of, any_of, at_least
 
@@ -61,6 +61,8 @@ SENTENCES = {
     "so that he could sit in the middle.",
     "vendor": "The vendor of the QKD system of link {name}, whose word is all that is known of its key, was wrong or "
     "lied: its key management, its software or its protocol give the key away.",
+    "coherent": "An attack on many symbols of link {name} together, which its proof says nothing of: it covers "
+    "collective Gaussian attacks only.",
     "fibre": "The process that simulates the light of link {name} knows everything: who controls it has the key.",
     "seed": "The randomness of link {name} came from a number that is written down: who has it computes the key again.",
     "recording": "The detections of link {name} came from a file that holds both parties' secrets: "
@@ -126,6 +128,8 @@ def _formula_of_fibre(block: BlockProvenance) -> Formula:
     if block.protocol == LOCAL_PROTOCOL:
         return any_of()  # it never leaves its site
     kinds = ["link", "vendor" if block.protocol == VENDOR_PROTOCOL else "bootstrap"]
+    if block.protocol in COLLECTIVE:
+        kinds.append("coherent")
     if block.origin.kind == "simulated":
         kinds.append("fibre")
     if block.origin.kind == "recorded":
@@ -215,6 +219,8 @@ def _claim_of_fibres(blocks: Sequence[BlockProvenance], word: str = "") -> str:
         secrecy = f"computational only until the first session ended ({', '.join(passing)}), everlasting afterwards"
     if lasting:
         secrecy = f"computational ({', '.join(lasting)})"
+    if any(block.protocol in COLLECTIVE for block in blocks):
+        secrecy += ", against collective Gaussian attacks only"
     if any(block.protocol == VENDOR_PROTOCOL for block in blocks):
         silent = any(block.epsilon >= 1 for block in blocks)
         secrecy = f"on the vendor's word{', who states no epsilon' if silent else ''}: {secrecy}"

@@ -19,6 +19,7 @@ PLAIN = {
     "link": "the devices of {name}",
     "bootstrap": "who knew the first secret of {name}",
     "fibre": "who runs the simulated light of {name}",
+    "coherent": "who attacks many symbols of {name} together",
     "seed": "who has the seed of {name}",
     "recording": "who has the recording of {name}",
     "site": "site {name}",

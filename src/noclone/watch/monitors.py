@@ -104,4 +104,4 @@ def counts_of(data: Mapping[str, Any]) -> Counts | None:
 
     m_key = row("m_key") if found.get("m_key") is not None else None
     paired = Paired(**found["paired"]) if found.get("paired") is not None else None
-    return Counts(int(found["n_slots"]), row("n_key"), row("n_test"), row("m_test"), m_key, paired)
+    return Counts(int(found["n_slots"]), row("n_key"), row("n_test"), row("m_test"), m_key, paired=paired)
