@@ -23,8 +23,9 @@ def main() -> None:
 
     found = bench_planner(sites=sites, demands=demands, time_limit_s=seconds, on_step=say)
     say(
-        f"cost {found['plan_cost']:,.0f}, no network below {found['plan_bound']:,.0f}: gap "
-        f"{found['gap_above_cheapest']:.2%}; {found['demands_met']} demands met, {found['processor_s']:.0f} s of processor"
+        f"cost {found['plan_cost']:,.0f}, no network below {found['plan_bound']:,.0f}: "
+        f"gap {found['gap_above_cheapest']:.2%}; {found['demands_met']} demands met; "
+        f"{found['processor_s']:.0f} s of processors"
     )
 
 
