@@ -44,7 +44,7 @@ def extend(simd, work, stripe, begun, data):  # type: ignore[no-untyped-def]
     """Take in as many whole stripes as there are; `stripe` holds the `begun` bytes before `data`, and then the rest."""
     at = np.int64(0)
     if begun:  # loops where slices would do: those take seconds to compile
-        at = min(STRIPE_BYTES - begun, len(data))
+        at = min(STRIPE_BYTES - begun, np.int64(len(data)))
         for i in range(at):
             stripe[begun + i] = data[i]
         if begun + at < STRIPE_BYTES:
