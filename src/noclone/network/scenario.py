@@ -30,6 +30,7 @@ NOT_OF = {
     "bbm92": ("source",),
     "mdi": ("receiver",),
     "twin-field": ("receiver",),
+    "sns": ("receiver",),
 }  # tables that links of a protocol do not have
 LINK_SECTIONS = ("source", "fibre", "pass", "receiver", "distillation", "flaws", "guards")
 
