@@ -76,6 +76,7 @@ RESULT = Result(
     "outcome only",
     1,
     "Fitted: misalignment, at 404 km. Assumed: 10¹³ pulses, how often each decoy is sent, nothing sent where theirs "
-    "send 0.0002 photons. Our decoys count only where both test, which costs the longest distance its key: a declared miss.",
+    "send 0.0002 photons. Our decoys count only where both test, which costs the longest distance its key: a declared "
+    "miss.",
     rows,
 )
