@@ -3,6 +3,7 @@
     bbm92       pairs of entangled photons come to both, who measure them
     mdi         both send decoy-state BB84 to a station between them, which announces where two photons met
     twin-field  both send light of one phase, and one photon at the station is enough
+    sns         the same station; whether one sends at all is the bit (sending or not sending)
     cv          Alice sends coherent states of Gaussian amplitudes, Bob measures their quadratures
 
 Each says how many intensities Alice and Bob tell apart (`levels`, `peer_levels`); their product is the number of
@@ -13,6 +14,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from noclone.records import DecoyBB84, check_intensities
 
@@ -127,6 +131,63 @@ class TwinField:
         return len(self.bob.intensities)
 
 
+PHASE_SLICES = 16  # of the circle, that phases of the test basis are told in
+VACUUM = 2  # index of the intensity of nothing
+Pairing = Literal["none", "aopp"]
+
+
+@dataclass(frozen=True, slots=True)
+class SendOrNot:
+    """Twin-field QKD by sending or not sending (SNS; Wang, Yu, Hu 2018).
+
+    In the key basis each sends with the probability of its brightest intensity, a pulse of `key_alice` or `key_bob`;
+    else nothing. Sending is Alice's 1 and Bob's 0. In the test basis both send one of three intensities, the last of
+    which is nothing. All phases are random; those of the test basis are known to the sender in sixteenths of a circle.
+
+    Args:
+        key_alice, key_bob: Mean photon number of what each one sends in the key basis.
+        pairing: "aopp": Bob pairs his zeros with his ones, and pairs that are unlike at Alice's, too, make one bit each
+            (Xu, Yu, Jiang, Hu, Wang 2020); "none": each detection is a bit.
+    """
+
+    NAME: ClassVar[str] = "sns"
+
+    alice: Sender
+    bob: Sender
+    key_alice: float
+    key_bob: float
+    pairing: Pairing = "aopp"
+
+    def __post_init__(self) -> None:
+        for one, sender in ((self.key_alice, self.alice), (self.key_bob, self.bob)):
+            if len(sender.intensities) != VACUUM + 1 or sender.intensities[VACUUM] != 0.0:
+                raise ValueError("sns needs three intensities at either end, the last of them 0")
+            if not one > 0:
+                raise ValueError("the key basis needs an intensity above 0")
+        if self.pairing not in ("none", "aopp"):
+            raise ValueError(f"'{self.pairing}' is no way to pair bits: none or aopp")
+
+    @property
+    def levels(self) -> int:
+        """Alice's three intensities; a fourth stands for decoys at both ends whose phases do not fit."""
+        return VACUUM + 2
+
+    @property
+    def peer_levels(self) -> int:
+        """How many intensities Bob tells apart."""
+        return VACUUM + 1
+
+
+def phases_fit(apart: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return where phases fit whose slices are so far apart: alike, or opposite."""
+    return np.asarray(apart % (PHASE_SLICES // 2) == 0)
+
+
+def promised_detector(apart: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return which detector of the station is the likelier to click: 0 where phases are nearer to alike."""
+    return np.asarray((apart + PHASE_SLICES // 4) // (PHASE_SLICES // 2) % 2)
+
+
 @dataclass(frozen=True, slots=True)
 class GaussianModulation:
     """Continuous variables: GG02 (Grosshans and Grangier 2002), or no switching (Weedbrook et al. 2004).
@@ -182,4 +243,4 @@ class GaussianModulation:
 
 MAX_SLICES = 8
 
-LinkProtocol = DecoyBB84 | EntangledPairs | DecoyMdi | TwinField | GaussianModulation
+LinkProtocol = DecoyBB84 | EntangledPairs | DecoyMdi | TwinField | SendOrNot | GaussianModulation

@@ -112,7 +112,8 @@ class Settings(Protocol):
     def at(self, slots: U64) -> U8:
         """Return one code per slot: bit 0 the bit value, bit 1 the `Basis`, bits 2-3 the intensity's index.
 
-        Where Alice measures as well, bit 4 (`NOTHING`) says that she detected nothing in the slot.
+        Where Alice measures as well, bit 4 (`NOTHING`) says that she detected nothing in the slot. Where she knows the
+        phase of her pulse (sending or not sending), bits 4-7 say in which slice of the circle it is.
         """
         ...
 
@@ -146,7 +147,7 @@ class Detections:
             bit 3      measured in a further basis, for CHSH; bit 1 says in which of two,
             bits 4-7   which detectors clicked, one bit each,
             bits 8-15  arrival within the slot, signed, in 1/256 of the slot's period from its centre; where Bob sends,
-                       to a station in the middle, the index of his own intensity.
+                       to a station in the middle, the index of his own intensity, and in bits 10-13 his phase's slice.
         origin: Simulated, recorded or hardware.
     """
 
@@ -199,6 +200,23 @@ class Detections:
 
 
 @dataclass(frozen=True, slots=True)
+class Paired:
+    """What became of bits that were paired before they were compared (`distill.pairing`): numbers known to all.
+
+    Args:
+        raw: Bits before.
+        pairs: How many pairs Bob made, of one zero and one one each: as many as he could.
+    """
+
+    raw: float
+    pairs: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= 2 * self.pairs <= self.raw:
+            raise ValueError("there cannot be more pairs than half of the bits")
+
+
+@dataclass(frozen=True, slots=True)
 class Moments:
     """Sums over the values of quadratures that were told: Alice's amplitude x and Bob's value y, in shot noises."""
 
@@ -223,6 +241,7 @@ class Counts:
         m_test: Errors among `n_test`.
         m_key: Errors among `n_key`; known only after reconciliation, None before.
         moments: Of continuous variables: over the `n_test` values that were told. There, an error is a wrong sign.
+        paired: Where bits were paired before: then `n_key` are the pairs that were kept.
     """
 
     n_slots: int
@@ -231,6 +250,7 @@ class Counts:
     m_test: tuple[int, ...]
     m_key: tuple[int, ...] | None = None
     moments: Moments | None = None
+    paired: Paired | None = None
 
     def __post_init__(self) -> None:
         if not len(self.n_key) == len(self.n_test) == len(self.m_test):
@@ -239,6 +259,8 @@ class Counts:
             raise ValueError("there cannot be more errors than detections in the test basis")
         if self.m_key is not None and any(m > n or m < 0 for n, m in zip(self.n_key, self.m_key, strict=True)):
             raise ValueError("there cannot be more errors than detections in the key basis")
+        if self.paired is not None and sum(self.n_key) > self.paired.pairs:
+            raise ValueError("there cannot be more pairs kept than made")
 
     @property
     def key_total(self) -> int:
@@ -265,6 +287,9 @@ class Counts:
             return tuple(x + y for x, y in zip(a, b, strict=True))
 
         m_key = None if self.m_key is None or other.m_key is None else add(self.m_key, other.m_key)
+        paired = None
+        if self.paired is not None and other.paired is not None:
+            paired = Paired(self.paired.raw + other.paired.raw, self.paired.pairs + other.paired.pairs)
         return Counts(
             self.n_slots + other.n_slots,
             add(self.n_key, other.n_key),
@@ -272,6 +297,7 @@ class Counts:
             add(self.m_test, other.m_test),
             m_key,
             None if self.moments is None or other.moments is None else self.moments + other.moments,
+            paired,
         )
 
 

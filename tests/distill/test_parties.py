@@ -241,6 +241,9 @@ def check_outcome(at_alice, at_bob):
     return at_alice.result is not None or at_bob.result is not None
 
 
+ELSEWHERE = (Kind.CHSH, Kind.SLICES, Kind.PAIRS)  # of other protocols, whose tests spoil them
+
+
 @pytest.fixture(scope="module")
 def length_of_talk(case):
     from noclone.distill.chain_bench import pools
@@ -272,7 +275,7 @@ def test_any_flipped_byte_ends_the_block(case, make_pools, length_of_talk, data)
     assert len(wire.messages) > target
 
 
-@pytest.mark.parametrize("kind", [k for k in Kind if k not in (Kind.HELLO, Kind.ABORT, Kind.CHSH)])
+@pytest.mark.parametrize("kind", [k for k in Kind if k not in (Kind.HELLO, Kind.ABORT, *ELSEWHERE)])
 @pytest.mark.parametrize("part", [0, 3, 14, -1])
 def test_a_flipped_byte_in_any_kind_of_message(case, make_pools, kind, part):
     if part == -1 and kind is Kind.ANNOUNCE:
@@ -292,7 +295,7 @@ def test_a_flipped_byte_in_any_kind_of_message(case, make_pools, kind, part):
 
 
 @pytest.mark.parametrize("action", ["drop", "twice", "cut", "longer", "swap", "empty"])
-@pytest.mark.parametrize("kind", [k for k in Kind if k not in (Kind.ABORT, Kind.CHSH)])
+@pytest.mark.parametrize("kind", [k for k in Kind if k not in (Kind.ABORT, *ELSEWHERE)])
 def test_lost_repeated_cut_and_reordered_messages(case, make_pools, kind, action):
     held = []
 

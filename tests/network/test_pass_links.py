@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import math
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from noclone import rng
 from noclone.audit.audit import audit
+from noclone.cli.main import run_command
 from noclone.client import Etsi014Client, KeyContainer, Refusal
 from noclone.errors import InputError, ScenarioError
 from noclone.events import EventLog
@@ -147,7 +149,7 @@ def test_each_block_is_the_next_pass_and_the_monitors_know(tmp_path: Path) -> No
     assert found.links[0].aborted == 0
     sent = [event.data["pass"]["start"] for event in log if event.kind == "light.sent"]
     assert sent == starts[:2]
-    assert [one["start"] for one in found.links[0].passes] == starts[:2]
+    assert [one.start for one in found.links[0].passes] == starts[:2]
     assert not [event for event in log if event.kind == "alarm.raised"]
 
 
@@ -203,6 +205,21 @@ def test_the_audit_says_that_the_satellite_has_to_be_trusted(tmp_path: Path) -> 
     assert "sat" in "\n".join(found.lines())
     assert found.scene.links["sat-west"].length_km == 500
     assert found.scene.links["sat-west"].secret_bps > 0
+
+
+def test_a_run_shows_passes_and_published_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = '[[published]]\nlink = "sat-west"\nwhat = "{}"\nvalue = 12345\nsource = "Somebody et al."\n'
+    scenario(tmp_path, FLAT + "".join(told.format(what) for what in ("key_bps", "key_bits", "sifted_bits")))
+    command = ["run", str(tmp_path / "net.toml"), "--blocks", "1", "--seed", "1", "--output", str(tmp_path)]
+    assert run_command(command) == 0
+    text = capsys.readouterr().out
+    assert "pass 90 s, up to 85 degrees" in text
+    assert text.count("published 12,345: Somebody et al.") == 3
+    assert run_command([*command, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["published"]
+    assert all(row["value"] == 12345 < row["ours"] for row in rows if row["what"] != "key_bps")
+    with pytest.raises(ScenarioError, match="published 'key_bps': link = 'x'"):
+        scenario(tmp_path, FLAT + told.format("key_bps").replace('"sat-west"', '"x"'))
 
 
 @pytest.mark.parametrize(

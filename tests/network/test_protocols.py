@@ -66,6 +66,15 @@ probabilities = [0.1, 0.4, 0.5]
 p_key = 0.6
 key_intensity = 0.02
 """
+SNS = (
+    TWIN.replace('"twin-field"', '"sns"')
+    .replace("[0.9, 0.1, 0.0]", "[0.45, 0.1, 0.0]")
+    .replace("[0.72, 0.08, 0.0]", "[0.36, 0.08, 0.0]")
+    .replace("[0.1, 0.4, 0.5]", "[0.25, 0.55, 0.2]")
+    .replace("= 0.025", "= 0.45")
+    .replace("= 0.02\n", "= 0.31\n")
+    .replace("1_000_000", "200_000")
+)
 BB84 = """
 [[link]]
 name = "b-c"
@@ -88,7 +97,9 @@ def unresolved(*_: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("link", "key_bits"), [(PAIRS, 20_000), (MDI, 10_000), (TWIN, 10_000)], ids=["bbm92", "mdi", "twin-field"]
+    ("link", "key_bits"),
+    [(PAIRS, 20_000), (MDI, 10_000), (TWIN, 10_000), (SNS, 10_000)],
+    ids=["bbm92", "mdi", "twin-field", "sns"],
 )
 def test_a_run_gives_key(tmp_path: Path, link: str, key_bits: int) -> None:
     network, log = scenario(tmp_path, link), EventLog()
@@ -111,13 +122,15 @@ def test_a_run_gives_key(tmp_path: Path, link: str, key_bits: int) -> None:
         )
     else:
         assert chsh is None
-        assert len(counts["n_key"]) == 9
+        assert len(counts["n_key"]) == (12 if network.links[0].protocol == "sns" else 9)
+        assert (counts["paired"] is not None) == (network.links[0].protocol == "sns")
     assert not [event for event in log if event.kind == "alarm.raised"]
 
 
 def test_no_agreed_rate_exceeds_what_a_channel_can_carry(tmp_path: Path) -> None:
     """PLOB per mode, of which a polarisation has two; twin fields keep to that of one node between, as they must."""
-    for text, bound in ((PAIRS, repeaterless_bound), (MDI, repeaterless_bound), (TWIN, one_node_bound)):
+    bounds = (repeaterless_bound, repeaterless_bound, one_node_bound, one_node_bound)
+    for text, bound in zip((PAIRS, MDI, TWIN, SNS), bounds, strict=True):
         plan = plan_link(scenario(tmp_path, text).links[0])
         eta = 10 ** (-plan.light.loss_db / 10)
         assert 0 < plan.agreement.length_bits / plan.n_slots < 2 * bound(eta)
@@ -129,8 +142,9 @@ def test_no_agreed_rate_exceeds_what_a_channel_can_carry(tmp_path: Path) -> None
         MDI.replace("visibility = 0.99", "visibility = 0.0"),
         TWIN.replace("phase_noise_rad = 0.1", "phase_noise_rad = 1.5"),
         PAIRS.replace("misalignment = 0.005", "misalignment = 0.07"),
+        SNS.replace("phase_noise_rad = 0.1", "phase_noise_rad = 1.5"),
     ],
-    ids=["mdi", "twin-field", "bbm92"],
+    ids=["mdi", "twin-field", "bbm92", "sns"],
 )
 def test_without_interference_or_correlation_no_key_is_agreed_on(tmp_path: Path, link: str) -> None:
     """A station that measures each pulse for itself, lasers that drift, a source whose pairs Eve half looked at."""
@@ -139,9 +153,10 @@ def test_without_interference_or_correlation_no_key_is_agreed_on(tmp_path: Path,
     assert plan.agreement.reason
 
 
-def test_a_served_link_of_pairs_gives_both_ends_key(tmp_path: Path, free_ports: Any) -> None:
-    """The light process sends each end what it measured: over the same sockets as BB84's."""
-    network, log = scenario(tmp_path, PAIRS, free_ports()), EventLog()
+@pytest.mark.parametrize(("protocol", "link"), [("bbm92", PAIRS), ("sns", SNS)], ids=["bbm92", "sns"])
+def test_a_served_link_gives_both_ends_key(tmp_path: Path, free_ports: Any, protocol: str, link: str) -> None:
+    """The light process sends each end what it measured, or what it sent: over the same sockets as BB84's."""
+    network, log = scenario(tmp_path, link, free_ports()), EventLog()
     create_pki_for(network, tmp_path / "pki")
 
     async def serve() -> None:
@@ -159,7 +174,7 @@ def test_a_served_link_of_pairs_gives_both_ends_key(tmp_path: Path, free_ports: 
 
     asyncio.run(serve())
     made = [event for event in log if event.kind == "block.distilled"]
-    assert {event.data["provenance"]["protocol"] for event in made} == {"bbm92"}
+    assert {event.data["provenance"]["protocol"] for event in made} == {protocol}
 
 
 @pytest.mark.parametrize(
@@ -177,6 +192,9 @@ def test_a_served_link_of_pairs_gives_both_ends_key(tmp_path: Path, free_ports: 
         (TWIN.replace("key_intensity = 0.025", ""), "key_intensity"),
         (TWIN.replace("clock_hz = 1e9", "clock_hz = 5e8", 1), "one clock_hz"),
         (MDI.replace("p_key = 0.56", "p_key = 0.56, key_intensity = 0.02"), "key_intensity"),
+        (SNS.replace("[0.45, 0.1, 0.0]", "[0.45, 0.1, 0.01]"), "the last of them 0"),
+        (SNS.replace('"sns"', '"sns"\npairing = "some"'), "pairing"),
+        (TWIN.replace('"twin-field"', '"twin-field"\npairing = "none"'), "pairing is for sns"),
         (PAIRS + "flaws = { mismatch = 0.5 }\n", "decoy-bb84 only"),
         (MDI.replace("eps_secrecy", "proof = 'lim2014', eps_secrecy"), None),
     ],
@@ -201,8 +219,9 @@ def test_what_works_with_bb84_only_says_so(tmp_path: Path) -> None:
         (PAIRS, ("laser-seeding", "photon-number-splitting"), ("blinding", "trojan-horse"), "no source"),
         (MDI, ("blinding", "dead-time", "efficiency-mismatch", "after-gate"), ("laser-seeding",), "no detector"),
         (TWIN, ("blinding", "dead-time"), ("laser-seeding", "trojan-horse"), "no detector"),
+        (SNS, ("blinding", "dead-time"), ("laser-seeding", "trojan-horse"), "no detector"),
     ],
-    ids=["bbm92", "mdi", "twin-field"],
+    ids=["bbm92", "mdi", "twin-field", "sns"],
 )
 def test_the_audit_says_whom_a_protocol_spares_one_to_trust(
     tmp_path: Path, link: str, spared: tuple[str, ...], assumed: tuple[str, ...], words: str

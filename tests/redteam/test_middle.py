@@ -56,7 +56,7 @@ def test_the_protocol_refuses_such_a_block(name, strength):
 
 
 def test_half_of_the_test_bits_are_wrong_where_she_measures_in_the_key_basis():
-    for name, honest in (("separable-source", 0.027), ("measuring-station", 0.321)):
+    for name, honest in (("separable-source", 0.027), ("measuring-repeater", 0.075), ("measuring-station", 0.321)):
         assert outcome(name, True, 1.0).qber == pytest.approx(0.5, abs=0.02)
         assert outcome(name, True, 0.0).qber == pytest.approx(honest, abs=0.02)
 
@@ -102,6 +102,8 @@ def test_attacks_meet_only_the_light_that_they_are_for():
         resolve("separable-source", 1.0, trial_devices(flaws, guards))
     with pytest.raises(InputError, match="nothing to attack on a link of bbm92"):
         resolve("measuring-station", 1.0, entangled)
+    with pytest.raises(InputError, match="nothing to attack on a link of bbm92"):
+        resolve("measuring-repeater", 1.0, entangled)
     with pytest.raises(InputError, match="decoy-bb84 links, and this is one of bbm92"):
         resolve("blinding", 1.0, entangled)
     assert resolve("tampering", 1.0, entangled).carriage is not None

@@ -78,11 +78,11 @@ def held_middle(scene: Scene) -> Judgement:
     """Judge whoever holds what stands between the ends of a link."""
     untrusted = tuple(link.name for link in scene.sections if link.protocol in BETWEEN)
     if not untrusted:
-        return Judgement("countered", "no link here has a source or a station between its ends")
+        return Judgement("countered", "no link here has a source, a station or a repeater between its ends")
     return Judgement(
         "countered",
-        "the proofs of these links trust nothing between the ends: a source of separable pairs, or a station that "
-        "measures and lies, shows in the test basis and in the decoys, and such blocks are refused",
+        "the proofs of these links trust nothing between the ends: a source of separable pairs, or a station or a "
+        "repeater that measures and lies, shows in the test basis and in the decoys, and such blocks are refused",
         untrusted,
     )
 

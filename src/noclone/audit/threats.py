@@ -164,7 +164,7 @@ THREATS: tuple[Threat, ...] = (
     ),
     Threat(
         "held-middle",
-        "Who holds the source or station in the middle",
+        "Who holds the source, station or repeater in the middle",
         "in transit",
         "Bennett et al., PRL 68, 557 (1992); Lo et al., PRL 108, 130503 (2012); Curty et al., npj Quantum Inf. 5, 64 "
         "(2019)",

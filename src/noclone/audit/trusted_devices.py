@@ -7,6 +7,7 @@ In: a `Scene`.  Out: for a threat, the scene with the links that it concerns; a 
                 the ends' memories and what reads them: the repeaters may be Eve's (Lo and Chau 1999)
     mdi         both ends' transmitters: the station and its detectors may be Eve's (Lo, Curty, Qi 2012)
     twin-field  the same (Curty, Azuma, Lo 2019)
+    sns         the same (Wang, Yu, Hu 2018)
     cv          Alice's transmitter, Bob's coherent detector, its local oscillator, the calibration of its shot noise
 """
 
@@ -38,6 +39,7 @@ TRUSTED = {
     "bbm92": ("detectors",),
     "mdi": ("transmitter", "faint pulses"),
     "twin-field": ("transmitter", "faint pulses"),
+    "sns": ("transmitter", "faint pulses"),
     "cv": ("transmitter", "quadratures", "collective proof"),
 }
 WORDS = {
@@ -45,6 +47,7 @@ WORDS = {
     "bbm92": "trusts both ends' detectors, and no source: it may be anybody's",
     "mdi": "trusts both ends' transmitters, and no detector: the station between may be anybody's",
     "twin-field": "trusts both ends' transmitters, and no detector: the station between may be anybody's",
+    "sns": "trusts both ends' transmitters, and no detector: the station between may be anybody's",
     "cv": "trusts Alice's transmitter and Bob's coherent detector, its local oscillator and the calibration of its "
     "shot noise; its proof covers collective Gaussian attacks only",
     "bbm92 over repeaters": "trusts both ends' memories and what reads them, and none of the repeaters between",

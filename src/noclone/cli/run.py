@@ -36,6 +36,7 @@ def run(
     from noclone.network.beside import beside
     from noclone.network.blocks import plan_link
     from noclone.network.folder import RunFolder
+    from noclone.network.published_section import lines as told
     from noclone.network.scenario import load_scenario
     from noclone.network.simulate import run as simulate
     from noclone.redteam.attacks import resolve
@@ -74,7 +75,9 @@ def run(
             f"{grouped(link.secret_bits)} secret bits in {link.light_s:.3g} s of light ({si(link.secret_bps, 'b/s')}), "
             f"{link.wall_s:.3g} s here"
         )
+        lines.extend(f"    {one}" for one in dict.fromkeys(map(str, link.passes)))
         lines.extend(f"    {count} aborted: {reason}" for reason, count in link.reasons.items())
+    lines += told(data["published"])
     for found in filter(None, (beside(network.link(link.link), link) for link in result.links)):
         lines += ["", *found.lines()]
         data.setdefault("beside", {})[found.link] = found.to_json()

@@ -42,17 +42,19 @@ def absorb(simd, work, data, n_steps):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def extend(simd, work, stripe, begun, data):  # type: ignore[no-untyped-def]
     """Take in as many whole stripes as there are; `stripe` holds the `begun` bytes before `data`, and then the rest."""
-    at = 0
-    if begun:
-        at = min(STRIPE_BYTES - begun, len(data))
-        stripe[begun : begun + at] = data[:at]
+    at = np.int64(0)
+    if begun:  # loops where slices would do: those take seconds to compile
+        at = min(STRIPE_BYTES - begun, np.int64(len(data)))
+        for i in range(at):
+            stripe[begun + i] = data[i]
         if begun + at < STRIPE_BYTES:
             return
         absorb(simd, work, stripe.ctypes.data, 1)
     whole = (len(data) - at) // STRIPE_BYTES
     absorb(simd, work, data.ctypes.data + at, whole)
-    rest = data[at + whole * STRIPE_BYTES :]
-    stripe[: len(rest)] = rest
+    at += whole * STRIPE_BYTES
+    for i in range(len(data) - at):
+        stripe[i] = data[at + i]
 
 
 @njit(cache=True, nogil=True)

@@ -13,10 +13,9 @@ import numpy as np
 from noclone.bits import Words
 from noclone.distill.sifting import Levels, count_classes
 from noclone.errors import Aborted
-from noclone.proofs.entropy import binary_entropy
+from noclone.proofs.entropy import QBER_MIN, binary_entropy
 from noclone.records import Counts
 
-QBER_MIN = 1e-4  # Cascade's block sizes need a rate above zero, also when no error was seen
 QBER_MAX = 0.5
 
 

@@ -69,6 +69,7 @@ class Kind(IntEnum):
     TAG = 13
     CHSH = 14
     SLICES = 15
+    PAIRS = 16
 
 
 KINDS = {int(kind): kind for kind in Kind}

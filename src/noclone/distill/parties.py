@@ -10,6 +10,8 @@ Out: a `BlockResult` each, with the same key; or `BlockAborted` or `ChannelError
                                     <-   SIFT*        which match, and their intensities
     CHSH       further outcomes     ->                (only where Bob has further bases, for CHSH)
                                     <-   CHSH         coincidences and agreements
+    PAIRS      of key bits          ->                (only where bits are paired: see `pairing`)
+                                    <-   PAIRS        which are unlike
     TEST       test-basis values    ->
                                     <-   COUNTS       errors per intensity; error rate and seed for Cascade
                                     <-   ANSWER       (with LDPC codes only: the frames' syndromes)
@@ -46,6 +48,14 @@ from noclone.distill.job import BlockAborted, BlockJob, BlockResult
 from noclone.distill.ldpc import Listener, Teller
 from noclone.distill.messages import Kind, Misbehaved, Steps
 from noclone.distill.pair_sifting import pack_levels, peer_levels_of, sift_received, sift_sent, split_levels
+from noclone.distill.pairing import (
+    Pairs,
+    choose_phases,
+    pack_unlike,
+    pairs_bytes_max,
+    read_unlike,
+    split_told,
+)
 from noclone.distill.side import Side, conduct
 from noclone.distill.sifting import (
     ANNOUNCEMENT_BYTES_MAX,
@@ -97,8 +107,12 @@ def alice(
     return (yield from _guarded(side, side.run(settings, qber_expected, entropy)))
 
 
-def bob(detections: Detections, job: BlockJob, pool: AuthenticationPool) -> Party:
-    """Return Bob's side of one block."""
+def bob(detections: Detections, job: BlockJob, pool: AuthenticationPool, *, entropy: Entropy = os.urandom) -> Party:
+    """Return Bob's side of one block.
+
+    Args:
+        entropy: Where his pairs come from, if there are any; anything but `os.urandom` is for seeded runs.
+    """
     assert pool.role == "bob"
     if (detections.link, detections.block, detections.n_slots) != (job.link, job.block, job.n_slots):
         raise InputError(
@@ -107,7 +121,7 @@ def bob(detections: Detections, job: BlockJob, pool: AuthenticationPool) -> Part
         )
     pool.begin(job.block)
     side = _Bob(job, pool, 0.0)
-    return (yield from _guarded(side, side.run(detections)))
+    return (yield from _guarded(side, side.run(detections, entropy)))
 
 
 def _guarded(side: Side, steps: Party) -> Party:
@@ -150,6 +164,7 @@ class _Alice(Side):
         """Sift, estimate, reconcile; return her bits, and how many they are."""
         sieve = yield from self._sift(settings)
         yield from self._chsh(settings)
+        yield from self._pair(sieve)
         counts = yield from self._estimate(sieve)
         words, n_bits = sieve.bits(Basis.KEY), int(sieve.n[Basis.KEY])
         yield from self._reconcile(words, n_bits, qber_estimate(counts, qber_expected), counts, entropy)
@@ -159,7 +174,7 @@ class _Alice(Side):
         """Read Bob's announcement, then answer which detections match."""
         talk, n_slots = self.talk, self.job.n_slots
         most = self.detections_max
-        bytes_max = ANNOUNCEMENT_BYTES_MAX + TOTAL.size + level_bits(self.peers) * CHUNK // 8
+        bytes_max = ANNOUNCEMENT_BYTES_MAX + TOTAL.size + level_bits(self.told) * CHUNK // 8
         sieve = Sieve.empty(peers=self.peers)
         answers: list[bytes] = []
         previous, announced, total = -1, 0, 1
@@ -169,7 +184,7 @@ class _Alice(Side):
             if len(data) < TOTAL.size:
                 raise Misbehaved("an announcement of detections is truncated")
             total = TOTAL.unpack_from(data)[0]
-            said, peer_levels = split_levels(memoryview(data)[TOTAL.size :], self.peers)
+            said, peer_levels = split_levels(memoryview(data)[TOTAL.size :], self.told)
             chunk = Announcement.read(said, previous, n_slots, room)
             count = len(chunk.slots)
             announced += count
@@ -183,6 +198,9 @@ class _Alice(Side):
                 sieve = Sieve.empty(total, peers=self.peers)
             previous = int(chunk.slots[-1])
             codes = settings.at(chunk.slots)
+            if self.has_phases:
+                peer_levels, slices = split_told(peer_levels)
+                codes = choose_phases(codes, peer_levels, slices)
             answers.append(answer(chunk, codes, self.levels, sieve))
             if sieve.beside is not None:
                 sift_sent(codes, chunk.bases, peer_levels, sieve.beside)
@@ -202,6 +220,17 @@ class _Alice(Side):
         self.statistics.chsh = chsh.count(data, settings, self.job.n_slots)
         yield from self.talk.send(Kind.CHSH, chsh.answer(self.statistics.chsh))
 
+    def _pair(self, sieve: Sieve) -> Steps[None]:
+        """Where bits are paired: hear Bob's pairs, tell which are unlike, and keep those."""
+        if not self.has_pairs:
+            return
+        raw = int(sieve.n[Basis.KEY])
+        _, data = yield from self.talk.receive(Kind.PAIRS, bytes_max=pairs_bytes_max(raw))
+        pairs = Pairs.read(data, raw)
+        unlike = pairs.unlike(sieve.bits(Basis.KEY))
+        yield from self.talk.send(Kind.PAIRS, pack_unlike(unlike))
+        self.paired = pairs.keep(sieve, unlike)
+
     def _estimate(self, sieve: Sieve) -> Steps[Counts]:
         """Compare the test-basis values that Bob discloses with hers."""
         n_test = int(sieve.n[Basis.TEST])
@@ -212,7 +241,8 @@ class _Alice(Side):
         errors = errors_by_intensity(
             sieve.bits(Basis.TEST), words_from_bytes(data), sieve.levels(Basis.TEST), n_test, *shape
         )
-        counts = Counts(self.job.n_slots, sieve.tally(Basis.KEY, *shape), sieve.tally(Basis.TEST, *shape), errors)
+        n_key, n_tested = (sieve.tally(basis, *shape) for basis in (Basis.KEY, Basis.TEST))
+        counts = Counts(self.job.n_slots, n_key, n_tested, errors, paired=self.paired)
         self.estimated(counts)
         return counts
 
@@ -254,7 +284,7 @@ class _Alice(Side):
 
 
 class _Bob(Side):
-    def run(self, detections: Detections) -> Party:
+    def run(self, detections: Detections, entropy: Entropy) -> Party:
         """Run the block."""
         talk = self.talk
         ours = Hello.of(self.job, self.pool, self.time_s)
@@ -267,7 +297,7 @@ class _Bob(Side):
             yield from self._confirm(words, n_bits)
             yield from talk.send(Kind.CONFIRMED)
         else:
-            words, n_bits, m_key = yield from self._bits(detections.events)
+            words, n_bits, m_key = yield from self._bits(detections.events, entropy)
         _, seed = yield from talk.receive(Kind.AMPLIFY, bytes_max=n_bits // 4 + 2048)
         length = self.settled(m_key)
         due = self.hashes.seed_bytes(n_bits, length.bits)
@@ -279,12 +309,13 @@ class _Bob(Side):
         yield from talk.send_tag()
         return self.release(key, length, greeting)
 
-    def _bits(self, events: U64) -> Steps[tuple[Words, int, tuple[int, ...]]]:
+    def _bits(self, events: U64, entropy: Entropy) -> Steps[tuple[Words, int, tuple[int, ...]]]:
         """Sift, estimate, reconcile, confirm; return his bits, how many they are, and how many errors there were."""
         events, for_chsh = chsh.split_events(events) if self.has_chsh else (events, None)
         sieve = yield from self._sift(events)
         if for_chsh is not None:
             yield from self._chsh(for_chsh)
+        yield from self._pair(sieve, entropy)
         qber, seed = yield from self._estimate(sieve)
         n_bits = int(sieve.n[Basis.KEY])
         raw = sieve.bits(Basis.KEY)
@@ -309,16 +340,27 @@ class _Bob(Side):
         for start in range(0, max(len(events), 1), CHUNK):
             pieces, kept = announcer.announce(start)
             announced.append(kept)
-            own = b"" if self.peers == 1 else pack_levels(peer_levels_of(events[start : start + CHUNK]), self.peers)
+            own = b"" if self.peers == 1 else pack_levels(peer_levels_of(events[start : start + CHUNK]), self.told)
             yield from self.talk.send(Kind.ANNOUNCE, total, *pieces, own)
         sieve = Sieve.empty(len(events), peers=self.peers)
         for i, kept in enumerate(announced):
             _, data = yield from self.talk.receive(Kind.SIFT, bytes_max=CHUNK)
             apply_answer(kept, data, self.levels, sieve)
             if sieve.beside is not None:
-                sift_received(kept, peer_levels_of(events[i * CHUNK : (i + 1) * CHUNK]), data, sieve.beside)
+                levels = peer_levels_of(events[i * CHUNK : (i + 1) * CHUNK])
+                sift_received(kept, split_told(levels)[0] if self.has_phases else levels, data, sieve.beside)
         self.statistics.stage = "sifting"
         return sieve
+
+    def _pair(self, sieve: Sieve, entropy: Entropy) -> Steps[None]:
+        """Where bits are paired: tell the pairs, and keep those that Alice says are unlike at her end, too."""
+        if not self.has_pairs:
+            return
+        pairs = Pairs.draw(sieve.bits(Basis.KEY), int(sieve.n[Basis.KEY]), entropy)
+        yield from self.talk.send(Kind.PAIRS, pairs.to_bytes())
+        count = len(pairs.earlier)
+        _, data = yield from self.talk.receive(Kind.PAIRS, bytes_max=(count + 7) // 8)
+        self.paired = pairs.keep(sieve, read_unlike(data, count))
 
     def _estimate(self, sieve: Sieve) -> Steps[tuple[float, bytes]]:
         """Disclose the test-basis values; check Alice's counts against what she let him sift."""
@@ -335,7 +377,7 @@ class _Bob(Side):
         if (n_key, n_tested) != ours or not 0 < qber <= 0.5:
             raise Misbehaved("the peer's counts are not those of what was sifted")
         try:
-            counts = Counts(self.job.n_slots, n_key, n_tested, m_test)
+            counts = Counts(self.job.n_slots, n_key, n_tested, m_test, paired=self.paired)
         except ValueError as error:
             raise Misbehaved(f"the peer's counts are impossible: {error}") from None
         self.statistics.qber_estimate = qber

@@ -167,6 +167,10 @@ class _Scaled:
     m_key: tuple[float, ...] | None
     moments: Moments | None = None
 
+    @property
+    def paired(self) -> None:
+        """Recordings are of one sender: nothing is paired."""
+
 
 def _agree(pilot: Counts, n_slots: int, plan: RecordedJob) -> Agreement:
     """Agree on a length for a block of `n_slots` from the pilot's counts.

@@ -63,7 +63,7 @@ def distill_block(
         BlockAborted: The block gives no key; the reason is that of the side that gave up first.
     """
     sender = alice(settings, job, pool_a, time_s=time_s, qber_expected=qber_expected, entropy=entropy)
-    at_alice, at_bob = converse(sender, bob(detections, job, pool_b), carriage)
+    at_alice, at_bob = converse(sender, bob(detections, job, pool_b, entropy=entropy), carriage)
     if at_alice.result is not None and at_bob.result is not None:
         return DistilledBlock(at_alice.result, at_bob.result)
     raise _first_cause(at_alice, at_bob)

@@ -23,8 +23,8 @@ from noclone.errors import Aborted, ChannelError, InputError
 from noclone.proofs.agreement import screen, settle
 from noclone.proofs.gaussian_key import figures
 from noclone.proofs.keylength import KeyLength
-from noclone.protocols import EntangledPairs, GaussianModulation
-from noclone.records import BlockProvenance, Counts, SecretKey
+from noclone.protocols import PHASE_SLICES, EntangledPairs, GaussianModulation, SendOrNot
+from noclone.records import BlockProvenance, Counts, Paired, SecretKey
 
 T = TypeVar("T")
 
@@ -53,6 +53,10 @@ class Side:
         self.levels, self.peers = job.protocol.levels, job.protocol.peer_levels
         self.classes = self.levels * self.peers
         self.has_chsh = isinstance(job.protocol, EntangledPairs) and job.protocol.p_chsh > 0
+        self.has_phases = isinstance(job.protocol, SendOrNot)
+        self.has_pairs = isinstance(job.protocol, SendOrNot) and job.protocol.pairing == "aopp"
+        self.told = 4 * PHASE_SLICES if self.has_phases else self.peers  # what Bob tells of a slot: one of so many
+        self.paired: Paired | None = None
         self.gaussian = isinstance(job.protocol, GaussianModulation)
         self.hashes = HASHES[job.amplification]
 

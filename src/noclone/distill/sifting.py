@@ -93,6 +93,15 @@ class Sieve:
             every[-1] = np.uint64((1 << n % 64) - 1)
         return count_classes(every, self.levels(basis), intensities, peers)
 
+    def replace_key(self, bits: Words, n: int) -> None:
+        """Hold these bits of the key basis instead, all of the first intensity."""
+        self.rows[Basis.KEY] = _rows(word_count(n) + 2)
+        self.rows[Basis.KEY][:] = 0
+        self.rows[Basis.KEY][0, : len(bits)] = bits
+        self.sums[Basis.KEY] = (n, 0, 0, 0)
+        if self.beside is not None:
+            self.beside.replace_key(np.zeros_like(bits), n)
+
     def _row(self, basis: Basis, row: int) -> Words:
         words: Words = self.rows[basis][row, : word_count(int(self.n[basis]))]
         return words

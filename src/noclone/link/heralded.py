@@ -36,6 +36,7 @@ F64 = NDArray[np.float64]
 NS = 1_000_000_000
 LONGEST_TICK_NS = 1000
 FIRST, MOST = 1 << 10, 1 << 16  # pairs worked out at a time
+NO_CHOICE = basis_limits(1 << 32)
 CHSH_SIGNS = np.array([[1.0, 1.0], [1.0, -1.0]]) / math.sqrt(2.0)  # by Bob's further basis and Alice's
 
 
@@ -82,6 +83,14 @@ class HeraldedPairs:
         """What two readings leave of a correlation."""
         return (1 - 2 * self.readout_error) ** 2
 
+    def handed_over(self, _slots: U64, correlations: F64, _eve: U64) -> F64:
+        """Return x, y, z of the pairs that the two ends get: those that the repeaters made."""
+        return correlations
+
+    def notes(self, slots: U64, _values: U8, _eve: U64) -> NDArray[np.int64]:
+        """Return what somebody between the ends read of Alice's values: nothing."""
+        return np.zeros(len(slots), np.int64)
+
 
 def expected_heralded_counts(light: HeraldedPairs, n_slots: int) -> ExpectedCounts:
     """Return the counts that a block of `n_slots` gives on average."""
@@ -115,13 +124,14 @@ def transmit_heralded(
     """
     if not 0 < n_slots <= MAX_SLOTS:
         raise ValueError(f"n_slots must lie between 1 and {MAX_SLOTS}, and is {n_slots}")
-    bob, nature = (physics_key(physics_seed, link, block, part) for part in ("bob", "light"))
-    keys = [aes256_keys(key) for key in (alice_seed, bob, nature)]
+    bob, nature, eve = (aes256_keys(physics_key(physics_seed, link, block, part)) for part in ("bob", "light", "eve"))
+    keys = (aes256_keys(alice_seed), bob, nature)
     limits = basis_choices(light.protocol)
     random = rng.stream(physics_seed, f"{link}/block-{block}/memories")
-    for slots, correlations in _delivered(light, n_slots, rng.derive(physics_seed, f"{link}/block-{block}/chain")):
+    for slots, made in _delivered(light, n_slots, rng.derive(physics_seed, f"{link}/block-{block}/chain")):
+        correlations = light.handed_over(slots, made, eve)
         alices, bobs, drawn = (
-            _codes(key, slots, limit) for key, limit in zip(keys, (*limits, basis_limits(1 << 32)), strict=True)
+            drawn_codes(key, slots, limit) for key, limit in zip(keys, (*limits, NO_CHOICE), strict=True)
         )
         further = bobs >> 2 > 0
         basis_a, basis_b = alices >> 1 & 1, bobs >> 1 & 1
@@ -154,7 +164,14 @@ def _delivered(light: HeraldedPairs, n_slots: int, seed: bytes) -> Iterator[tupl
         wanted = int(min(MOST, max(FIRST, left)))
 
 
-def _codes(keys: U64, slots: U64, limits: NDArray[np.int64]) -> U8:
+def notes_between(light: HeraldedPairs, slots: U64, physics_seed: bytes, link: str, block: int) -> NDArray[np.int64]:
+    """Return what somebody between the ends read of the pairs in these slots, worked out again from the seeds."""
+    nature, eve = (aes256_keys(physics_key(physics_seed, link, block, part)) for part in ("light", "eve"))
+    return light.notes(slots, (drawn_codes(nature, slots, NO_CHOICE) & 1).astype(np.uint8), eve)
+
+
+def drawn_codes(keys: U64, slots: U64, limits: NDArray[np.int64]) -> U8:
+    """Return what a key chooses in each slot; see `choices.setting`."""
     codes = np.empty(len(slots), np.uint8)
     alice_codes(AES, keys, slots, limits, codes)
     return codes

@@ -19,10 +19,19 @@ from noclone.link.pairs import PairDevices, transmit_pairs
 from noclone.link.pairs_theory import expected_pair_counts
 from noclone.link.passing import PassLight, expected_pass_counts, transmit_pass
 from noclone.link.quadratures import CoherentDevices, SeededAmplitudes, expected_quadratures, transmit_quadratures
-from noclone.link.settings import MeasuredSettings, SeededSettings
+from noclone.link.settings import MeasuredSettings, SeededSettings, SendingSettings
+from noclone.link.sns import SnsStation, expected_sns_counts
 from noclone.link.tap import NO_TAP, Tap
 from noclone.link.theory import ExpectedCounts, expected_counts
-from noclone.protocols import DecoyMdi, EntangledPairs, GaussianModulation, LinkProtocol, Sender, TwinField
+from noclone.protocols import (
+    DecoyMdi,
+    EntangledPairs,
+    GaussianModulation,
+    LinkProtocol,
+    Sender,
+    SendOrNot,
+    TwinField,
+)
 from noclone.records import U64, AliceRecord, DecoyBB84, Detections, Origin
 
 LinkLight = LinkDevices | PairDevices | HeraldedPairs | Meeting | PassLight | CoherentDevices
@@ -36,6 +45,8 @@ def expected(light: LinkLight, n_slots: int) -> ExpectedCounts:
             return expected_pair_counts(light, n_slots)
         case HeraldedPairs():
             return expected_heralded_counts(light, n_slots)
+        case SnsStation():
+            return expected_sns_counts(light, n_slots)
         case Meeting():
             return expected_station_counts(light, n_slots)
         case PassLight():
@@ -51,7 +62,7 @@ def seeded_sender(protocol: LinkProtocol) -> DecoyBB84 | Sender | None:
     match protocol:
         case DecoyBB84():
             return protocol
-        case DecoyMdi() | TwinField():
+        case DecoyMdi() | TwinField() | SendOrNot():
             return protocol.alice
         case EntangledPairs() | GaussianModulation():
             return None
@@ -110,6 +121,8 @@ def alices_record(
     if isinstance(light, CoherentDevices):
         return SeededAmplitudes(alice_seed, light.protocol)
     sender = seeded_sender(light.protocol)
+    if isinstance(light.protocol, SendOrNot):
+        return SendingSettings(alice_seed, light.protocol.alice)
     if sender is not None:
         return SeededSettings(alice_seed, sender)
     return MeasuredSettings(Detections(link, block, n_slots, light.clock_hz, events, origin))

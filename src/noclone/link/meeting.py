@@ -1,8 +1,8 @@
 """Light of two senders that meets in a station between them, whatever it announces: what its protocols have alike.
 
-In: a `Meeting` (`station`: MDI-QKD, `twin`: twin-field) and seeds.  Out: Bob's record of the slots that the station
-announced, with what he had sent there; or the counts to expect. Coherent pulses: given the phase between the two,
-detectors click independently; the law averages over whatever of the phase is random.
+In: a `Meeting` (`station`: MDI-QKD, `twin`: twin-field, `sns`: sending or not sending) and seeds.  Out: Bob's record
+of the slots that the station announced, with what he had sent there; or the counts to expect. Coherent pulses: given
+the phase between the two, detectors click independently; the law averages over whatever of the phase is random.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from noclone.link.light import physics_key
 from noclone.link.segments import Lengths, in_order, segment_length
 from noclone.link.settings import SeededSettings, setting_limits
 from noclone.link.theory import ExpectedCounts
-from noclone.protocols import DecoyMdi, Sender, TwinField
+from noclone.protocols import DecoyMdi, Sender, SendOrNot, TwinField
 from noclone.records import MAX_SLOTS, U64, Basis, Detections
 
 F64 = NDArray[np.float64]
@@ -32,6 +32,20 @@ I64 = NDArray[np.int64]
 PHASES = 64  # the average over a random phase is that of a smooth periodic function: exact to rounding
 ROWS = np.arange(CODES * CODES).reshape(CODES, CODES)  # of a law: Alice's code and Bob's
 UNIFORM = 2 * np.pi * np.arange(PHASES) / PHASES
+
+
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """What a block's light is drawn from: both ends' choices and the rest."""
+
+    alice: bytes
+    bob: bytes
+    light: bytes
+
+    @classmethod
+    def of(cls, alice_seed: bytes, physics_seed: bytes, link: str, block: int) -> Seeds:
+        """Return those of one block."""
+        return cls(alice_seed, *(physics_key(physics_seed, link, block, part) for part in ("bob", "light")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +68,7 @@ class Meeting(ABC):
     fibre_alice: Fibre
     fibre: Fibre
     receiver: Receiver
-    protocol: DecoyMdi | TwinField
+    protocol: DecoyMdi | TwinField | SendOrNot
     visibility: float = 1.0
     phase_noise_rad: float = 0.0
 
@@ -93,21 +107,36 @@ class Meeting(ABC):
     def table(self) -> F64:
         """Return the probability of each set of detectors, indexed [Alice's code][Bob's code][set]."""
         means, phases = self.means()
+        given_phase = self.sets(means)
+        sets = np.asarray(np.einsum("abp,abps->abs", phases, given_phase))
+        wrong = self.receiver.misalignment
+        return np.asarray((1 - wrong) * sets + wrong * sets[:, np.arange(CODES) ^ 1, :])  # the other value of Bob's
+
+    def sets(self, means: F64) -> F64:
+        """Return the probability of each set of detectors, given what each would count (the last axis of `means`)."""
         clocked = self.clocked
         dark = np.array(self.receiver.dark_count_hz) / self.clock_hz
+        usual, phases = self.means()
         sent = weights(self.protocol.alice)[:, None] * weights(self.protocol.bob)[None, :]
-        rates = np.einsum("ab,abp,abpd->d", sent, phases, -np.expm1(-(means + dark)))
+        rates = np.einsum("ab,abp,abpd->d", sent, phases, -np.expm1(-(usual + dark)))
         more = 1 / (1 - self.receiver.afterpulse_probability)
         alive = 1 / (1 + rates * more * max(0.0, math.ceil(clocked.dead_time_periods - 1e-9) - 1.0))
         stray = (dark + rates * (more - 1)) * clocked.gate_fraction
         click = -np.expm1(-(means * clocked.in_gate + stray)) * alive
-        sets = np.empty((CODES, CODES, 1 << self.DETECTORS))
+        found = np.empty((*means.shape[:-1], 1 << self.DETECTORS))
         for one in range(1 << self.DETECTORS):
             inside = np.array([one >> d & 1 for d in range(self.DETECTORS)], bool)
-            given_phase = np.where(inside, click, 1 - click).prod(axis=3)
-            sets[:, :, one] = np.einsum("abp,abp->ab", phases, given_phase)
-        wrong = self.receiver.misalignment
-        return np.asarray((1 - wrong) * sets + wrong * sets[:, np.arange(CODES) ^ 1, :])  # the other value of Bob's
+            found[..., one] = np.where(inside, click, 1 - click).prod(axis=-1)
+        return found
+
+    def events(self, happened: I64, first: int, seeds: Seeds) -> U64:
+        """Return announcements as Bob keeps them.
+
+        Args:
+            happened: `(slot in the segment) << 16 | set of detectors`.
+            first: The segment's first slot.
+        """
+        return bobs_events(self, happened, first, SeededSettings(seeds.bob, self.protocol.bob))
 
     def announced(self) -> F64:
         """Return the probability of each set of detectors that is announced; indexed as `table` is."""
@@ -142,8 +171,8 @@ def station_sampler(
 ) -> JointSampler:
     """Return what tells of each segment of a block what is announced; see `transmit_to_station`."""
     law, protocol = devices.law(), devices.protocol
-    bob, light = (physics_key(physics_seed, link, block, part) for part in ("bob", "light"))
-    keys = np.stack([aes256_keys(key) for key in (alice_seed, bob, light)])
+    seeds = Seeds.of(alice_seed, physics_seed, link, block)
+    keys = np.stack([aes256_keys(key) for key in (seeds.alice, seeds.bob, seeds.light)])
     choosers = np.stack([setting_limits(protocol.alice), setting_limits(protocol.bob)])
     return JointSampler(law, keys, choosers, segment_slots or segment_length(law.p_max))
 
@@ -172,10 +201,9 @@ def transmit_to_station(
     if not 0 < n_slots <= MAX_SLOTS:
         raise ValueError(f"n_slots must lie between 1 and {MAX_SLOTS}, and is {n_slots}")
     sampler = station_sampler(devices, alice_seed, physics_seed, link, block, segment_slots)
-    settings = SeededSettings(physics_key(physics_seed, link, block, "bob"), devices.protocol.bob)
-    length = sampler.length
+    seeds, length = Seeds.of(alice_seed, physics_seed, link, block), sampler.length
     for segment, happened in enumerate(in_order(sampler, Lengths(n_slots, length), threads)):
-        yield bobs_events(devices, happened, segment * length, settings)
+        yield devices.events(happened, segment * length, seeds)
 
 
 def bobs_events(devices: Meeting, happened: I64, first: int, settings: SeededSettings) -> U64:

@@ -100,10 +100,13 @@ def _outcomes(detections: Detections, tap: Tap, codes: U8, eve: bytes) -> NDArra
 
 
 def _notes(detections: Detections, light: LinkLight, alice_seed: bytes, physics_seed: bytes) -> NDArray[np.int64]:
+    from noclone.link.heralded import HeraldedPairs, notes_between
     from noclone.link.joint import NOTE_SHIFT
     from noclone.link.meeting import Meeting, station_sampler
     from noclone.link.pairs import PairDevices, pair_sampler
 
+    if isinstance(light, HeraldedPairs):
+        return notes_between(light, detections.slots, physics_seed, detections.link, detections.block)
     place = alice_seed, physics_seed, detections.link, detections.block
     if isinstance(light, Meeting):
         sampler = station_sampler(light, *place)

@@ -14,12 +14,14 @@ from noclone.link.devices import Fibre, Receiver
 from noclone.link.lights import LinkLight
 from noclone.link.pairs import PairDevices, PairSource
 from noclone.link.quadratures import CoherentDevices, transmit_quadratures
+from noclone.link.sns import SnsStation
 from noclone.link.station import BellStation
 from noclone.link.twin import TwinStation
-from noclone.protocols import DecoyMdi, EntangledPairs, GaussianModulation, Sender, TwinField
+from noclone.protocols import DecoyMdi, EntangledPairs, GaussianModulation, Sender, SendOrNot, TwinField
 from noclone.records import MAX_SLOTS
 
 SENDER = Sender((0.4, 0.05, 0.001), (0.6, 0.3, 0.1), 0.7)
+SOMETIMES = Sender((0.4, 0.1, 0.0), (0.25, 0.5, 0.25), 0.7)
 REAL: dict[str, Any] = {"jitter_ps": 50.0, "gate_ps": 500.0, "dead_time_ns": 30.0}
 
 
@@ -33,13 +35,15 @@ def bench_light(protocol: str, loss_db: float) -> LinkLight:
         station = Receiver("passive", (1.0,) * 4, (100.0,) * 4, misalignment=0.01, **REAL)
         return BellStation(CLOCK_HZ, arm, arm, station, DecoyMdi(SENDER, SENDER), 0.98)
     station = Receiver("active", (1.0,) * 2, (100.0,) * 2, misalignment=0.01, **REAL)
+    if protocol == "sns":
+        return SnsStation(CLOCK_HZ, arm, arm, station, SendOrNot(SOMETIMES, SOMETIMES, 0.4, 0.4), 0.98, 0.1)
     return TwinStation(CLOCK_HZ, arm, arm, station, TwinField(SENDER, SENDER, 0.02, 0.02), 0.98, 0.1)
 
 
 def bench_protocols(losses_db: tuple[float, ...] = (10, 20, 40), *, seconds: float = 0.5, threads: int = 2) -> Any:
     """Measure each protocol at each loss for about `seconds`; return rates per second of wall-clock time."""
     measured: dict[str, Any] = {}
-    for protocol in ("bbm92", "mdi", "twin-field"):
+    for protocol in ("bbm92", "mdi", "twin-field", "sns"):
         measure(bench_light(protocol, 30), 0.0, 1)  # compiles
         rows = {f"{loss:g}": measure(bench_light(protocol, loss), seconds, threads) for loss in losses_db}
         measured[f"{protocol.replace('-', '_')}_by_loss_db"] = rows

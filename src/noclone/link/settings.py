@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from noclone import rng
 from noclone.link.aes import aes256_keys
 from noclone.link.aes_simd import AES
 from noclone.link.choices import alice_codes
 from noclone.protocols import Sender
-from noclone.records import NOTHING, U8, U64, DecoyBB84, Detections
+from noclone.records import NOTHING, U8, U64, Basis, DecoyBB84, Detections
 
 
 def share_of_32_bits(probability: float) -> int:
@@ -60,6 +61,36 @@ class SeededSettings:
         slots = np.ascontiguousarray(slots, np.uint64)
         codes = np.empty(len(slots), np.uint8)
         alice_codes(AES, self._keys, slots, setting_limits(self.protocol), codes)
+        return codes
+
+
+@dataclass(frozen=True, slots=True)
+class SendingSettings:
+    """What a sender does in every slot of one block, by sending or not sending.
+
+    Args:
+        seed: As for `SeededSettings`, whose choices these are: in the key basis the brightest intensity means to send.
+    """
+
+    seed: bytes = field(repr=False)
+    sender: Sender
+
+    def at(self, slots: U64) -> U8:
+        """Return one code per slot.
+
+        In the key basis bit 0 says whether a pulse is sent, and there is no intensity to tell. In the test basis bits
+        2-3 are the intensity's index, bits 4-7 the slice of the circle that the pulse's phase lies in.
+        """
+        codes = SeededSettings(self.seed, self.sender).at(slots)
+        tested = codes >> 1 & 1 == Basis.TEST
+        return np.where(tested, codes & 0xE | self._slices(slots) << 4, codes >> 2 == 0).astype(np.uint8)
+
+    def _slices(self, slots: U64) -> U8:
+        """Return four random bits a slot: what a sender would choose who chose everything evenly."""
+        slots = np.ascontiguousarray(slots, np.uint64)
+        codes = np.empty(len(slots), np.uint8)
+        evenly = np.array([1 << 30, 2 << 30, 3 << 30, 1 << 31], np.int64)
+        alice_codes(AES, aes256_keys(rng.derive(self.seed, "phases")), slots, evenly, codes)
         return codes
 
 

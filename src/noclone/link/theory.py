@@ -26,7 +26,7 @@ from noclone.link.optics import Case, cases, dark_means, setting_probability
 from noclone.link.slotlaw import no_click_outside as _no_click_outside
 from noclone.link.slotlaw import set_probabilities as _set_probabilities
 from noclone.link.tap import Tap
-from noclone.records import Basis, Moments
+from noclone.records import Basis, Moments, Paired
 
 F64 = NDArray[np.float64]
 _NORMAL = NormalDist()
@@ -64,6 +64,7 @@ class ExpectedCounts:
         n_key, n_test: Detections where both used the basis.
         m_key, m_test: Errors among them.
         click_rate_hz: Detections that Bob reports per second, in any basis.
+        paired: Where bits are paired before they are compared.
         moments: Of continuous variables.
     """
 
@@ -74,6 +75,7 @@ class ExpectedCounts:
     m_test: tuple[float, ...]
     click_rate_hz: float
     moments: Moments | None = None
+    paired: Paired | None = None
 
 
 def expected_gains(devices: LinkDevices, tap: Tap | None = None) -> ExpectedGains:

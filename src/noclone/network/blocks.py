@@ -21,10 +21,10 @@ from noclone.link.lights import LinkLight, expected
 from noclone.link.meeting import Meeting
 from noclone.link.overheard import overheard
 from noclone.link.quadratures import CoherentDevices
+from noclone.link.station import BellStation
 from noclone.link.tap import Eavesdropper
 from noclone.link.telemetry import Tally, Telemetry, measure
 from noclone.link.theory import ExpectedCounts
-from noclone.link.twin import TwinStation
 from noclone.network.link_sections import LinkSection
 from noclone.network.pass_plan import Overpass, overpasses
 from noclone.proofs.agreement import Agreement, agree, refusal_probability
@@ -201,7 +201,7 @@ def _agreed(link: LinkSection, light: LinkLight, n_slots: int, key_bits: int | N
     if isinstance(light, CoherentDevices):  # signs of values; what noise there is decides the length
         worst = agreement.qber_max
     if isinstance(light, Meeting):  # many of the test bits are wrong by nature; with twin fields they mean nothing
-        worst = 1.0 if isinstance(light, TwinStation) else agreement.qber_max
+        worst = agreement.qber_max if isinstance(light, BellStation) else 1.0
         agreement = replace(agreement, qber_max=worst)
     agreement = replace(agreement, qber_max=min(agreement.qber_max, worst))
     return LinkPlan(link, light, n_slots, counts, agreement)

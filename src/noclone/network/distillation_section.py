@@ -18,7 +18,7 @@ class DistillationSection(Section):
     proof: str | None = Field(
         default=None,
         description="where not given: wiesemann2024 (others: lim2014, rusca2018, tupkary2024); for bbm92 "
-        "tomamichel2012, for mdi curty2014, for cv pirandola2023",
+        "tomamichel2012, for mdi curty2014, for twin-field cal2019, for sns jiang2019, for cv pirandola2023",
     )
     block_key_bits: Annotated[int, Field(ge=10_000, le=1_000_000_000)] = Field(
         default=1_000_000, description="sifted bits of the key basis (cv: values) that a block is made for"

@@ -28,7 +28,7 @@ from noclone.network.pass_section import PassSection
 from noclone.network.repeater_section import RepeaterSection
 from noclone.proofs.epsilon import Epsilons
 from noclone.proofs.keylength import DEFAULT_PROOFS
-from noclone.protocols import DecoyMdi, EntangledPairs, Sender, TwinField
+from noclone.protocols import DecoyMdi, EntangledPairs, Pairing, Sender, SendOrNot, TwinField
 from noclone.records import DecoyBB84
 from noclone.units import transmittance
 
@@ -41,6 +41,7 @@ TABLES: dict[str, tuple[set[str], set[str]]] = {
     "bbm92": ({"pairs", "receiver", "fibre"}, {"receiver_alice", "fibre_alice"}),
     "mdi": ({"source", "station", "fibre"}, {"source_bob", "fibre_alice"}),
     "twin-field": ({"source", "station", "fibre"}, {"source_bob", "fibre_alice"}),
+    "sns": ({"source", "station", "fibre"}, {"source_bob", "fibre_alice"}),
     "cv": ({"modulation", "coherent", "fibre"}, set()),
 }
 # Where this table takes the place of a fibre: the protocol that can, and the tables that it then has.
@@ -61,7 +62,9 @@ class SourceSection(Section):
     )
     probabilities: list[Probability] = Field(min_length=2, max_length=4, description="how often each is sent")
     p_key: Annotated[float, Field(gt=0, lt=1)] = Field(description="probability of the key basis")
-    key_intensity: Positive | None = Field(default=None, description="twin-field: mean photon number in the key basis")
+    key_intensity: Positive | None = Field(
+        default=None, description="twin-field, sns: mean photon number of what is sent in the key basis"
+    )
 
     def sender(self) -> Sender:
         """Return what a sender chooses from."""
@@ -138,11 +141,11 @@ class PairsSection(Section):
 
 
 class StationSection(DetectorsSection):
-    """A station between the two ends, with four detectors (twin-field: two); nobody has to trust it."""
+    """A station between the two ends, with four detectors (twin-field, sns: two); nobody has to trust it."""
 
     visibility: Probability = Field(default=1.0, description="how well the two senders' pulses overlap")
     phase_noise_rad: Annotated[float, Field(ge=0, le=3.14)] = Field(
-        default=0.0, description="twin-field: standard deviation of the phase between the two"
+        default=0.0, description="twin-field, sns: standard deviation of the phase between the two"
     )
 
 
@@ -152,20 +155,25 @@ class LinkSection(Section):
     name: Name
     alice: Name = Field(description="node that sends the light, or one end of it")
     bob: Name = Field(description="node that measures it, or the other end")
-    protocol: Literal["decoy-bb84", "bbm92", "mdi", "twin-field", "cv"] = Field(
+    protocol: Literal["decoy-bb84", "bbm92", "mdi", "twin-field", "sns", "cv"] = Field(
         default="decoy-bb84",
-        description="bbm92: a source of pairs in the middle, or repeaters; mdi, twin-field: a station in the middle; "
+        description="bbm92: a source of pairs in the middle, or repeaters; mdi, twin-field, sns: a station there; "
         "cv: coherent states and homodyne or heterodyne detection",
+    )
+    pairing: Pairing | None = Field(
+        default=None, description="sns: whether bits are paired before they are compared; aopp where not given"
     )
     bootstrap: Literal["pre-shared-key", "signatures"] = Field(
         default="pre-shared-key", description="what authenticates the first block: a carried secret, or signatures"
     )
-    source: SourceSection | None = Field(default=None, description="Alice's laser; with mdi and twin-field Bob's, too")
+    source: SourceSection | None = Field(default=None, description="Alice's laser; with a station Bob's, too")
     source_bob: SourceSection | None = Field(
-        default=None, description="mdi, twin-field: Bob's laser, where it is another"
+        default=None, description="mdi, twin-field, sns: Bob's laser, where it is another"
     )
     pairs: PairsSection | None = Field(default=None, description="bbm92: the source between the ends")
-    station: StationSection | None = Field(default=None, description="mdi, twin-field: the station between the ends")
+    station: StationSection | None = Field(
+        default=None, description="mdi, twin-field, sns: the station between the ends"
+    )
     modulation: ModulationSection | None = Field(default=None, description="cv: Alice's coherent states")
     coherent: CoherentSection | None = Field(default=None, description="cv: Bob's detector")
     fibre: FibreSection | None = Field(default=None, description="what the light goes through")
@@ -198,8 +206,10 @@ class LinkSection(Section):
             kind = " over repeaters" if self.repeater is not None else ""
             raise ValueError(f"link '{self.name}': a {self.protocol} link{kind} has no [link.{_in_file(strange[0])}]")
         for laser in (self.source, self.source_bob):
-            if laser is not None and (laser.key_intensity is None) == (self.protocol == "twin-field"):
-                raise ValueError(f"link '{self.name}': key_intensity is for twin-field links, and needed there")
+            if laser is not None and (laser.key_intensity is None) == (self.protocol in ("twin-field", "sns")):
+                raise ValueError(f"link '{self.name}': key_intensity is for twin-field and sns links, and needed there")
+        if self.pairing is not None and self.protocol != "sns":
+            raise ValueError(f"link '{self.name}': pairing is for sns links")
         if self.protocol == "cv":
             check_values(self.name, self.distillation, self.fibre)
         try:
@@ -270,7 +280,7 @@ class LinkSection(Section):
                 return self.repeater.light(self.alice, self.bob)
             case "bbm92":
                 return self._pairs()
-            case "mdi" | "twin-field":
+            case "mdi" | "twin-field" | "sns":
                 return self._station()
             case "cv":
                 assert self.modulation is not None
@@ -296,7 +306,8 @@ class LinkSection(Section):
         )
 
     def _station(self) -> LinkLight:
-        from noclone.link.station import BellStation  # numba
+        from noclone.link.sns import SnsStation  # numba
+        from noclone.link.station import BellStation
         from noclone.link.twin import TwinStation
 
         assert self.source is not None
@@ -312,9 +323,13 @@ class LinkSection(Section):
             return BellStation(alice.clock_hz, near, far, detectors, senders, station.visibility)
         assert alice.key_intensity is not None
         assert bob.key_intensity is not None
-        twins = TwinField(alice.sender(), bob.sender(), alice.key_intensity, bob.key_intensity)
         detectors = station.detectors("active", noise_hz)
-        return TwinStation(alice.clock_hz, near, far, detectors, twins, station.visibility, station.phase_noise_rad)
+        lasers = (alice.sender(), bob.sender(), alice.key_intensity, bob.key_intensity)
+        place = (alice.clock_hz, near, far, detectors)
+        quality = (station.visibility, station.phase_noise_rad)
+        if self.protocol == "sns":
+            return SnsStation(*place, SendOrNot(*lasers, self.pairing or "aopp"), *quality)
+        return TwinStation(*place, TwinField(*lasers), *quality)
 
     def devices(self) -> LinkDevices:
         """Return the devices of a decoy-state BB84 link.

@@ -20,6 +20,7 @@ from noclone.network.fibre_section import FibreSection
 from noclone.network.fields import Name, Positive, SaeId, Section
 from noclone.network.link_sections import LinkSection, ReceiverSection, SourceSection
 from noclone.network.pqc_section import PqcSection
+from noclone.network.published_section import PublishedSection
 from noclone.network.relay_sections import Edges, PolicySection, RelaySection, check_policies
 from noclone.network.responses import ResponseSection
 from noclone.network.vendor_sections import VendorLinkSection
@@ -29,6 +30,7 @@ NOT_OF = {
     "bbm92": ("source",),
     "mdi": ("receiver",),
     "twin-field": ("receiver",),
+    "sns": ("receiver",),
 }  # tables that links of a protocol do not have
 LINK_SECTIONS = ("source", "fibre", "pass", "receiver", "distillation", "flaws", "guards")
 
@@ -108,6 +110,7 @@ class Scenario(Section):
     policies: list[PolicySection] = Field(alias="policy", default=[])
     responses: list[ResponseSection] = Field(alias="response", default=[], max_length=200)
     audit: AuditSection = Field(default_factory=AuditSection)
+    published: list[PublishedSection] = Field(default=[], max_length=100)
 
     @model_validator(mode="before")
     @classmethod
@@ -140,6 +143,8 @@ class Scenario(Section):
         check_borders(self.borders, nodes, {sae.id: sae.node for sae in self.saes})
         for attack in self.attacks:
             _known(f"attack '{attack.name}'", "on", attack.on, links)
+        for told in self.published:
+            _known(f"published '{told.what}'", "link", told.link, links)
         for response in self.responses:
             if response.on is not None:
                 _known(f"response to '{response.alarm}'", "on", response.on, links)

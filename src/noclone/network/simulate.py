@@ -32,6 +32,8 @@ from noclone.network.blocks import (
     record_light,
     record_telemetry,
 )
+from noclone.network.pass_plan import Overpass
+from noclone.network.published_section import PublishedSection, beside
 from noclone.network.scenario import AttackSection, Scenario
 from noclone.network.watching import Watching
 from noclone.records import AliceRecord, Detections, Origin
@@ -49,6 +51,8 @@ class LinkSummary:
         detections: Bob's, of all blocks.
         test_bits, test_errors: Bits of the test basis that were compared, and those that differed.
         passes: Of a satellite's link, each block's pass.
+        best_bits: Secret bits of the block with most.
+        best_sifted: Its sifted bits, of both bases.
     """
 
     link: str
@@ -61,7 +65,9 @@ class LinkSummary:
     test_bits: int = 0
     test_errors: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
-    passes: list[dict[str, Any]] = field(default_factory=list)
+    passes: list[Overpass] = field(default_factory=list)
+    best_bits: int = 0
+    best_sifted: int = 0
 
     @property
     def secret_bps(self) -> float:
@@ -84,11 +90,26 @@ class RunResult:
     scenario: str
     seeded: bool
     links: tuple[LinkSummary, ...]
+    published: tuple[PublishedSection, ...] = ()
+
+    def beside(self) -> list[dict[str, Any]]:
+        """Return what was published of this system, with what the run gave."""
+        found = {
+            one.link: {"key_bps": one.secret_bps, "key_bits": one.best_bits, "sifted_bits": one.best_sifted}
+            for one in self.links
+        }
+        return beside(self.published, found)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         links = [{**asdict(link), "secret_bps": link.secret_bps} for link in self.links]
-        return {"scenario": self.scenario, "version": __version__, "seeded": self.seeded, "links": links}
+        return {
+            "scenario": self.scenario,
+            "version": __version__,
+            "seeded": self.seeded,
+            "links": links,
+            "published": self.beside(),
+        }
 
 
 def origin_of(seeded: bool) -> Origin:
@@ -160,7 +181,7 @@ def run(
                 on_block(plan.link.name, block)
         summaries.append(one.summary)
     log.add("run.finished", f"scenario:{scenario.name}")
-    return RunResult(scenario.name, seeded, tuple(summaries))
+    return RunResult(scenario.name, seeded, tuple(summaries), tuple(scenario.published))
 
 
 class _LinkRun:
@@ -215,9 +236,12 @@ class _LinkRun:
             record_distilled(self._log, result.alice)
             summary.counted(result.alice.statistics)
             summary.secret_bits += result.alice.key.n_bits
+            counts = result.alice.statistics.counts
+            if result.alice.key.n_bits > summary.best_bits and counts is not None:
+                summary.best_bits, summary.best_sifted = result.alice.key.n_bits, counts.key_total + counts.test_total
         summary.blocks += 1
         if plan.overpass is not None:
-            summary.passes.append(asdict(plan.overpass))
+            summary.passes.append(plan.overpass)
         summary.light_s += plan.seconds_per_block
         summary.wall_s += time.monotonic() - started
 

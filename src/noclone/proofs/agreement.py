@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from noclone.errors import Aborted, InputError
 from noclone.proofs.decoy_bounds import Tally
-from noclone.proofs.entropy import error_entropy
+from noclone.proofs.entropy import QBER_MIN, error_entropy
 from noclone.proofs.epsilon import Epsilons
 from noclone.proofs.gaussian_key import most_told, moved
 from noclone.proofs.keylength import (
@@ -27,7 +27,7 @@ from noclone.proofs.keylength import (
     secret_length,
 )
 from noclone.protocols import GaussianModulation, LinkProtocol
-from noclone.records import Counts, Moments
+from noclone.records import Counts, Moments, Paired
 
 DEFAULT_SIGMAS = 4.0
 
@@ -88,6 +88,7 @@ class _Tally:
     m_test: tuple[float, ...]
     m_key: tuple[float, ...]
     moments: Moments | None = None
+    paired: Paired | None = None
 
 
 def agree(
@@ -261,7 +262,7 @@ def _floats(expected: Expected, qber: float | None) -> _Tally:
     else:
         raise InputError("the errors expected in the key basis are not known", hint="give `qber`, or counts with m_key")
     n_test, m_test = (tuple(map(float, row)) for row in (expected.n_test, expected.m_test))
-    return _Tally(n_key, n_test, m_test, m_key, expected.moments)
+    return _Tally(n_key, n_test, m_test, m_key, expected.moments, expected.paired)
 
 
 def _spread_errors(expected: Expected, n_key: tuple[float, ...], qber: float) -> tuple[float, ...]:
@@ -275,10 +276,10 @@ def _spread_errors(expected: Expected, n_key: tuple[float, ...], qber: float) ->
 
 
 def _leak_max(tally: _Tally, efficiency: float, sigmas: float) -> int:
-    """Return f n h(q) for as many bits and errors as `sigmas` of bad luck bring."""
+    """Return f n h(q) for as many bits and errors as `sigmas` of bad luck bring, and as reconciliation plans for."""
     n, m = sum(tally.n_key), sum(tally.m_key)
     n_upper = n + sigmas * math.sqrt(n)
-    return math.ceil(efficiency * n_upper * error_entropy(_upper_rate(m, n, sigmas)))
+    return math.ceil(efficiency * n_upper * error_entropy(max(_upper_rate(m, n, sigmas), QBER_MIN)))
 
 
 def _upper_rate(m: float, n: float, sigmas: float) -> float:
@@ -319,7 +320,7 @@ def _moved(tally: _Tally, basis: str, errors: str, index: int, more: float, more
     m[index] = max(m[index] + more_wrong, 0.0)
     n[index] = max(n[index] + more, m[index])
     fields = {name: getattr(tally, name) for name in ("n_key", "n_test", "m_test", "m_key")}
-    return _Tally(**{**fields, basis: tuple(n), errors: tuple(m)}, moments=tally.moments)
+    return _Tally(**{**fields, basis: tuple(n), errors: tuple(m)}, moments=tally.moments, paired=tally.paired)
 
 
 def refusal_probability(sigmas: float) -> float:

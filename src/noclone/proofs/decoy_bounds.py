@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from noclone.records import DecoyBB84
+from noclone.records import DecoyBB84, Paired
 
 Deviation = Callable[[float], float]
 
@@ -28,6 +28,8 @@ class Tally(Protocol):
     def m_test(self) -> Sequence[float]: ...
     @property
     def m_key(self) -> Sequence[float] | None: ...
+    @property
+    def paired(self) -> Paired | None: ...
 
 
 @dataclass(frozen=True, slots=True)

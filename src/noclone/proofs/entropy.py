@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+QBER_MIN = 1e-4  # reconciliation does not plan for fewer errors: it would send hardly anything, and find none of them
+
 
 def binary_entropy(probability: float) -> float:
     """Return h(p) = -p log2 p - (1-p) log2(1-p), the Shannon entropy of a biased coin.

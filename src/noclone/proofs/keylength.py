@@ -10,6 +10,7 @@ Out: `KeyLength`, which says how many bits, by which kind of statement, on which
     tomamichel2012  pairs       Tomamichel, Lim, Gisin, Renner, Nat. Commun. 3, 634 (2012), for BBM92
     curty2014      MDI          Curty, Xu, Cui, Lim, Tamaki, Lo, Nat. Commun. 5, 3732 (2014)
     cal2019        twin-field   Curty, Azuma, Lo, npj Quantum Inf. 5, 64 (2019); finite statistics of our own
+    jiang2019      SNS          Jiang, Yu, Hu, Wang, Phys. Rev. Applied 12, 024061 (2019); with pairs, and these our own
     pirandola2023  cv           Pirandola, Papanastasiou, arXiv:2301.10270; collective Gaussian attacks only
 
 All but tupkary2024 are fixed-length statements: see `agreement`. Plain float arithmetic in one fixed order, floored
@@ -31,6 +32,7 @@ from noclone.proofs.gaussian_key import PIRANDOLA2023
 from noclone.proofs.mdi import CURTY2014
 from noclone.proofs.proof import Evaluation, Proof, Term
 from noclone.proofs.published import DECOY_BB84
+from noclone.proofs.sns import JIANG2019
 from noclone.proofs.twin_field import CAL2019
 from noclone.protocols import LinkProtocol
 from noclone.records import Counts, DecoyBB84
@@ -38,7 +40,7 @@ from noclone.records import Counts, DecoyBB84
 __all__ = ["DEFAULT_PROOF", "PROOFS", "KeyLength", "Term", "choose_proof", "expected_length", "secret_length"]
 
 DEFAULT_PROOF = "wiesemann2024"
-OTHERS = (TOMAMICHEL2012, CURTY2014, CAL2019, PIRANDOLA2023)  # one for each protocol
+OTHERS = (TOMAMICHEL2012, CURTY2014, CAL2019, JIANG2019, PIRANDOLA2023)  # one for each protocol
 PROOFS: dict[str, Proof] = {proof.name: proof for proof in (*DECOY_BB84, *OTHERS)}
 DEFAULT_PROOFS = {DecoyBB84.NAME: DEFAULT_PROOF, **{proof.protocol: proof.name for proof in OTHERS}}
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from noclone.proofs.asymptotic import RANDOM_ERROR, Gain, SinglePhotons
-from noclone.records import DecoyBB84, Moments
+from noclone.records import DecoyBB84, Moments, Paired
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,17 @@ class ExpectedTally:
     m_test: tuple[float, ...]
     m_key: tuple[float, ...]
     moments: Moments | None = None
+    paired: Paired | None = None
 
     def scaled_to(self, key_total: float) -> ExpectedTally:
         """Return the same for a block with so many sifted bits."""
         factor = key_total / sum(self.n_key)
-        names = ("n_key", "n_test", "m_test", "m_key")
-        counts: dict[str, Any] = {name: tuple(factor * x for x in getattr(self, name)) for name in names}
-        return replace(self, n_slots=round(self.n_slots * factor), **counts)
+        scaled: dict[str, Any] = {
+            name: tuple(factor * x for x in getattr(self, name)) for name in ("n_key", "n_test", "m_test", "m_key")
+        }
+        if self.paired is not None:
+            scaled["paired"] = Paired(factor * self.paired.raw, factor * self.paired.pairs)
+        return replace(self, n_slots=round(self.n_slots * factor), **scaled)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,38 @@ def mean_at_least(count: float, epsilon: float) -> float:
     return low
 
 
+def coins_at_most(mean: float, epsilon: float) -> float:
+    """Return a count x >= mean with P(X >= x) <= epsilon, for X a sum of coins of mean `mean` or less.
+
+    Chernoff's bound again; it holds for coins that are independent or negatively associated (Dubhashi and Ranjan,
+    Random Struct. Algorithms 13, 99 (1998), Prop. 5), as draws without replacement are (Joag-Dev and Proschan, Ann.
+    Stat. 11, 286 (1983)).
+    """
+    target = -math.log(epsilon)
+    if mean <= 0.0:
+        return 0.0
+    low, high = mean, mean + target + math.sqrt(target * target + 2.0 * mean * target)
+    for _ in range(60):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if _poisson_exponent(middle, mean) < target else (low, middle)
+    return high
+
+
+def coins_at_least(mean: float, epsilon: float) -> float:
+    """Return a count x <= mean with P(X <= x) <= epsilon, for X a sum of such coins of mean `mean` or more.
+
+    0 where even a count of none is not so rare: then nothing is said.
+    """
+    target = -math.log(epsilon)
+    if mean <= target:
+        return 0.0
+    low, high = 0.0, mean
+    for _ in range(60):
+        middle = (low + high) / 2.0
+        low, high = (low, middle) if _poisson_exponent(middle, mean) < target else (middle, high)
+    return low
+
+
 def _poisson_exponent(count: float, mean: float) -> float:
     """Return m - x + x ln(x / m): the rate at which a count of x becomes rarer than its mean m."""
     if mean <= 0.0:

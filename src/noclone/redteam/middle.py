@@ -8,6 +8,8 @@ rate that both ends expect. What the test basis shows, and whether key comes out
 
     separable-source        two photons of one value in the key basis, and no entanglement (Bennett, Brassard, Mermin,
                             Phys. Rev. Lett. 68, 557 (1992)): half of the test bits are wrong
+    measuring-repeater      over repeaters: either end gets a memory of one value of the key basis, as noisy as the
+                            chain was to be, and no entanglement: half of the test bits are wrong
     measuring-station       MDI-QKD: each pulse is measured in the key basis, and an announcement made up of two
                             values that differ (Lo, Curty, Qi, Phys. Rev. Lett. 108, 130503 (2012)): half of the test
                             bits are wrong, where a quarter is by nature
@@ -15,7 +17,8 @@ rate that both ends expect. What the test basis shows, and whether key comes out
                             error with probability 1 - exp(-2 mu) (Huttner, Imoto, Gisin, Mor, Phys. Rev. A 51, 1863
                             (1995)); but an announcement then takes a photon from either sender, and decoys tell
 
-Each of these is a law of what happens in a slot, like the honest one (`link.joint`). Notes in it say what she read.
+Each of these is a law of what happens in a slot, like the honest one (`link.joint`), or of what is left of a pair.
+Notes say what she read.
 """
 
 from __future__ import annotations
@@ -26,18 +29,22 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from noclone.errors import InputError
+from noclone.link.choices import basis_limits
+from noclone.link.heralded import HeraldedPairs, drawn_codes
 from noclone.link.joint import CODES, NOTE_SHIFT, JointLaw
 from noclone.link.lights import LinkLight
 from noclone.link.meeting import F64, ROWS, UNIFORM, Meeting, weights
 from noclone.link.overheard import Overheard
 from noclone.link.pairs import PairDevices, PairSource
+from noclone.link.settings import share_of_32_bits
 from noclone.link.station import PSI_MINUS, PSI_PLUS, STATES, BellStation
 from noclone.link.tap import NO_TAP, Eavesdropper, Learned
 from noclone.link.twin import TwinStation
 from noclone.protocols import Sender, TwinField
-from noclone.records import Basis
+from noclone.records import U8, U64, Basis
 from noclone.redteam.record import EveRecord, information
 
 TOUCHED, VALUE = 1, 2  # notes
@@ -123,6 +130,25 @@ class HeldPairs(PairDevices):
 
 def _two_photons(source: PairSource, value: int) -> TwoPhotons:
     return TwoPhotons(source.clock_hz, source.mean_pairs, source.statistics, value)
+
+
+@dataclass(frozen=True)
+class HeldRepeater(HeraldedPairs):
+    """A link over repeaters, one of which is Eve's in a share of the slots: correlations of the key basis are left."""
+
+    share: float = 1.0
+
+    def handed_over(self, slots: U64, correlations: F64, eve: U64) -> F64:
+        """Return x, y, z of the pairs that the two ends get: where she measured, z alone."""
+        measured = self._measured(slots, eve)[:, None]
+        return np.where(measured, correlations * np.array([0.0, 0.0, 1.0]), correlations)
+
+    def notes(self, slots: U64, values: U8, eve: U64) -> NDArray[np.int64]:
+        """Return what she read: the value that she gave to Alice."""
+        return np.where(self._measured(slots, eve), TOUCHED | VALUE * values.astype(np.int64), 0)
+
+    def _measured(self, slots: U64, eve: U64) -> NDArray[np.bool_]:
+        return np.asarray(drawn_codes(eve, slots, basis_limits(share_of_32_bits(self.share))) & 2 == 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +241,7 @@ MIDDLE_ATTACKS: dict[str, MiddleAttack] = {
     attack.name: attack
     for attack in (
         MiddleAttack("separable-source", PairDevices, _with_eve(HeldPairs), "entangled", 100_000),
+        MiddleAttack("measuring-repeater", HeraldedPairs, _with_eve(HeldRepeater), "backbone", 60_000),
         MiddleAttack("measuring-station", BellStation, _with_eve(MeasuringStation), "middle", 3_000_000),
         MiddleAttack("discriminating-station", TwinStation, _with_eve(DiscriminatingStation), "kehl", 600_000),
     )

@@ -164,6 +164,16 @@ LIGHT: tuple[Entry, ...] = (
         trial=_light("separable-source"),
     ),
     _in_the_middle(
+        "measuring-repeater",
+        protocol="bbm92",
+        does="holds a repeater of a bbm92 link, measures in the key basis, and hands on what she read as entanglement",
+        hopes="every bit, at no more errors in the key basis than the chain makes",
+        caught_by="the test basis, half of whose bits are wrong",
+        source="Bennett, Brassard, Mermin, PRL 68, 557 (1992); Lo, Chau, Science 283, 2050 (1999)",
+        threat="held-middle",
+        trial=_light("measuring-repeater"),
+    ),
+    _in_the_middle(
         "measuring-station",
         protocol="mdi",
         does="holds the station of an mdi link, measures both pulses, and announces a Bell state that was none",

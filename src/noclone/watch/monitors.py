@@ -14,7 +14,7 @@ from typing import Any
 
 from noclone.events import Event, EventLog
 from noclone.link.telemetry import Telemetry
-from noclone.records import Counts
+from noclone.records import Counts, Paired
 from noclone.watch.alarms import DEFAULT_ALPHA as DEFAULT_ALPHA
 from noclone.watch.alarms import Alarm as Alarm
 from noclone.watch.meters import Watched as Watched
@@ -103,4 +103,5 @@ def counts_of(data: Mapping[str, Any]) -> Counts | None:
         return tuple(int(n) for n in found[name])
 
     m_key = row("m_key") if found.get("m_key") is not None else None
-    return Counts(int(found["n_slots"]), row("n_key"), row("n_test"), row("m_test"), m_key)
+    paired = Paired(**found["paired"]) if found.get("paired") is not None else None
+    return Counts(int(found["n_slots"]), row("n_key"), row("n_test"), row("m_test"), m_key, paired=paired)
