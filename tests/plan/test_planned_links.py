@@ -38,6 +38,7 @@ FIBRES: dict[str, dict[str, Any]] = {
     "bbm92 over a hut": {"length_km": 41.0, "hut_km": 14.3},
     "mdi": {"length_km": 21.0, "hut_km": 6.3},
     "twin-field": {"length_km": 103.0, "hut_km": 44.0},
+    "sns": {"length_km": 101.0, "hut_km": 50.3},
     "cv": {"length_km": 5.1},
 }
 
@@ -101,10 +102,10 @@ def test_on_the_planners_grid_the_two_are_equal(tmp_path: Path) -> None:
     assert plan.agreement.length_bits / plan.seconds_per_block == pytest.approx(planned.bps, rel=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["bbm92", "mdi", "twin-field"])
+@pytest.mark.parametrize("kind", ["bbm92", "mdi", "twin-field", "sns"])
 def test_run_makes_the_key_that_was_planned(kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "net.toml"
-    (planned,) = written(one_fibre(kind, block_key_bits=1_000_000 if kind == "mdi" else 200_000), out).built
+    (planned,) = written(one_fibre(kind, block_key_bits=1_000_000 if kind in ("mdi", "sns") else 200_000), out).built
     assert run_command(["run", str(out), "--blocks", "1", "--seed", "1", "--output", str(tmp_path), "--json"]) == 0
     told = json.loads(capfd.readouterr().out)
     (link,) = told["links"]

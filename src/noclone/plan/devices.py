@@ -13,6 +13,7 @@ from pydantic import Discriminator, Field, Tag
 from noclone.network.fields import Name, NonNegative, Positive, Probability, Section
 from noclone.repeater.tables import DevicesTable, MemoryTable, RulesTable
 
+STATIONS = ("mdi", "twin-field", "sns")
 PLANNING_ONLY = "planning only"
 BlockBits = Annotated[int, Field(ge=10_000, le=1_000_000_000)]
 Counted = Annotated[float, Field(gt=0, le=1)]
@@ -53,11 +54,11 @@ class PairsSection(_ClickSection):
 
 
 class StationSection(_ClickSection):
-    """MDI or twin-field: two transmitters, and a station between them that nobody has to trust."""
+    """MDI or twin fields: two transmitters, and a station between them that nobody has to trust."""
 
-    protocol: Literal["mdi", "twin-field"]
+    protocol: Literal["mdi", "twin-field", "sns"]
     phase_rad: Annotated[float, Field(ge=0, le=3.14)] = Field(
-        default=0.2, description="twin-field: standard deviation of the phase between the arms"
+        default=0.2, description="twin-field, sns: standard deviation of the phase between the arms"
     )
 
 
@@ -103,7 +104,7 @@ class RepeaterSection(Section):
 
 def _protocol(device: Any) -> str:
     given = device.get("protocol", "decoy-bb84") if isinstance(device, dict) else device.protocol
-    return "station" if given in ("mdi", "twin-field") else str(given)
+    return "station" if given in STATIONS else str(given)
 
 
 Device = DeviceSection | PairsSection | StationSection | GaussianSection | RepeaterSection
@@ -116,7 +117,7 @@ AnyDevice = Annotated[
     Discriminator(
         _protocol,
         custom_error_type="protocol",
-        custom_error_message="protocol is one of: decoy-bb84, bbm92, mdi, twin-field, cv, repeater",
+        custom_error_message="protocol is one of: decoy-bb84, bbm92, mdi, twin-field, sns, cv, repeater",
     ),
 ]
 
@@ -133,6 +134,7 @@ CATALOGUE: tuple[Device, ...] = (
     PairsSection(name="pairs", protocol="bbm92", cost=280.0, efficiency=0.8, dark_count_hz=50.0),
     StationSection(name="mdi", protocol="mdi", cost=300.0, efficiency=0.8, dark_count_hz=50.0),
     StationSection(name="twin-field", protocol="twin-field", cost=450.0, efficiency=0.8, dark_count_hz=10.0),
+    StationSection(name="sns", protocol="sns", cost=450.0, efficiency=0.8, dark_count_hz=10.0),
 )
 
 
@@ -143,7 +145,7 @@ def runs(device: Device) -> bool:
 
 def has_middle(device: Device) -> bool:
     """Say whether something of the device stands between the two ends, or may."""
-    return device.protocol in ("bbm92", "mdi", "twin-field")
+    return device.protocol == "bbm92" or device.protocol in STATIONS
 
 
 def needs_no_middle(device: Device) -> bool:

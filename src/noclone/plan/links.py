@@ -33,11 +33,12 @@ Settings = tuple[float, ...]
 TUNED_DB = 2.5  # settings are looked for at losses rounded up to this: they change slowly
 HALVINGS = 3
 KILOMETRE = 1.0
-# Where the search starts; shares of a basis as odds. Twin-field and MDI: after the scenarios `kehl` and `middle`.
+# Where the search starts; shares of a basis as odds. After `kehl`, `middle` and `combs`.
 STARTS: dict[str, Settings] = {
     "bbm92": (0.03, 4.0),  # pairs a pulse, key basis
     "mdi": (0.25, 0.08, 0.7, 1.2),  # two intensities, brightest against the others, key basis
     "twin-field": (0.02, 4.0),  # key intensity, key basis
+    "sns": (0.49, 0.1, 0.37, 2.8),  # key intensity, a decoy, sending or not, key basis
     "cv": (15.0,),  # variance
 }
 DEAD_MOST = (
@@ -155,8 +156,9 @@ def _pairs(device: PairsSection, losses_db: Sequence[float], settings: Settings)
 def _station(device: StationSection, losses_db: Sequence[float], settings: Settings) -> Tables:
     """Two senders: the light of both arrives alike, so the one of the lossier arm sends more."""
     *bright, odds = settings
+    key = bright[0]
     if device.protocol == "twin-field":
-        key, levels, shares = bright[0], DECOYS, DECOY_SHARES
+        levels, shares = DECOYS, DECOY_SHARES
     else:
         first = _share(bright[2])
         second = round(0.75 * (1 - first), 4)
@@ -171,10 +173,10 @@ def _station(device: StationSection, losses_db: Sequence[float], settings: Setti
             "probabilities": list(shares),
             "p_key": _share(odds),
         }
-        if device.protocol == "twin-field":
+        if device.protocol != "mdi":
             source["key_intensity"] = float(f"{key * less:.4g}")
         sources.append(source)
-    station = _detectors(device) | ({"phase_noise_rad": device.phase_rad} if device.protocol == "twin-field" else {})
+    station = _detectors(device) | ({} if device.protocol == "mdi" else {"phase_noise_rad": device.phase_rad})
     alike = {} if sources[0] == sources[1] else {"source_bob": sources[1]}
     return {"source": sources[0], **alike, "station": station}
 

@@ -26,6 +26,7 @@ STATEMENTS = {
     "bbm92": "finite blocks, as noclone run proves them",
     "mdi": "finite blocks, as noclone run proves them",
     "twin-field": "finite blocks, as noclone run proves them; the finite statistics are our own",
+    "sns": "finite blocks, as noclone run proves them; the finite statistics are our own",
     "cv": "finite blocks, collective attacks; with beta, reconciliation stated",
     "repeater": "finite blocks, as noclone run proves them; the chain's rate is sampled",
     "satellite": "one finite block a pass, as noclone run proves it, averaged over days",

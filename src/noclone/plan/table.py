@@ -76,8 +76,9 @@ class Plan:
             out.append(
                 f"{PLANNING_ONLY}, by formula, written as vendor links that `noclone run` leaves out: {', '.join(only)}"
             )
-        if any(one.protocol == "twin-field" for one in built):
-            out.append("twin-field: the finite statistics of its proof are our own and not published")
+        twins = sorted({one.protocol for one in built if one.protocol in ("twin-field", "sns")})
+        if twins:
+            out.append(f"{', '.join(twins)}: the finite statistics of their proofs are our own and not published")
         if any(one.protocol == "repeater" for one in built):
             out.append("repeaters: where photons are heard half-way between two stations is not asked")
         if any(one.protocol == "satellite" for one in built):
