@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import struct
 from dataclasses import replace
 
 import numpy as np
@@ -18,13 +20,14 @@ from noclone.link.quadratures import CoherentDevices
 from noclone.proofs.agreement import agree
 from noclone.proofs.epsilon import Epsilons
 from noclone.proofs.gaussian_key import PIRANDOLA2023
-from noclone.proofs.slices import choose_bins
+from noclone.proofs.slices import choose_bins, share_told, slice_entropies
 from noclone.protocols import GaussianModulation
 from noclone.records import QUADRATURE_MAX, QUADRATURE_UNIT, Detections, Origin
 
 LOOSE = Epsilons(1e-4, 1e-6)
 ORIGIN = Origin("simulated", seeded=True)
 SLOTS = 300_000
+SIGNAL = 12.0  # about what the values of `light` have, in noises
 
 
 def light(detection: str = "homodyne", loss_db: float = 0.2, excess: float = 0.005, **more: object) -> CoherentDevices:
@@ -58,7 +61,8 @@ def run(make_pools, agreed: CoherentDevices, real: CoherentDevices | None = None
     changed = more.pop("change", None)
     if changed is not None:
         detections = replace(detections, events=changed(detections))  # type: ignore[operator]
-    return distill_block(settings, detections, job(agreed), *make_pools(), **more)  # type: ignore[arg-type]
+    given = {"entropy": lambda n: hashlib.shake_256(b"test").digest(n), **more}
+    return distill_block(settings, detections, job(agreed), *make_pools(), **given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("detection", ["homodyne", "heterodyne"])
@@ -136,6 +140,50 @@ def test_a_saturated_converter_gives_no_key(make_pools) -> None:
 
     with pytest.raises(BlockAborted, match="saturated"):
         run(make_pools, light(), change=displaced)
+
+
+def test_a_displacement_counts_as_noise(make_pools) -> None:
+    """Moments are taken about zero: who displaces the light by two shot noises adds four of variance."""
+
+    def displaced(detections: Detections) -> np.ndarray:
+        raw = detections.quadratures.astype(np.int64)
+        return (((raw >> 1) + 512) << 1 | raw & 1).astype("<i2").view("<u8").astype(np.uint64)
+
+    with pytest.raises(BlockAborted) as caught:
+        run(make_pools, light(), change=displaced)
+    assert "wrong signs" in caught.value.message
+    figures = caught.value.statistics.figures
+    assert figures is not None
+    assert figures.excess > 3.0
+
+
+def test_a_wrong_guess_at_what_nobody_tells_is_found_by_confirmation(make_pools) -> None:
+    """The highest slice is told by nobody: a value far beyond what Alice can guess spoils the block; no key is made."""
+    devices = light()
+    assert (
+        share_told(slice_entropies(SIGNAL, 1.0, devices.protocol.step * QUADRATURE_UNIT, devices.protocol.slices)[-1])
+        == 0
+    )
+
+    def one_is_wrong(detections: Detections) -> np.ndarray:
+        raw = detections.quadratures.astype(np.int64).copy()
+        places = np.flatnonzero(np.abs(raw >> 1) < 100)[:3]
+        raw[places] += (devices.protocol.step << devices.protocol.slices - 1) << 1
+        return raw.astype("<i2").view("<u8").astype(np.uint64)
+
+    with pytest.raises(BlockAborted) as caught:
+        run(make_pools, devices, change=one_is_wrong)
+    assert caught.value.reason == "confirmation-failed"
+
+
+@pytest.mark.parametrize("entropy", [math.nan, -0.1, 1.5, math.inf])
+def test_entropies_that_no_slice_has_are_refused(make_pools, entropy: float) -> None:
+    def carriage(role: str, message: bytes) -> list[bytes]:
+        return [message[:-8] + struct.pack(">d", entropy) if message[0] == Kind.COUNTS else message]
+
+    with pytest.raises(BlockAborted) as caught:
+        run(make_pools, light(), carriage=carriage)
+    assert caught.value.verdict == "peer-misbehaved"
 
 
 def test_a_shot_noise_that_shrank_gives_no_key(make_pools) -> None:

@@ -189,9 +189,9 @@ THREATS: tuple[Threat, ...] = (
         "Qin, Kumar, Alleaume, Phys. Rev. A 94, 012325 (2016)",
         simple(
             "assumed",
-            "a block with a value at the end of the converter's range is refused; an amplifier that saturates before "
-            "it would not show",
-            "test over which range the detector is linear, and watch the mean of its values",
+            "a block with a value at the end of the converter's range is refused, and a displacement counts as noise; "
+            "an amplifier that saturates before the converter would not show",
+            "test over which range the detector is linear, and how large its values get",
         ),
     ),
     Threat(

@@ -7,14 +7,14 @@ are (`parties`).
     ANNOUNCE   quadratures measured    ->            (heterodyne: nothing)
                                        <-   SIFT     seed: which slots are told
     TEST       their values            ->
-                                       <-   COUNTS   moments, wrong signs, seed for codes
+                                       <-   COUNTS   moments, wrong signs, seed for codes, entropies of slices
     SLICES     the lowest slices       ->
     ANSWER     syndromes               ->            then slice after slice, each once those below it are known
                                        <-   QUERY    frames that failed (a few times)
                                        <-   RECONCILED  leak so far
 
 Reconciliation is reverse and one-way: Bob's bits are the key, Alice corrects her guesses at them. Each bit that crosses
-is counted once, from either side.
+is counted once, from either side. Of slices that leave nothing open nothing is told: confirmation finds a wrong guess.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from collections.abc import Callable
 import numpy as np
 
 from noclone.bits import Words, word_count
+from noclone.distill.ldpc import LdpcParameters
 from noclone.distill.messages import Kind, Misbehaved, Steps
 from noclone.distill.side import Side, conduct
 from noclone.distill.slice_codes import BELIEF_MAX, SliceListener, SliceTeller, belief_unit, plan
 from noclone.distill.slicing import add_slice, alices_values, bins, bobs_values, guesses, pack_bases, pack_slice
 from noclone.errors import Aborted
 from noclone.proofs.gaussian_key import expected_slices
+from noclone.proofs.slices import NOTHING
 from noclone.protocols import GaussianModulation
 from noclone.records import F32, I16, QUADRATURE_MAX, QUADRATURE_UNIT, U8, Amplitudes, Counts, Detections, Moments
 
@@ -63,21 +65,28 @@ def alices_bits(side: Side, amplitudes: Amplitudes, entropy: Entropy) -> Steps[t
     wrong = int(np.count_nonzero((amplitude < 0) != (told < 0)))
     side.estimated(_counts(side, len(x), len(told), wrong, moments))
     seed = entropy(SEED_BYTES)
-    yield from talk.send(Kind.COUNTS, SUMS.pack(moments.xx, moments.xy, moments.yy, wrong, seed))
-    return (yield from _correct(side, x, moments, len(told), seed))
+    entropies = tuple(min(max(one, 0.0), 1.0) for one in expected_slices(protocol, moments, len(told)))
+    sums = SUMS.pack(moments.xx, moments.xy, moments.yy, wrong, seed)
+    yield from talk.send(Kind.COUNTS, sums, struct.pack(f">{protocol.slices}d", *entropies))
+    return (yield from _correct(side, x, moments, len(told), _Ledger(side, len(x), entropies, seed)))
 
 
-def _correct(side: Side, x: F32, moments: Moments, n_told: int, seed: bytes) -> Steps[tuple[Words, int]]:
+def _correct(side: Side, x: F32, moments: Moments, n_told: int, ledger: _Ledger) -> Steps[tuple[Words, int]]:
     """Take the lowest slices as told, then correct guesses at the others, one after the other."""
     protocol, talk = _protocol(side), side.talk
     _, data = yield from talk.receive(Kind.SLICES, bytes_max=protocol.told * _slice_bytes(len(x)))
     numbers = _read_slices(data, protocol, len(x))
     gain = moments.xy / moments.xx
     noise = (moments.yy - moments.xy * gain) / n_told
-    ledger, found = _Ledger(side, len(x), moments, n_told, seed), []
+    found = []
     for number in range(protocol.told, protocol.slices):
         params = ledger.plan(number)
-        words, sure = guesses(x, numbers, number, protocol, gain, noise, belief_unit(params), BELIEF_MAX)
+        unit = 0.0 if params is None else belief_unit(params)
+        words, sure = guesses(x, numbers, number, protocol, gain, noise, unit, BELIEF_MAX)
+        if params is None:
+            found.append(words)
+            add_slice(numbers, number, words)
+            continue
         listener = SliceListener(words, len(x), params, sure)
         while True:
             _, reply = yield from talk.receive(Kind.ANSWER, bytes_max=(1 << 20) + 2 * len(x))
@@ -106,26 +115,32 @@ def bobs_bits(side: Side, detections: Detections) -> Steps[tuple[Words, int]]:
     side.statistics.detections = len(values) + len(told)
     side.statistics.stage = "sifting"
     yield from talk.send(Kind.TEST, told.astype("<i2").tobytes())
-    _, data = yield from talk.receive(Kind.COUNTS, bytes_max=SUMS.size)
-    if len(data) != SUMS.size:
+    size = SUMS.size + 8 * protocol.slices
+    _, data = yield from talk.receive(Kind.COUNTS, bytes_max=size)
+    if len(data) != size:
         raise Misbehaved("the peer's sums are truncated")
-    xx, xy, yy, wrong, seed = SUMS.unpack(data)
+    xx, xy, yy, wrong, seed = SUMS.unpack_from(data)
+    entropies = struct.unpack_from(f">{protocol.slices}d", data, SUMS.size)
     if yy != _square_sum(told) or not (0 < xx < np.inf and xy * xy <= xx * yy) or wrong > len(told):
         raise Misbehaved("the peer's sums are not those of what was told")
+    if not all(0 <= entropy <= 1 for entropy in entropies):  # not so for NaN
+        raise Misbehaved("the peer names slices that leave less than nothing open, or more than a bit")
     moments = Moments(xx, xy, yy)
     side.estimated(_counts(side, len(values), len(told), wrong, moments))
-    return (yield from _tell(side, bins(values, protocol), moments, len(told), seed))
+    return (yield from _tell(side, bins(values, protocol), _Ledger(side, len(values), entropies, seed)))
 
 
-def _tell(side: Side, numbers: U8, moments: Moments, n_told: int, seed: bytes) -> Steps[tuple[Words, int]]:
+def _tell(side: Side, numbers: U8, ledger: _Ledger) -> Steps[tuple[Words, int]]:
     """Tell the lowest slices as they are, and syndromes of the others until Alice asks no more."""
     protocol, talk, n = _protocol(side), side.talk, len(numbers)
     rows = [pack_slice(numbers, number) for number in range(protocol.slices)]
     lowest = [row.astype("<u8", copy=False).view(np.uint8)[: _slice_bytes(n)].data for row in rows[: protocol.told]]
     yield from talk.send(Kind.SLICES, *lowest)
-    ledger = _Ledger(side, n, moments, n_told, seed)
     for number in range(protocol.told, protocol.slices):
-        teller = SliceTeller(rows[number], n, ledger.plan(number))
+        params = ledger.plan(number)
+        if params is None:
+            continue
+        teller = SliceTeller(rows[number], n, params)
         yield from talk.send(Kind.ANSWER, teller.opening())
         while True:
             kind, data = yield from talk.receive(Kind.QUERY, Kind.RECONCILED, bytes_max=(1 << 16) + n)
@@ -142,18 +157,20 @@ def _tell(side: Side, numbers: U8, moments: Moments, n_told: int, seed: bytes) -
 class _Ledger:
     """What both ends keep while slices are reconciled: the leak, its limit, and what each slice should take."""
 
-    def __init__(self, side: Side, n: int, moments: Moments, n_told: int, seed: bytes) -> None:
+    def __init__(self, side: Side, n: int, entropies: tuple[float, ...], seed: bytes) -> None:
         protocol = _protocol(side)
         self.leak_bits = protocol.told * n
         self.rounds = 0
         self._n, self._seed = n, seed
         self._most = side.job.agreement.leak_bits_max
-        self._entropies = expected_slices(protocol, moments, n_told)
+        self._entropies = entropies
         if self.leak_bits > self._most:
             raise Aborted("leak-above-agreed", f"slices of {n} values are more than the agreed {self._most} bits")
 
-    def plan(self, number: int):  # type: ignore[no-untyped-def]
-        """Return the codes of one slice."""
+    def plan(self, number: int) -> LdpcParameters | None:
+        """Return the codes of one slice; None where guesses do without."""
+        if self._entropies[number] < NOTHING:
+            return None
         left = self._most - self.leak_bits
         params = plan(self._n, self._entropies[number], self._seed, number, leak_bits_max=left)
         if params is None:

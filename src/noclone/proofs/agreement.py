@@ -244,10 +244,10 @@ def _check_same_block(agreement: Agreement, counts: Counts, confirmation_bits: i
 
 
 def _qber_message(agreement: Agreement, counts: Counts) -> str:
-    return (
-        f"{100 * counts.qber_test:.2f} % errors in {counts.test_total} test bits, "
-        f"at most {100 * agreement.qber_max:.2f} % were expected"
-    )
+    what = f"errors in {counts.test_total} test bits"
+    if counts.moments is not None:
+        what = f"wrong signs in {counts.test_total} values that were told"
+    return f"{100 * counts.qber_test:.2f} % {what}, at most {100 * agreement.qber_max:.2f} % were expected"
 
 
 def _floats(expected: Expected, qber: float | None) -> _Tally:

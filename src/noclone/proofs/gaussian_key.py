@@ -25,7 +25,7 @@ from noclone.proofs.epsilon import Epsilons
 from noclone.proofs.gaussian import Gaussian
 from noclone.proofs.proof import Evaluation, Proof, Term
 from noclone.proofs.published import FIXED
-from noclone.proofs.slices import LEAST, bin_entropy, slice_entropies
+from noclone.proofs.slices import ALMOST, LEAST, NOTHING, bin_entropy, slice_entropies
 from noclone.protocols import GaussianModulation
 from noclone.records import QUADRATURE_UNIT, Moments
 
@@ -144,7 +144,7 @@ def most_told(protocol: GaussianModulation, tally: Sums, efficiency: float, sigm
     told = float(protocol.told)
     least = MARGIN * LEAST * FRAME * math.ceil(n / FRAME) / n
     for entropy in expected_slices(protocol, tally.moments, float(sum(tally.n_test)))[protocol.told :]:
-        told += max(efficiency * entropy, least)
+        told += max(efficiency * entropy, least) if entropy > ALMOST * NOTHING else 0.0
     return math.ceil((n + sigmas * math.sqrt(n)) * told)
 
 

@@ -24,8 +24,10 @@ REACH = 7.0
 SLICES = (3, 4, 5, 6)
 WIDTHS = tuple(0.2 * 1.15**i for i in range(23))  # in standard deviations of the noise: 0.2 to 4.3
 # What LDPC codes tell of a slice (docs/decisions/015-ldpc.md): so much over its entropy, and as much of every bit as
-# the smallest code has; where the largest one is too small, all.
-OVER, LEAST, MOST = 1.17, 0.0525, 0.6
+# the smallest code has; where the largest one is too small, all. Below NOTHING, a wrong guess among 10^7 is rarer than
+# one block in a thousand: confirmation finds it, and nothing is told.
+OVER, LEAST, MOST, NOTHING = 1.17, 0.0525, 0.6, 1e-9
+ALMOST = 0.1  # of NOTHING is what a plan counts as nothing: a block's own noise may be a little larger
 _erf = np.vectorize(math.erf, otypes=[float])
 
 
@@ -68,7 +70,9 @@ def slice_entropies(variance: float, noise: float, step: float, slices: int) -> 
 
 
 def share_told(entropy: float) -> float:
-    """Return how many bits are told about each bit of a slice: by a code, or as it is."""
+    """Return how many bits are told about each bit of a slice: by a code, or as it is; 0 where guesses do."""
+    if entropy < ALMOST * NOTHING:
+        return 0.0
     share = max(OVER * entropy, LEAST)
     return share if share <= MOST else 1.0
 
