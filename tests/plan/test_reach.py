@@ -43,7 +43,7 @@ def planned(given: Brief) -> Solution:
 @pytest.mark.parametrize("device", CATALOGUE, ids=lambda device: device.name)
 def test_no_device_beats_what_physics_allows(device: Any) -> None:
     rates = []
-    for loss_db in (4.0, 20.0, 60.0):
+    for loss_db in (2.0, 20.0, 60.0):
         eta = 10 ** (-loss_db / 10)
         whole = device.protocol in ("decoy-bb84", "cv")
         rate = secret_bps(device, loss_db) if whole else secret_bps(device, loss_db / 2, loss_db / 2)
