@@ -10,9 +10,11 @@ import pytest
 from noclone.audit.audit import audit
 from noclone.events import EventLog
 from noclone.network.blocks import plan_link
+from noclone.network.metrics import Metrics
+from noclone.network.news import tell
 from noclone.network.scenario import load_scenario
 from noclone.web.board import EVIDENCE_BLOCKS_MAX, NEWS_MAX, Board, layout
-from noclone.web.links import SERIES_MAX
+from noclone.web.links import SERIES_MAX, LinkState
 from tests.audit.test_verdict import provenance
 
 
@@ -113,6 +115,30 @@ def test_how_long_the_store_lasts_follows_its_use(board: Board) -> None:
     assert link(board)["seconds_left"] == pytest.approx(54_000 / (6000 / 60))
     board.stored("ada-ben", 54_000, 100.0)
     assert link(board)["seconds_left"] is None, "nobody has used any for a minute"
+
+
+def test_a_link_of_another_protocol_says_what_it_trusts_and_how_noisy_it_is() -> None:
+    for name, protocol in (("quadratures", "cv"), ("middle", "mdi")):
+        scenario = load_scenario(name)
+        shown = Board(scenario, {one.name: plan_link(one) for one in scenario.links}, [])
+        fixed = link(shown)
+        assert (fixed["protocol"], fixed["intensities"]) == (protocol, [])
+        assert fixed["trusts"].startswith("trusts ")
+    log = EventLog()
+    metrics = Metrics(log, {})
+    state = LinkState(plan_link(load_scenario("quadratures").links[0]))
+    seen = {"transmittance": 0.63, "excess": 0.0061, "signal_to_noise": 5.5, "efficiency": 0.866}
+    event = log.add(
+        "block.distilled",
+        f"link:{state.name}",
+        **{"block": 0, "qber": None, "quadratures": seen, "secret_bits": 700_000, "detections": 10**7},
+        **{"epsilon": 1e-10, "proof": "pirandola2023", "length_terms": []},
+    )
+    state.take(event)
+    assert (state.to_json()["qber"], state.to_json()["quadratures"]) == (None, seen)
+    told = tell(event).replace("\N{NARROW NO-BREAK SPACE}", " ").replace("\N{NO-BREAK SPACE}", " ")
+    assert told == "block 0: 700 000 secret bits, excess noise 0.0061 of the shot noise"
+    assert b"distilled" in metrics.exposition()  # and no error rate that nobody measured
 
 
 def test_what_is_kept_is_bounded(board: Board) -> None:

@@ -18,6 +18,8 @@ export interface LinkNow {
   why: string;
   since: number;
   qber: number | null;
+  /** Of continuous variables. */
+  quadratures: { transmittance: number; excess: number; signal_to_noise: number; efficiency: number } | null;
   secret_bps: number | null;
   stored_bits: number | null;
   full: boolean;
@@ -55,6 +57,10 @@ export interface FibreLink extends LinkNow, Ends {
   secret_bps_expected: number;
   seconds_per_block: number;
   intensities: number[];
+  /** Which devices it trusts, as the end of a sentence; of decoy-state BB84 nothing is said. */
+  trusts: string;
+  /** Repeaters on its way. */
+  between: string[];
   /** None where the link's light is of another kind, without such a receiver. */
   efficiency: number | null;
   dark_count_hz: number | null;

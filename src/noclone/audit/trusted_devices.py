@@ -84,6 +84,11 @@ def trusts(links: Iterable[LinkSection]) -> list[str]:
     ]
 
 
+def trusts_of(link: LinkSection) -> str:
+    """Return which devices one link trusts, as the end of a sentence."""
+    return WORDS[_kind(link)]
+
+
 def spared_nodes(links: Iterable[LinkSection]) -> list[str]:
     """Return a sentence for each link over repeaters: what a relay along the same way would make one trust besides."""
     return [

@@ -14,12 +14,27 @@ import struct
 import numpy as np
 
 from noclone.distill.estimation import pack_numbers, unpack_numbers
-from noclone.distill.messages import Misbehaved
+from noclone.distill.messages import Kind, Misbehaved, Steps
+from noclone.distill.side import Side
 from noclone.proofs.chsh import SETTINGS, Chsh
 from noclone.records import NOTHING, U8, U64, Detections, Settings
 
 COUNT = struct.Struct(">I")
 ANSWER_BYTES = 16 * SETTINGS
+
+
+def alices_part(side: Side, settings: Settings) -> Steps[None]:
+    """Hear what Bob measured in his further bases, tell what it is worth."""
+    _, data = yield from side.talk.receive(Kind.CHSH, bytes_max=told_bytes_max(side.detections_max))
+    side.statistics.chsh = count(data, settings, side.job.n_slots)
+    yield from side.talk.send(Kind.CHSH, answer(side.statistics.chsh))
+
+
+def bobs_part(side: Side, events: U64) -> Steps[None]:
+    """Tell what was measured in the further bases; learn the CHSH value."""
+    yield from side.talk.send(Kind.CHSH, tell(events))
+    _, data = yield from side.talk.receive(Kind.CHSH, bytes_max=ANSWER_BYTES)
+    side.statistics.chsh = read_answer(data, len(events))
 
 
 def told_bytes_max(detections_max: int) -> int:

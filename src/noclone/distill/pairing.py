@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noclone.bits import Words, pack, unpack
-from noclone.distill.messages import Misbehaved
+from noclone.distill.messages import Kind, Misbehaved, Steps
+from noclone.distill.side import Side
 from noclone.distill.sifting import Sieve
 from noclone.protocols import PHASE_SLICES, phases_fit, promised_detector
 from noclone.records import U8, Basis, Paired
@@ -91,6 +92,25 @@ class Pairs:
         kept = unpack(sieve.bits(Basis.KEY), self.raw)[self.earlier[unlike == 1]]
         sieve.replace_key(pack(kept), len(kept))
         return Paired(self.raw, len(self.earlier))
+
+
+def alices_part(side: Side, sieve: Sieve) -> Steps[None]:
+    """Hear Bob's pairs, tell which are unlike, and keep those."""
+    raw = int(sieve.n[Basis.KEY])
+    _, data = yield from side.talk.receive(Kind.PAIRS, bytes_max=pairs_bytes_max(raw))
+    pairs = Pairs.read(data, raw)
+    unlike = pairs.unlike(sieve.bits(Basis.KEY))
+    yield from side.talk.send(Kind.PAIRS, pack_unlike(unlike))
+    side.paired = pairs.keep(sieve, unlike)
+
+
+def bobs_part(side: Side, sieve: Sieve, entropy: Callable[[int], bytes]) -> Steps[None]:
+    """Tell the pairs, and keep those that Alice says are unlike at her end, too."""
+    pairs = Pairs.draw(sieve.bits(Basis.KEY), int(sieve.n[Basis.KEY]), entropy)
+    yield from side.talk.send(Kind.PAIRS, pairs.to_bytes())
+    count = len(pairs.earlier)
+    _, data = yield from side.talk.receive(Kind.PAIRS, bytes_max=(count + 7) // 8)
+    side.paired = pairs.keep(sieve, read_unlike(data, count))
 
 
 def pairs_bytes_max(raw: int) -> int:

@@ -39,7 +39,7 @@ import numpy as np
 
 from noclone.bits import Words, bytes_from_words, words_from_bytes
 from noclone.crypto.polynomial_hash import digest
-from noclone.distill import chsh, gaussian
+from noclone.distill import chsh, gaussian, pairing
 from noclone.distill.authentication import AuthenticationPool
 from noclone.distill.cascade import Answerer, Questioner
 from noclone.distill.estimation import errors_by_intensity, pack_numbers, qber_estimate, unpack_numbers
@@ -49,11 +49,7 @@ from noclone.distill.ldpc import Listener, Teller
 from noclone.distill.messages import Kind, Misbehaved, Steps
 from noclone.distill.pair_sifting import pack_levels, peer_levels_of, sift_received, sift_sent, split_levels
 from noclone.distill.pairing import (
-    Pairs,
     choose_phases,
-    pack_unlike,
-    pairs_bytes_max,
-    read_unlike,
     split_told,
 )
 from noclone.distill.side import Side, conduct
@@ -163,8 +159,10 @@ class _Alice(Side):
     def _bits(self, settings: Settings, qber_expected: float | None, entropy: Entropy) -> Steps[tuple[Words, int]]:
         """Sift, estimate, reconcile; return her bits, and how many they are."""
         sieve = yield from self._sift(settings)
-        yield from self._chsh(settings)
-        yield from self._pair(sieve)
+        if self.has_chsh:
+            yield from chsh.alices_part(self, settings)
+        if self.has_pairs:
+            yield from pairing.alices_part(self, sieve)
         counts = yield from self._estimate(sieve)
         words, n_bits = sieve.bits(Basis.KEY), int(sieve.n[Basis.KEY])
         yield from self._reconcile(words, n_bits, qber_estimate(counts, qber_expected), counts, entropy)
@@ -211,25 +209,6 @@ class _Alice(Side):
         for data in answers:
             yield from talk.send(Kind.SIFT, data)
         return sieve
-
-    def _chsh(self, settings: Settings) -> Steps[None]:
-        """Where the protocol has further bases: hear what Bob measured in them, tell what it is worth."""
-        if not self.has_chsh:
-            return
-        _, data = yield from self.talk.receive(Kind.CHSH, bytes_max=chsh.told_bytes_max(self.detections_max))
-        self.statistics.chsh = chsh.count(data, settings, self.job.n_slots)
-        yield from self.talk.send(Kind.CHSH, chsh.answer(self.statistics.chsh))
-
-    def _pair(self, sieve: Sieve) -> Steps[None]:
-        """Where bits are paired: hear Bob's pairs, tell which are unlike, and keep those."""
-        if not self.has_pairs:
-            return
-        raw = int(sieve.n[Basis.KEY])
-        _, data = yield from self.talk.receive(Kind.PAIRS, bytes_max=pairs_bytes_max(raw))
-        pairs = Pairs.read(data, raw)
-        unlike = pairs.unlike(sieve.bits(Basis.KEY))
-        yield from self.talk.send(Kind.PAIRS, pack_unlike(unlike))
-        self.paired = pairs.keep(sieve, unlike)
 
     def _estimate(self, sieve: Sieve) -> Steps[Counts]:
         """Compare the test-basis values that Bob discloses with hers."""
@@ -314,8 +293,9 @@ class _Bob(Side):
         events, for_chsh = chsh.split_events(events) if self.has_chsh else (events, None)
         sieve = yield from self._sift(events)
         if for_chsh is not None:
-            yield from self._chsh(for_chsh)
-        yield from self._pair(sieve, entropy)
+            yield from chsh.bobs_part(self, for_chsh)
+        if self.has_pairs:
+            yield from pairing.bobs_part(self, sieve, entropy)
         qber, seed = yield from self._estimate(sieve)
         n_bits = int(sieve.n[Basis.KEY])
         raw = sieve.bits(Basis.KEY)
@@ -324,12 +304,6 @@ class _Bob(Side):
         m_key = errors_by_intensity(raw, words, sieve.levels(Basis.KEY), n_bits, self.levels, self.peers)
         yield from self.talk.send(Kind.CONFIRMED, pack_numbers(m_key))
         return words, n_bits, m_key
-
-    def _chsh(self, events: U64) -> Steps[None]:
-        """Tell what was measured in the further bases; learn the CHSH value."""
-        yield from self.talk.send(Kind.CHSH, chsh.tell(events))
-        _, data = yield from self.talk.receive(Kind.CHSH, bytes_max=chsh.ANSWER_BYTES)
-        self.statistics.chsh = chsh.read_answer(data, len(events))
 
     def _sift(self, events: U64) -> Steps[Sieve]:
         """Announce slots and bases, and keep what Alice says matches."""
@@ -351,16 +325,6 @@ class _Bob(Side):
                 sift_received(kept, split_told(levels)[0] if self.has_phases else levels, data, sieve.beside)
         self.statistics.stage = "sifting"
         return sieve
-
-    def _pair(self, sieve: Sieve, entropy: Entropy) -> Steps[None]:
-        """Where bits are paired: tell the pairs, and keep those that Alice says are unlike at her end, too."""
-        if not self.has_pairs:
-            return
-        pairs = Pairs.draw(sieve.bits(Basis.KEY), int(sieve.n[Basis.KEY]), entropy)
-        yield from self.talk.send(Kind.PAIRS, pairs.to_bytes())
-        count = len(pairs.earlier)
-        _, data = yield from self.talk.receive(Kind.PAIRS, bytes_max=(count + 7) // 8)
-        self.paired = pairs.keep(sieve, read_unlike(data, count))
 
     def _estimate(self, sieve: Sieve) -> Steps[tuple[float, bytes]]:
         """Disclose the test-basis values; check Alice's counts against what she let him sift."""

@@ -28,10 +28,10 @@ EPSILONS = Epsilons(1e-10, 1e-15)
 
 def station(loss_db: tuple[float, float], misalignment: float, pairing: Pairing = "aopp") -> SnsStation:
     """Return a link over two arms of that loss."""
-    arms = (Fibre(0.0, 0.2, loss) for loss in loss_db)
+    alice, bob = (Fibre(0.0, 0.2, loss) for loss in loss_db)
     senders = SendOrNot(SENDER, SENDER, SENDER.intensities[0], SENDER.intensities[0], pairing)
     receiver = Receiver("active", DETECTORS, COUNTS_HZ, misalignment=misalignment)
-    return SnsStation(CLOCK_HZ, *arms, receiver, senders, 1.0, PHASE)
+    return SnsStation(CLOCK_HZ, alice, bob, receiver, senders, 1.0, PHASE)
 
 
 def key_bps(loss_db: tuple[float, float], misalignment: float, pulses: float = PULSES) -> float:

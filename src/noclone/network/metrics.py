@@ -109,7 +109,8 @@ class Metrics:
                 end = str(data.get("end", ""))
                 self._secret.labels(name, end).inc(data["secret_bits"])
                 self._blocks.labels(name, end, "distilled").inc()
-                self._qber.labels(name, end).set(data["qber"])
+                if data["qber"] is not None:
+                    self._qber.labels(name, end).set(data["qber"])
                 self._last.labels(name, end).set(event.time_s)
             case "block.aborted":
                 end = str(data.get("end", ""))

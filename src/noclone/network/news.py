@@ -61,11 +61,19 @@ def _of_steering(event: Event) -> str:
     return ""
 
 
+def _noise(data: dict[str, Any]) -> str:
+    """Return how noisy a block was: its error rate, or of continuous variables the noise beyond the light's own."""
+    if data["qber"] is not None:
+        return f", error rate {data['qber']:.2%}"
+    seen = data.get("quadratures")
+    return f", excess noise {seen['excess']:.4f} of the shot noise" if seen else ""
+
+
 def _of_the_network(event: Event) -> str:
     data: dict[str, Any] = event.data
     match event.kind:
         case "block.distilled":
-            return f"block {data['block']}: {_grouped(data['secret_bits'])} secret bits, error rate {data['qber']:.2%}"
+            return f"block {data['block']}: {_grouped(data['secret_bits'])} secret bits{_noise(data)}"
         case "block.aborted":
             return f"block {data['block']}: NO KEY ({data['reason']}): {data['message']}"
         case "node.started":

@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from noclone.audit.trusted_devices import trusts_of
 from noclone.events import Event
 from noclone.network.blocks import LinkPlan, error_rate
 
@@ -54,6 +55,7 @@ class LinkState:
         state: "waiting", "ok", "refused" (its newest block gave no key) or "down".
         holds: Why it makes no blocks, whatever its state.
         full: Whether its pools hold all that they may, so that it makes no key until some is used.
+        quadratures: Of continuous variables: what both ends estimate of the channel, and how well they reconciled.
         series: For each block: time, block, error rate, secret bits per second of light, gain of each intensity.
         levels: Time, and bits in store then.
         funnel: The newest block's journey from detections to secret bits.
@@ -66,6 +68,7 @@ class LinkState:
     holds: Holds = field(default_factory=lambda: Holds())
     since_s: float = 0.0
     qber: float | None = None
+    quadratures: dict[str, Any] | None = None
     secret_bps: float | None = None
     stored_bits: int | None = None
     full: bool = False
@@ -96,6 +99,7 @@ class LinkState:
             "why": self.holds.why or self.why,
             "since": self.since_s,
             "qber": self.qber,
+            "quadratures": self.quadratures,
             "secret_bps": 0.0 if self.holds else self.secret_bps,
             "attack": self.attack,
             "eve": self.eve,
@@ -172,7 +176,10 @@ class LinkState:
             "qber_expected": error_rate(plan.expected),
             "secret_bps_expected": plan.secret_bps,
             "seconds_per_block": plan.seconds_per_block,
-            "intensities": list(link.source.intensities) if link.source else [],
+            # Where both ends send, counts are of pairs of intensities: no chart of gains is made of those.
+            "intensities": list(link.source.intensities) if link.source and link.protocol == "decoy-bb84" else [],
+            "trusts": "" if link.protocol == "decoy-bb84" else trusts_of(link),
+            "between": list(link.repeaters),
             "efficiency": _one(receiver.efficiency) if receiver else None,
             "dark_count_hz": _one(receiver.dark_count_hz) if receiver else None,
             "misalignment": receiver.misalignment if receiver else None,
@@ -182,6 +189,7 @@ class LinkState:
         data = event.data
         self._turn("ok", "", event)
         self.qber = data["qber"]
+        self.quadratures = data.get("quadratures")
         self.secret_bps = data["secret_bits"] / self.plan.of(data["block"]).seconds_per_block
         self.funnel = {
             "block": data["block"],
