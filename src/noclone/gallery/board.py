@@ -19,7 +19,8 @@ MODULES = (
     "pirandola2017", "shor2000", "acin2007", "naik2000", "ling2008", "ma2005", "gobby2004", "lim2014", "rusca2018",
     "formalqkd2025", "boaron2018", "dixon2015", "mafunglo2007", "honjo2008", "neumann2022", "marazavi2012",
     "rubenok2013", "locurtyqi2012", "wang2018", "zhou2023", "pittaluga2025", "lodewyck2007", "jouguet2013", "zhang2020",
-    "hajomer2024", "deutsch1996", "humphreys2018", "liao2017", "liao2017_key", "lucamarini2015", "qi2007",
+    "hajomer2024", "deutsch1996", "humphreys2018", "liao2017", "liao2017_key",
+    "yin2020", "chen2021", "li2025", "lucamarini2015", "qi2007",
     "bennett1992", "martinez2015",
 )  # fmt: skip
 
