@@ -72,9 +72,10 @@ def _map(plan: Plan) -> str:
         Line(fibre.a, fibre.b, "spare", f"{fibre.a} - {fibre.b}: {fibre.length_km:.0f} km, {fibre.loss_db:.1f} dB")
         for fibre in fibres_of(plan.brief)
     ]
+    known = {spot.name for spot in spots}
     for one, taken in plan.links:
         note = f"{one.a} - {one.b}: {what(one)}, {one.bps:,.0f} b/s, {taken / one.bps:.0%} used"
-        way = [one.a, one.middle, one.b] if one.middle in {spot.name for spot in spots} else [one.a, one.b]
+        way = [one.a, *(name for name in one.middle.split(", ") if name in known), one.b]
         lines += [Line(a, b, "link" if one.runs else "planned", note) for a, b in pairwise(way)]
     return draw(spots, lines, f"The plan: {len(spots)} sites, {len(plan.links)} links")
 
