@@ -14,8 +14,10 @@ from noclone.network.scenario import load_scenario
 from noclone.plan.candidates import candidates_of
 from noclone.plan.links import climb
 from noclone.plan.rates import COARSE_DB
+from noclone.plan.report import render
 from noclone.plan.sites import Brief
 from noclone.plan.solver import Solution, solve
+from noclone.plan.table import Plan
 from noclone.plan.writing import scenario_of_plan, toml_value
 
 GOOD = {"name": "x", "cost": 100.0, "efficiency": 0.8, "dark_count_hz": 50.0, "block_key_bits": 1_000_000}
@@ -128,6 +130,13 @@ def test_repeaters_join_what_nobody_may_relay(tmp_path: Path) -> None:
     assert plan.agreement.length_bits / plan.seconds_per_block == pytest.approx(planned.bps, rel=1e-6)
     half = chain(device=[{**MEMORIES, "counted": 0.5}])
     assert candidates_of(half)[0][0].bps == pytest.approx(planned.bps / 2)
+
+
+def test_the_report_draws_a_chain_over_its_stations(tmp_path: Path) -> None:
+    given = chain()
+    page = render(Plan(given, written(given, tmp_path / "net.toml"), [""], []))
+    assert page.count('class="link"') == 2, "two links of one chain"
+    assert "memories (repeater over m)" in page
 
 
 def test_repeaters_stand_where_stations_may(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ LEGEND = (
     "is not used. Square: a node that has to be trusted with keys of others. Diamond: a satellite."
 )
 NOT_CONSIDERED = (
-    "Repeaters with quantum memories and entanglement from orbit.",
+    "Entanglement from orbit; repeaters on other ways than the three shortest between the ends of each demand.",
     "Several systems side by side between the same two sites; classical traffic in the same fibre.",
     "Whether a satellite can serve all of its stations in one pass, and how its key varies with weather and season: "
     "its links are averages over days.",
