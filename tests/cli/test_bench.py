@@ -365,6 +365,20 @@ def test_sequence_sifts() -> None:
     assert answer["sifted_bits"] > 50
 
 
+@pytest.mark.slow
+def test_sequence_hands_over_pairs() -> None:
+    answer = run_script("sequence", "chain_sequence.py", {"nodes": 3, "length_km": 20, "emission": 0.5, "seconds": 0.2})
+    assert 0 < answer["pairs"] == pytest.approx(0.2 * answer["pairs_per_network_s"])
+
+
+def test_every_peer_says_who_it_is_and_how_its_work_was_checked() -> None:
+    """The report prints both: a script that forgets one would end it."""
+    for peer in bench_compare.PEERS:
+        text = (Path(bench_compare.__file__).parent / "peers" / peer.script).read_text()
+        assert '"peer": ' in text
+        assert '"verified": ' in text
+
+
 def test_the_tables_of_headings_fit_the_stages_of_today() -> None:
     """What the quick stages return is known by name: no heading is a raw key."""
     from noclone.distill.bench import bench_reconciliation
