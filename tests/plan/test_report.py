@@ -20,8 +20,8 @@ def test_the_report_stands_alone_and_says_everything(tmp_path: Path, capsys: pyt
     assert "src=" not in text
     assert "http" not in text.replace("http-equiv", "")
     assert "5 of 5 demands met in full" in text
-    assert text.count('class="planned"') == 6, "two of a satellite, two arms of a station, a hut's, a vendor's"
-    assert text.count('class="link"') == 1
+    assert text.count('class="planned"') == 1, "a vendor's: all else is simulated"
+    assert text.count('class="link"') == 6, "two of a satellite, two arms of a station, a hut's, a fibre's"
     assert "<polygon" in text
     assert "What was not considered" in text
     assert "finite blocks, as noclone run proves them" in text

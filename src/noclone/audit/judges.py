@@ -11,7 +11,7 @@ from typing import Literal
 
 from noclone.audit.scene import Scene
 
-BETWEEN = ("bbm92", "mdi", "twin-field")  # protocols with something in the middle that may be Eve's
+BETWEEN = ("bbm92", "mdi", "twin-field", "sns")  # protocols with something in the middle that may be Eve's
 Status = Literal["countered", "watched", "assumed", "open", "not-modelled"]
 
 

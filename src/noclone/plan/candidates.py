@@ -10,19 +10,12 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from noclone.link.devices import Fibre as Channel
-from noclone.link.devices import LinkDevices, Receiver, Source
-from noclone.network.satellite_pass import key_of_pass
-from noclone.plan.devices import CATALOGUE, Device, has_middle, runs
-from noclone.plan.rates import EPS_CORRECTNESS, LEAST_BPS, secret_bps
+from noclone.plan.beyond import chains_of, link_over, link_under, satellite_bps
+from noclone.plan.devices import CATALOGUE, Device, RepeaterSection, has_middle, runs
+from noclone.plan.links import Tables
+from noclone.plan.rates import LEAST_BPS, secret_bps
 from noclone.plan.sites import Brief, SatelliteSection, VendorSection
 from noclone.plan.spans import Fibre, Span, fibres_of, spans_of
-from noclone.proofs.epsilon import Epsilons
-from noclone.records import DecoyBB84
-
-DAY_S = 86_400.0
-PASS_PROOF, PASS_EPS = "lim2014", 1e-9
-PASS_STEP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +29,7 @@ class Candidate:
         device: None for satellites and vendors' equipment.
         made_by: Name of the device, satellite or vendor.
         epsilon: What somebody states of each key, where the scenario has to be told.
+        link: The [[link]] of a satellite or a chain of repeaters; other devices' links follow from device and span.
     """
 
     a: str
@@ -49,6 +43,7 @@ class Candidate:
     device: Device | None = None
     span: Span | None = None
     epsilon: float | None = None
+    link: Tables | None = None
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -63,7 +58,7 @@ class Candidate:
     @property
     def runs(self) -> bool:
         """Whether `noclone run` can run it."""
-        return self.device is not None and runs(self.device)
+        return self.link is not None or (self.device is not None and runs(self.device))
 
     @property
     def middle(self) -> str:
@@ -78,7 +73,7 @@ def candidates_of(
 
     Args:
         on_span: Told how many places of links are done, of how many.
-        only_what_runs: Leave out what `noclone run` cannot run yet.
+        only_what_runs: Leave out what `noclone run` cannot run.
     """
     devices = [one for one in brief.devices or CATALOGUE if runs(one) or not only_what_runs]
     fibres = fibres_of(brief)
@@ -89,13 +84,14 @@ def candidates_of(
         if on_span is not None:
             on_span(number, len(spans))
     out = [one for alike in found.values() for one in alike if not any(_better(other, one) for other in alike)]
+    out += _over_repeaters(brief, fibres, devices)
     lit = {one.fibres for one in out if len(one.fibres) == 1} | {(key,) for one in out for key in one.fibres}
     notes = [_dark(fibre) for fibre in fibres if (fibre.key,) not in lit]
+    for satellite in brief.satellites:
+        links, note = _under(satellite)
+        out += links
+        notes += note
     if not only_what_runs:
-        for satellite in brief.satellites:
-            links, note = _under(satellite)
-            out += links
-            notes += note
         out += [_existing(vendor) for vendor in brief.vendors]
     return out, notes
 
@@ -127,39 +123,38 @@ def _dark(fibre: Fibre) -> str:
     return f"{fibre.a} to {fibre.b}: {fibre.loss_db:.1f} dB ({fibre.length_km:.0f} km): no device gives key"
 
 
+def _over_repeaters(brief: Brief, fibres: list[Fibre], devices: list[Device]) -> list[Candidate]:
+    repeaters = [device for device in devices if isinstance(device, RepeaterSection)]
+    out = []
+    for chain in chains_of(brief, fibres) if repeaters else ():
+        span = chain.span
+        for device in repeaters:
+            link, bps = link_over(device, chain, f"{span.a}-{span.b}")
+            if bps >= LEAST_BPS:
+                length, loss = sum(span.lengths_km), sum(span.losses_db)
+                cost = device.chain_cost(len(chain.lengths_km)) + span.cost
+                kind = (device.protocol, device.name, device, span)
+                out.append(Candidate(span.a, span.b, length, loss, bps, cost, *kind, link=link))
+    return out
+
+
 def _under(satellite: SatelliteSection) -> tuple[list[Candidate], list[str]]:
     """Return the links of a satellite with its ground stations: all alike, an average over days."""
-    detectors = Receiver(
-        scheme="passive",
-        efficiency=(satellite.efficiency,) * 4,
-        dark_count_hz=(satellite.noise_hz,) * 4,
-        gate_ps=2000.0,
-        misalignment=satellite.misalignment,
-    )
-    light = Source(satellite.clock_hz, DecoyBB84((0.8, 0.1, 1e-6), (0.5, 0.25, 0.25), 0.5, 0.5))
-    key = key_of_pass(
-        satellite.over(),
-        satellite.downlink(),
-        LinkDevices(light, Channel(0.0, 0.0), detectors),
-        Epsilons(PASS_EPS, EPS_CORRECTNESS),
-        proof=PASS_PROOF,
-        step_s=PASS_STEP_S,
-    )
-    bps = key.secret_bits * satellite.passes_per_day / DAY_S
+    bps, loss_db, reason = satellite_bps(satellite)
     if bps < LEAST_BPS:
-        return [], [f"satellite {satellite.name}: a pass gives no key: {key.reason or 'too little'}"]
-    nearest_km = satellite.over().range_km(0.0)
+        return [], [f"satellite {satellite.name}: a pass gives no key: {reason or 'too little'}"]
+    nearest_km, cost = satellite.over().range_km(0.0), satellite.ground_station_cost
     return [
         Candidate(
             satellite.name,
             station,
             nearest_km,
-            key.losses_db[0],
+            loss_db,
             bps,
-            satellite.ground_station_cost,
+            cost,
             "satellite",
             satellite.name,
-            epsilon=satellite.epsilon,
+            link=link_under(satellite, f"{satellite.name}-{station}", station),
         )
         for station in dict.fromkeys(satellite.stations)
     ], []

@@ -1,7 +1,7 @@
 """What can be bought: the catalogue's tables, one kind for each protocol.
 
-In: `[[device]]` of a brief.  Out: checked sections. Only links of `SIMULATED` protocols are written so that `noclone
-run` simulates them; the others are planned by the formulas of `noclone.proofs`, and labelled "planning only".
+In: `[[device]]` of a brief.  Out: checked sections. Their links are written so that `noclone run` simulates them, but
+for continuous variables with an efficiency of reconciliation that is stated: these are "planning only".
 """
 
 from __future__ import annotations
@@ -11,9 +11,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from noclone.network.fields import Name, NonNegative, Positive, Probability, Section
+from noclone.repeater.tables import DevicesTable, MemoryTable, RulesTable
 
-SIMULATED = frozenset({"decoy-bb84"})
+STATIONS = ("mdi", "twin-field", "sns")
 PLANNING_ONLY = "planning only"
+BlockBits = Annotated[int, Field(ge=10_000, le=1_000_000_000)]
+Counted = Annotated[float, Field(gt=0, le=1)]
+COUNTED = Field(default=1.0, description="share of the promised rate to plan with: room for a real link's weather")
 Epsilon = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -23,9 +27,7 @@ class _DeviceSection(Section):
     name: Name
     cost: Positive = Field(description="of everything: both ends and a station between them")
     clock_hz: Positive = Field(default=1e9, description="pulses (cv: symbols) a second")
-    counted: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=1.0, description="share of the promised rate that is planned with: room for the weather of a real link"
-    )
+    counted: Counted = COUNTED
 
 
 class _ClickSection(_DeviceSection):
@@ -34,6 +36,8 @@ class _ClickSection(_DeviceSection):
     efficiency: Annotated[float, Field(gt=0, le=1)] = 0.2
     dark_count_hz: NonNegative = 100.0
     misalignment: Annotated[float, Field(ge=0, le=0.2)] = 0.01
+    dead_time_ns: NonNegative = 30.0
+    block_key_bits: BlockBits = 2_000_000
 
 
 class DeviceSection(_ClickSection):
@@ -41,26 +45,21 @@ class DeviceSection(_ClickSection):
 
     protocol: Literal["decoy-bb84"] = "decoy-bb84"
     dead_time_ns: NonNegative = 100.0
-    block_key_bits: Annotated[int, Field(ge=10_000, le=1_000_000_000)] = 2_000_000
 
 
 class PairsSection(_ClickSection):
     """BBM92: a source of entangled pairs, at one end or between two receivers."""
 
     protocol: Literal["bbm92"]
-    block_key_bits: Annotated[int, Field(ge=10_000, le=1_000_000_000)] = 2_000_000
-    eps_secrecy: Annotated[float, Field(gt=0, lt=1e-3)] = 1e-10
-    epsilon: Epsilon | None = Field(default=None, description="what its maker states of each key; for the scenario")
 
 
 class StationSection(_ClickSection):
-    """MDI or twin-field: two transmitters, and a station between them that nobody has to trust."""
+    """MDI or twin fields: two transmitters, and a station between them that nobody has to trust."""
 
-    protocol: Literal["mdi", "twin-field"]
+    protocol: Literal["mdi", "twin-field", "sns"]
     phase_rad: Annotated[float, Field(ge=0, le=3.14)] = Field(
-        default=0.2, description="twin-field: standard deviation of the phase between the arms"
+        default=0.2, description="twin-field, sns: standard deviation of the phase between the arms"
     )
-    epsilon: Epsilon | None = Field(default=None, description="what its maker states of each key; for the scenario")
 
 
 class GaussianSection(_DeviceSection):
@@ -68,31 +67,57 @@ class GaussianSection(_DeviceSection):
 
     protocol: Literal["cv"]
     clock_hz: Positive = 1e8
-    detection: Literal["homodyne", "heterodyne"] = "heterodyne"
+    detection: Literal["homodyne", "heterodyne"] = "homodyne"
     trusted_receiver: bool = Field(default=True, description="its loss and noise are out of Eve's reach")
     efficiency: Annotated[float, Field(gt=0, le=1)] = 0.6
     electronic: NonNegative = Field(default=0.05, description="noise of the receiver, in shot-noise units")
     excess: NonNegative = Field(default=0.01, description="noise at the channel's input, in shot-noise units")
-    beta: Probability = Field(default=0.95, description="efficiency of reconciliation: stated, not computed")
-    block_symbols: Annotated[float, Field(ge=1e6, le=1e12)] = 1e9
-    epsilon: Epsilon | None = Field(default=None, description="what its maker states of each key; for the scenario")
+    block_key_bits: BlockBits = Field(default=20_000_000, description="values in a block")
+    beta: Probability | None = Field(
+        default=None, description="efficiency of reconciliation: stated, not computed, and so for planning only"
+    )
+    block_symbols: Annotated[float, Field(ge=1e6, le=1e12)] = Field(default=1e9, description="with beta: in a block")
+    epsilon: Epsilon | None = Field(default=None, description="with beta: what its maker states of each key")
+
+
+class RepeaterSection(Section):
+    """A chain of quantum repeaters along fibres, over sites and huts where stations may stand: nobody there is trusted.
+
+    The tables are those of a file of `noclone repeater`.
+    """
+
+    name: Name
+    protocol: Literal["repeater"]
+    cost: Positive = Field(description="of the memories at both ends")
+    node_cost: NonNegative = Field(default=0.0, description="of each node between, with a memory to either side")
+    link_cost: NonNegative = Field(default=0.0, description="of what hears the photons half-way along each link")
+    counted: Counted = COUNTED
+    devices: DevicesTable = DevicesTable()
+    memory: MemoryTable = MemoryTable()
+    rules: RulesTable = RulesTable()
+    block_pairs: Annotated[int, Field(ge=40_000, le=100_000_000)] = 200_000
+
+    def chain_cost(self, links: int) -> float:
+        """Return the price of a chain of so many links, without fibres and places."""
+        return self.cost + (links - 1) * self.node_cost + links * self.link_cost
 
 
 def _protocol(device: Any) -> str:
     given = device.get("protocol", "decoy-bb84") if isinstance(device, dict) else device.protocol
-    return "station" if given in ("mdi", "twin-field") else str(given)
+    return "station" if given in STATIONS else str(given)
 
 
-Device = DeviceSection | PairsSection | StationSection | GaussianSection
+Device = DeviceSection | PairsSection | StationSection | GaussianSection | RepeaterSection
 AnyDevice = Annotated[
     Annotated[DeviceSection, Tag("decoy-bb84")]
     | Annotated[PairsSection, Tag("bbm92")]
     | Annotated[StationSection, Tag("station")]
-    | Annotated[GaussianSection, Tag("cv")],
+    | Annotated[GaussianSection, Tag("cv")]
+    | Annotated[RepeaterSection, Tag("repeater")],
     Discriminator(
         _protocol,
         custom_error_type="protocol",
-        custom_error_message="protocol is one of: decoy-bb84, bbm92, mdi, twin-field, cv",
+        custom_error_message="protocol is one of: decoy-bb84, bbm92, mdi, twin-field, sns, cv, repeater",
     ),
 ]
 
@@ -109,14 +134,20 @@ CATALOGUE: tuple[Device, ...] = (
     PairsSection(name="pairs", protocol="bbm92", cost=280.0, efficiency=0.8, dark_count_hz=50.0),
     StationSection(name="mdi", protocol="mdi", cost=300.0, efficiency=0.8, dark_count_hz=50.0),
     StationSection(name="twin-field", protocol="twin-field", cost=450.0, efficiency=0.8, dark_count_hz=10.0),
+    StationSection(name="sns", protocol="sns", cost=450.0, efficiency=0.8, dark_count_hz=10.0),
 )
 
 
 def runs(device: Device) -> bool:
     """Say whether `noclone run` can run links of a device."""
-    return device.protocol in SIMULATED
+    return not isinstance(device, GaussianSection) or device.beta is None
 
 
 def has_middle(device: Device) -> bool:
     """Say whether something of the device stands between the two ends, or may."""
-    return device.protocol in ("bbm92", "mdi", "twin-field")
+    return device.protocol == "bbm92" or device.protocol in STATIONS
+
+
+def needs_no_middle(device: Device) -> bool:
+    """Say whether a device's link lies along a single fibre."""
+    return device.protocol in ("decoy-bb84", "bbm92", "cv")

@@ -20,7 +20,7 @@ LEGEND = (
     "is not used. Square: a node that has to be trusted with keys of others. Diamond: a satellite."
 )
 NOT_CONSIDERED = (
-    "Repeaters with quantum memories and entanglement from orbit.",
+    "Entanglement from orbit; repeaters on other ways than the three shortest between the ends of each demand.",
     "Several systems side by side between the same two sites; classical traffic in the same fibre.",
     "Whether a satellite can serve all of its stations in one pass, and how its key varies with weather and season: "
     "its links are averages over days.",
@@ -72,9 +72,10 @@ def _map(plan: Plan) -> str:
         Line(fibre.a, fibre.b, "spare", f"{fibre.a} - {fibre.b}: {fibre.length_km:.0f} km, {fibre.loss_db:.1f} dB")
         for fibre in fibres_of(plan.brief)
     ]
+    known = {spot.name for spot in spots}
     for one, taken in plan.links:
         note = f"{one.a} - {one.b}: {what(one)}, {one.bps:,.0f} b/s, {taken / one.bps:.0%} used"
-        way = [one.a, one.middle, one.b] if one.middle in {spot.name for spot in spots} else [one.a, one.b]
+        way = [one.a, *(name for name in one.middle.split(", ") if name in known), one.b]
         lines += [Line(a, b, "link" if one.runs else "planned", note) for a, b in pairwise(way)]
     return draw(spots, lines, f"The plan: {len(spots)} sites, {len(plan.links)} links")
 

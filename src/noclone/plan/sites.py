@@ -80,9 +80,6 @@ class SatelliteSection(Section):
     efficiency: Annotated[float, Field(gt=0, le=1)] = 0.5
     noise_hz: NonNegative = Field(default=25.0, description="of each of four detectors, with the sky's light")
     misalignment: Annotated[float, Field(ge=0, le=0.2)] = 0.008
-    epsilon: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        default=None, description="what its operator states of each key; for the scenario"
-    )
 
     @model_validator(mode="after")
     def _rises(self) -> Self:

@@ -46,7 +46,7 @@ class Span:
     """Where one link can lie.
 
     Args:
-        middle: Where its station stands: a site, a hut, or nothing.
+        middle: Where its station stands: a site, a hut, or nothing; of repeaters, all of their stations.
         lengths_km: Of its arms: one, or Alice's and Bob's.
         cost: Of fibres and the place of the station.
     """

@@ -76,9 +76,13 @@ class Plan:
             out.append(
                 f"{PLANNING_ONLY}, by formula, written as vendor links that `noclone run` leaves out: {', '.join(only)}"
             )
-        for protocol in sorted({one.protocol for one in built}):
-            if protocol in ("mdi", "twin-field"):
-                out.append(f"{protocol}: rates in {STATEMENTS[protocol]}; a real link gives less, see `counted`")
+        twins = sorted({one.protocol for one in built if one.protocol in ("twin-field", "sns")})
+        if twins:
+            out.append(f"{', '.join(twins)}: the finite statistics of their proofs are our own and not published")
+        if any(one.protocol == "repeater" for one in built):
+            out.append("repeaters: where photons are heard half-way between two stations is not asked")
+        if any(one.protocol == "satellite" for one in built):
+            out.append("satellites: averages over days; `noclone run` gives the key of a pass for the time of a pass")
         if sum(found.unmet) > found.unmet_bound + UNMET_FROM * max(1, len(found.unmet)):
             out.append(
                 f"perhaps more could be met: {sum(found.unmet):.2f} demands are unmet in all, and only "

@@ -1,21 +1,22 @@
 """From a plan to a scenario that `noclone run` accepts.
 
-In: `Brief`, `Solution`.  Out: TOML text. Links that noclone cannot simulate yet (planning only), satellites' and
-vendors' are written as [[vendor_link]]: what is to be bought there hands its keys over by ETSI GS QKD 014, and
-`noclone serve` draws them once the doors are filled in. `noclone run` runs the light of all other links.
+In: `Brief`, `Solution`.  Out: TOML text. Vendors' links and those that are planning only are written as
+[[vendor_link]]: what is to be bought there hands its keys over by ETSI GS QKD 014, and `noclone serve` draws them once
+the doors are filled in. `noclone run` runs the light of all other links.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from noclone.network.scenario import LINKS_MAX, NODES_MAX
 from noclone.network.topology_files import quoted, unused
 from noclone.plan.candidates import Candidate
-from noclone.plan.devices import PLANNING_ONLY, DeviceSection
+from noclone.plan.devices import PLANNING_ONLY
+from noclone.plan.links import Tables, link_of
 from noclone.plan.narrowing import UNMET_FROM
-from noclone.plan.rates import link_section
 from noclone.plan.sites import Brief, DemandSection, PlanError
 from noclone.plan.solver import Solution
 
@@ -79,28 +80,34 @@ def _name(one: Candidate, taken: set[str]) -> str:
 
 
 def _link(one: Candidate, name: str) -> str:
-    if isinstance(one.device, DeviceSection):
-        return _simulated(one, one.device, name)
-    return _foreign(one, name)
+    if not one.runs:
+        return _foreign(one, name)
+    over = f" over {one.middle}" if one.middle else ""
+    often = ", an average over days: one pass is one block" if one.protocol == "satellite" else ""
+    lines = [f"[[link]] # {one.made_by}: {one.bps:,.3g} b/s promised{over}{often}"]
+    lines += [f"{field} = {toml_value(value)}" for field, value in {**_tables(one), "name": name}.items()]
+    return "\n".join(lines) + "\n"
 
 
-def _simulated(one: Candidate, device: DeviceSection, name: str) -> str:
-    section = link_section("link", one.a, one.b, one.length_km, one.loss_db, device)
-    attenuation = one.loss_db / one.length_km
-    source, receiver = section.source, section.receiver
-    assert source is not None
-    assert receiver is not None
-    return (
-        f"[[link]] # {device.name}: {one.bps:,.0f} b/s promised\n"
-        f'name = "{name}"\nalice = "{one.a}"\nbob = "{one.b}"\n'
-        f"source = {{ clock_hz = {source.clock_hz:g}, intensities = {json.dumps(source.intensities)}, "
-        f"probabilities = {json.dumps(source.probabilities)}, p_key = {source.p_key:g} }}\n"
-        f"fibre = {{ length_km = {one.length_km:.4f}, attenuation_db_per_km = {attenuation:.6g} }}\n"
-        f"receiver = {{ p_key = {receiver.p_key:g}, efficiency = {device.efficiency:g}, "
-        f"dark_count_hz = {device.dark_count_hz:g}, dead_time_ns = {device.dead_time_ns:g}, "
-        f"misalignment = {device.misalignment:g} }}\n"
-        f"distillation = {{ block_key_bits = {device.block_key_bits} }}\n"
-    )
+def _tables(one: Candidate) -> Tables:
+    if one.link is not None:
+        return one.link
+    assert one.device is not None
+    assert one.span is not None
+    return link_of("link", (one.a, one.b), one.device, one.span.losses_db, one.span.lengths_km)
+
+
+def toml_value(value: Any) -> str:
+    """Write a value in one line."""
+    match value:
+        case dict():
+            return "{ " + ", ".join(f"{name} = {toml_value(inner)}" for name, inner in value.items()) + " }"
+        case list() | tuple():
+            return "[" + ", ".join(map(toml_value, value)) + "]"
+        case str():
+            return quoted(value)
+        case _:
+            return json.dumps(value)
 
 
 def _foreign(one: Candidate, name: str) -> str:

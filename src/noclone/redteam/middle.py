@@ -16,6 +16,8 @@ rate that both ends expect. What the test basis shows, and whether key comes out
     discriminating-station  twin fields: each pulse meets a beam as strong as the key's, which tells it apart without
                             error with probability 1 - exp(-2 mu) (Huttner, Imoto, Gisin, Mor, Phys. Rev. A 51, 1863
                             (1995)); but an announcement then takes a photon from either sender, and decoys tell
+    counting-station        sending or not: where just one of two pulses has a photon, she knows who sent (Wang, Yu, Hu,
+                            Phys. Rev. A 98, 062323 (2018)); but which output clicks then says nothing of the phases
 
 Each of these is a law of what happens in a slot, like the honest one (`link.joint`), or of what is left of a pair.
 Notes say what she read.
@@ -23,6 +25,7 @@ Notes say what she read.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -31,20 +34,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from noclone import rng
 from noclone.errors import InputError
 from noclone.link.choices import basis_limits
 from noclone.link.heralded import HeraldedPairs, drawn_codes
 from noclone.link.joint import CODES, NOTE_SHIFT, JointLaw
 from noclone.link.lights import LinkLight
-from noclone.link.meeting import F64, ROWS, UNIFORM, Meeting, weights
+from noclone.link.meeting import F64, I64, ROWS, UNIFORM, Meeting, Seeds, weights
 from noclone.link.overheard import Overheard
 from noclone.link.pairs import PairDevices, PairSource
 from noclone.link.settings import share_of_32_bits
+from noclone.link.sns import SLICE_SHIFT, SnsStation
 from noclone.link.station import PSI_MINUS, PSI_PLUS, STATES, BellStation
 from noclone.link.tap import NO_TAP, Eavesdropper, Learned
 from noclone.link.twin import TwinStation
-from noclone.protocols import Sender, TwinField
-from noclone.records import U8, U64, Basis
+from noclone.proofs.entropy import binary_entropy
+from noclone.protocols import PHASE_SLICES, DecoyMdi, Sender, SendOrNot
+from noclone.records import U8, U64, Basis, Detections
 from noclone.redteam.record import EveRecord, information
 
 TOUCHED, VALUE = 1, 2  # notes
@@ -60,6 +66,7 @@ class MiddleAttack:
         held: The same with Eve in the middle of a share of the slots.
         trial: The shipped scenario on whose link it is tried.
         key_bits: Of a block there: as few as give an honest link key.
+        worth: Closed form: information in a sifted bit that she touched.
     """
 
     name: str
@@ -67,6 +74,7 @@ class MiddleAttack:
     held: Callable[[Any, float], LinkLight]
     trial: str
     key_bits: int
+    worth: Callable[[Any], float] = lambda _light: 1.0
 
     def eavesdropper(self, light: LinkLight, strength: float) -> Eavesdropper:
         """Return who carries it out on a link.
@@ -84,8 +92,8 @@ class MiddleAttack:
             )
 
         def learned(view: Overheard) -> Learned:
-            touched, value = view.outcomes & TOUCHED, view.outcomes & VALUE
-            return information(EveRecord((value > 0).astype(np.uint8), touched.astype(np.uint8)), view)
+            touched, value = view.outcomes & TOUCHED, (view.outcomes & VALUE) // VALUE
+            return information(EveRecord(value.astype(np.uint8), (touched * (1 + value)).astype(np.uint8)), view)
 
         return Eavesdropper(NO_TAP, self.held(light, strength) if strength else light, learned)
 
@@ -168,10 +176,8 @@ class _Held(Meeting):
     def law(self) -> JointLaw:
         """Return the law of what is announced, with her notes."""
         protocol = self.protocol
-        faint = (protocol.key_alice, protocol.key_bob) if isinstance(protocol, TwinField) else (0.0, 0.0)
-        alice, bob = (
-            self.reads(sender, key) for sender, key in zip((protocol.alice, protocol.bob), faint, strict=True)
-        )
+        keys = (0.0, 0.0) if isinstance(protocol, DecoyMdi) else (protocol.key_alice, protocol.key_bob)
+        alice, bob = (self.reads(sender, key) for sender, key in zip((protocol.alice, protocol.bob), keys, strict=True))
         honest = self.announced()
         columns, named = [honest], [np.arange(honest.shape[2])]
         made_up = []
@@ -228,6 +234,30 @@ class DiscriminatingStation(_Held, TwinStation):
         return (0b01,) if alice == bob else (0b10,)
 
 
+@dataclass(frozen=True, slots=True)
+class CountingStation(_Held, SnsStation):
+    """It looks which of the two pulses has a photon, and so who sent, where just one has."""
+
+    def reads(self, sender: Sender, key_intensity: float) -> F64:
+        """Return how likely there is no photon, and how likely there is one or more."""
+        level = np.arange(CODES) >> 2
+        tested = np.array([*sender.intensities, 0.0, 0.0, 0.0, 0.0])[level]
+        some = -np.expm1(-np.where(KEY_CODES, np.where(level == 0, key_intensity, 0.0), tested))
+        return np.stack([1 - some, some], axis=1)
+
+    def says(self, alice: int, bob: int) -> tuple[int, ...]:
+        """Return the announcements: either output, for nothing has met there."""
+        return (0b01, 0b10) if alice != bob else ()
+
+    def events(self, happened: I64, first: int, seeds: Seeds) -> U64:
+        """Return announcements as Bob keeps them: hers say nothing of phases, so that his slice is any."""
+        kept = SnsStation.events(self, happened, first, seeds)
+        touched = happened >> NOTE_SHIFT & TOUCHED > 0
+        tested = kept & np.uint64(Detections.BASIS) > 0
+        turned = rng.stream(seeds.light, f"eve-{first}").integers(0, PHASE_SLICES, len(kept), np.uint64)
+        return np.where(touched & tested, kept ^ turned << np.uint64(SLICE_SHIFT), kept)
+
+
 def _with_eve(held: type[Any]) -> Callable[[Any, float], LinkLight]:
     """Return what puts Eve into the middle of a light."""
 
@@ -237,6 +267,17 @@ def _with_eve(held: type[Any]) -> Callable[[Any, float], LinkLight]:
     return made
 
 
+def counting_worth(light: SnsStation) -> float:
+    """Return what it tells her which sender's pulse had a photon: all, or that Alice sent nothing, or nothing came."""
+    protocol = light.protocol
+    assert isinstance(protocol, SendOrNot)
+    sends = [one.probabilities[0] for one in (protocol.alice, protocol.bob)]
+    empty = [math.exp(-key) for key in (protocol.key_alice, protocol.key_bob)]
+    none = [1 - p * (1 - e) for p, e in zip(sends, empty, strict=True)]
+    hers, his = (1 - none[0]) * none[1], none[0] * (1 - none[1])  # whose photon it was
+    return 1 - his / (hers + his) * binary_entropy(sends[0] * empty[0] / none[0])
+
+
 MIDDLE_ATTACKS: dict[str, MiddleAttack] = {
     attack.name: attack
     for attack in (
@@ -244,5 +285,6 @@ MIDDLE_ATTACKS: dict[str, MiddleAttack] = {
         MiddleAttack("measuring-repeater", HeraldedPairs, _with_eve(HeldRepeater), "backbone", 60_000),
         MiddleAttack("measuring-station", BellStation, _with_eve(MeasuringStation), "middle", 3_000_000),
         MiddleAttack("discriminating-station", TwinStation, _with_eve(DiscriminatingStation), "kehl", 600_000),
+        MiddleAttack("counting-station", SnsStation, _with_eve(CountingStation), "combs", 1_000_000, counting_worth),
     )
 }

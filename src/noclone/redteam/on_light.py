@@ -193,6 +193,16 @@ LIGHT: tuple[Entry, ...] = (
         threat="held-middle",
         trial=_light("discriminating-station"),
     ),
+    _in_the_middle(
+        "counting-station",
+        protocol="sns",
+        does="holds the station of a link that makes bits of sending or not, and looks which pulse has a photon",
+        hopes="who sent: every bit where it was Alice, and more than half of one where it was Bob",
+        caught_by="the test basis: which output clicks then says nothing of the phases, and half of them are wrong",
+        source="Wang, Yu, Hu, PRA 98, 062323 (2018)",
+        threat="held-middle",
+        trial=_light("counting-station"),
+    ),
 )
 
 DARK: tuple[Entry, ...] = (
