@@ -22,6 +22,12 @@ BESIDE = {
     "jinan1": {("jinan1-stellenbosch", "key_bits"): (0.2, 1.1)},  # fitted to the best pass; the first is another
     "bristol-cambridge": {},
 }
+# What is planned like the others (all links are, in test_scenario) and not run here, to save time.
+LEFT_OUT = {
+    "micius": {link.name for link in load_scenario("micius").links[3:]},
+    "jinan1": {"jinan1-beijing"},
+    "bristol-cambridge": {"reading-london", "chelmsford-cambridge"},
+}
 
 
 def unresolved(*_: Any) -> Any:
@@ -31,7 +37,7 @@ def unresolved(*_: Any) -> Any:
 @pytest.mark.parametrize("name", BESIDE)
 def test_it_runs_and_stands_beside_what_was_published(name: str) -> None:
     whole, log = load_scenario(name), EventLog()
-    network = whole.model_copy(update={"links": whole.links[:5]})  # the spans after these are alike
+    network = whole.model_copy(update={"links": [link for link in whole.links if link.name not in LEFT_OUT[name]]})
     found = run(network, log, seed=rng.seed_from_int(1), seeded=True, blocks=1, resolve=unresolved)
     assert [link.link for link in found.links if link.secret_bits == 0] == []
     assert not [event for event in log if event.kind == "alarm.raised"]
