@@ -224,6 +224,6 @@ def test_relayed_keys_are_told_with_those_who_know_them() -> None:
     told = judge(log)
     assert told.code == "secure-in-model"
     assert told.across == (
-        "a~z: 1 block relayed (paths-1): each of b knows those that passed it.",
+        "a~z: 1 block relayed (paths-1): b knows those that passed it.",
         "a~z: 1 block relayed (paths-2): b, c handled shares, and none knows a key alone.",
     )

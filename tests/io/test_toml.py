@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,11 +28,11 @@ class File(BaseModel):
     links: list[Link] = Field(alias="link")
 
 
-def complaint(tmp_path: Path, text: str | bytes) -> str:
+def complaint(tmp_path: Path, text: str | bytes, model: type[BaseModel] = File) -> str:
     path = tmp_path / "metro.toml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ScenarioError) as caught:
-        load_toml(path, File, ScenarioError)
+        load_toml(path, model, ScenarioError)
     return caught.value.message
 
 
@@ -51,6 +52,25 @@ def test_an_impossible_value_names_its_place(tmp_path: Path) -> None:
     assert "metro.toml, link 1 (a-b), fibre: 'length_km'" in message
     assert "greater than or equal to 0" in message
     assert "given: -2" in message
+
+
+class Receiver(BaseModel):
+    efficiency: Annotated[float, Field(ge=0, le=1)] | list[Annotated[float, Field(ge=0, le=1)]]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("2", "metro.toml, 'efficiency': input should be less than or equal to 1 (given: 2)"),
+        (
+            '"x"',
+            "metro.toml, 'efficiency': input should be a valid number, unable to parse string as a number (given: 'x')",
+        ),
+        ("[0.5, 2]", "metro.toml, efficiency 2: input should be less than or equal to 1 (given: 2)"),
+    ],
+)
+def test_one_number_or_a_list_is_one_line_about_what_was_given(tmp_path: Path, given: str, message: str) -> None:
+    assert complaint(tmp_path, f"efficiency = {given}\n", Receiver) == message
 
 
 def test_a_missing_field_is_named(tmp_path: Path) -> None:

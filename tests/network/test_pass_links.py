@@ -229,7 +229,7 @@ def test_a_run_shows_passes_and_published_numbers(tmp_path: Path, capsys: pytest
         ("highest_deg = 85", "highest_deg = 40", "rises from lowest_deg to highest_deg"),
         ("altitude_km = 500", "altitude_km = 20", "altitude_km"),
         ("divergence_urad = 10", "divergence = 10", "divergence"),
-        ("pass = {}", 'protocol = "mdi"\npass = {}', r"a mdi link has no \[link.pass\]"),
+        ("pass = {}", 'protocol = "mdi"\npass = {}', r"mdi has no \[link.pass\]"),
         ("pass = {}", "", r"needs \[link.fibre\]"),
         ("pass = {}", "pass = {}\nfibre = { length_km = 5 }", r"has no \[link.fibre\]"),
         ("pass = {}", "pass = {}\nflaws = { blindable = true }", "flaws"),

@@ -153,7 +153,8 @@ def _end_to_end(scene: Scene, findings: Sequence[Finding]) -> LevelVerdict:
     alone = [(demand, nodes) for demand in scene.demands if (nodes := demand.nodes_alone)]
     stated = [demand for demand, _ in alone if demand.stated]
     for demand, nodes in alone[:LISTED]:
-        reasons.append(Reason(f"{demand.name}: each of {', '.join(nodes)} knows their keys.", "demands"))
+        who = f"each of {', '.join(nodes)}" if len(nodes) > 1 else nodes[0]
+        reasons.append(Reason(f"{demand.name}: {who} knows their keys.", "demands"))
     if len(alone) > LISTED:
         reasons.append(Reason(f"So it is with {pairs(len(alone) - LISTED)} more.", "demands"))
     together = [(count, demand) for demand in scene.demands if (count := demand.nodes_together() or 0) > 1]

@@ -314,7 +314,7 @@ def _across(links: Iterable[LinkEvidence], relays: Mapping[tuple[str, str], Rela
         nodes = ", ".join(sorted(relayed.nodes)) or "nobody"
         alone = profile == relay_profile(1, 1) or profile.startswith("shares-1-")
         who = (
-            f"each of {nodes} knows those that passed it"
+            f"{'each of ' * (len(relayed.nodes) > 1)}{nodes} knows those that passed it"
             if alone
             else f"{nodes} handled shares, and none knows a key alone"
         )

@@ -67,7 +67,7 @@ def list_attacks(*, as_json: Json = False) -> int:
 
 def _on(entry: Entry) -> str:
     return {"node": "on a node", "application": "on an application"}.get(
-        entry.live, f"on a {entry.protocol} link" if entry.protocol else "on any link"
+        entry.live, f"on links of {entry.protocol}" if entry.protocol else "on any link"
     )
 
 

@@ -64,7 +64,7 @@ def validate(data: dict[str, Any], model: type[Model], error: type[InputError], 
 
 def explain(problem: ValidationError, model: type[BaseModel], data: dict[str, Any], *, name: str) -> str:
     """Return one line per mistake: `file, place: what is wrong`."""
-    details = problem.errors(include_url=False)
+    details = _without_branches(problem.errors(include_url=False), data)
     misspelt = {_near(d, model) for d in details if d["type"] == "extra_forbidden"}
     lines = []
     for detail in details:
@@ -77,6 +77,38 @@ def explain(problem: ValidationError, model: type[BaseModel], data: dict[str, An
     if len(lines) > MAX_PROBLEMS:
         lines = [*lines[:MAX_PROBLEMS], f"... and {len(lines) - MAX_PROBLEMS} more"]
     return "\n".join(lines)
+
+
+def _without_branches(details: list[ErrorDetails], data: Any) -> list[ErrorDetails]:
+    """Take the names of types out of places: of one number or a list of them, say what is wrong with the one given."""
+    branches = [_branch(detail["loc"], data) for detail in details]
+    fitting = {
+        detail["loc"][:at]
+        for detail, at in zip(details, branches, strict=True)
+        if at is not None and not detail["type"].endswith("_type")
+    }
+    plain = []
+    for detail, at in zip(details, branches, strict=True):
+        if at is not None:
+            place = detail["loc"][:at]
+            if detail["type"].endswith("_type") and place in fitting:
+                continue
+            detail = detail.copy()
+            detail["loc"] = place + detail["loc"][at + 1 :]
+        plain.append(detail)
+    return plain
+
+
+def _branch(location: tuple[int | str, ...], data: Any) -> int | None:
+    """Return where a place names a type of a union instead of a field: no number, text or list has fields."""
+    for at, part in enumerate(location):
+        if isinstance(part, str) and isinstance(data, str | int | float | list):
+            return at
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return None
 
 
 def _say(detail: ErrorDetails, model: type[BaseModel]) -> str:

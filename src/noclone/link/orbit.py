@@ -114,7 +114,10 @@ class Satellite:
 
     def __init__(self, name: str, orbit: Circle | Elements, epoch: datetime) -> None:
         if importlib.util.find_spec("skyfield") is None:
-            raise InputError("orbits need Skyfield, which is not installed", hint="pip install 'noclone[satellite]'")
+            raise InputError(
+                "orbits need Skyfield, which is not installed",
+                hint="in a clone: ./dev extras; elsewhere: pip install 'noclone[satellite]'",
+            )
         from skyfield.api import EarthSatellite, load
 
         self.name = name

@@ -201,10 +201,10 @@ class LinkSection(Section):
         if self.flaws != FlawsSection() and (self.protocol != "decoy-bb84" or self.passes is not None):
             raise ValueError(f"link '{self.name}': flaws are modelled for decoy-bb84 only, in a fibre")
         if missing := sorted(needed - given):
-            raise ValueError(f"link '{self.name}': a {self.protocol} link needs [link.{_in_file(missing[0])}]")
+            raise ValueError(f"link '{self.name}': {self.protocol} needs [link.{_in_file(missing[0])}]")
         if strange := sorted(given - needed - possible):
             kind = " over repeaters" if self.repeater is not None else ""
-            raise ValueError(f"link '{self.name}': a {self.protocol} link{kind} has no [link.{_in_file(strange[0])}]")
+            raise ValueError(f"link '{self.name}': {self.protocol}{kind} has no [link.{_in_file(strange[0])}]")
         for laser in (self.source, self.source_bob):
             if laser is not None and (laser.key_intensity is None) == (self.protocol in ("twin-field", "sns")):
                 raise ValueError(f"link '{self.name}': key_intensity is for twin-field and sns links, and needed there")
@@ -224,7 +224,7 @@ class LinkSection(Section):
         for instead, (protocol, needed) in INSTEAD_OF_FIBRE.items():
             if getattr(self, instead) is not None:
                 if self.protocol != protocol:
-                    raise ValueError(f"link '{self.name}': a {self.protocol} link has no [link.{_in_file(instead)}]")
+                    raise ValueError(f"link '{self.name}': {self.protocol} has no [link.{_in_file(instead)}]")
                 return needed, set()
         return TABLES[self.protocol]
 

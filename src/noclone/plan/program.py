@@ -126,5 +126,6 @@ def require_scipy() -> None:
         import scipy.optimize  # noqa: F401
     except ImportError:
         raise NocloneError(
-            "the planner's solver is not installed", hint="pip install 'noclone[plan]' brings SciPy, and HiGHS with it"
+            "the planner's solver is not installed",
+            hint="in a clone: ./dev extras; elsewhere: pip install 'noclone[plan]'",
         ) from None

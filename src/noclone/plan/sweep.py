@@ -92,7 +92,10 @@ def sweep(
         import dask  # noqa: F401
         import distributed  # noqa: F401
     except ImportError:
-        raise NocloneError("sweeps run on Dask, which is not installed", hint="pip install 'noclone[plan]'") from None
+        raise NocloneError(
+            "sweeps run on Dask, which is not installed",
+            hint="in a clone: ./dev extras; elsewhere: pip install 'noclone[plan]'",
+        ) from None
     return _here(tasks, on_plan) if cluster is None else _there(tasks, cluster, on_plan)
 
 
