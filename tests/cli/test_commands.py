@@ -287,9 +287,9 @@ def test_serve_ends_well_when_told(run: Run, small_scenario: Path, tmp_path: Pat
 
 
 @pytest.mark.timeout(240)  # a first run compiles
-def test_interrupting_a_run_is_one_line(small_scenario: Path, tmp_path: Path) -> None:
+def test_interrupting_a_run_keeps_what_was_finished(small_scenario: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [*NOCLONE, "run", small_scenario, "--blocks", "10000"],
+        [*NOCLONE, "run", small_scenario, "--blocks", "10000", "--json"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -302,9 +302,17 @@ def test_interrupting_a_run_is_one_line(small_scenario: Path, tmp_path: Path) ->
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     out, errors = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert out == ""
-    assert errors.strip().endswith("noclone: interrupted")
+    assert process.returncode == 130, errors
+    assert "interrupted; " in errors
+    assert "Traceback" not in errors
+    result = json.loads(out)
+    folder = tmp_path / result["folder"]
+    assert json.loads((folder / "result.json").read_text()) == result
+    assert result["interrupted"] is True
+    kinds = [json.loads(line)["kind"] for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert kinds[-1] == "run.interrupted"
+    assert 1 <= result["links"][0]["blocks"] < 10_000
+    assert result["links"][0]["secret_bits"] > 0
 
 
 def test_a_reader_that_leaves_is_no_error(run: Run, small_scenario: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from noclone.cli.terminal import Json, announce_compilation, say
+from noclone.cli.terminal import INTERRUPTED, Json, announce_compilation, say
 
 Stage = Literal[
     "link",
@@ -40,7 +40,6 @@ Stage = Literal[
     "cold_start",
     "planner_large",
 ]
-INTERRUPTED = 130  # as a shell reports Ctrl-C
 SCHEMA = 2
 ALIASES = {"rounds": "round_trips", "frame_error_rate_95": "frame_error_rate_ci95"}
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
 
-from noclone.cli.terminal import Json, announce_compilation, grouped, progress, say, show, si
+from noclone.cli.terminal import INTERRUPTED, Json, announce_compilation, grouped, progress, say, show, si
 
 
 def run(
@@ -22,7 +22,8 @@ def run(
 ) -> int:
     """Run every link of a scenario for some blocks: light, distillation, verdict.
 
-    Keys are measured and thrown away: whoever knows the seed can run the light again.
+    Keys are measured and thrown away: whoever knows the seed can run the light again. Ctrl-C ends it: finished blocks
+    are kept and shown, the folder's result says that it was interrupted, and the exit code is 130.
 
     Args:
         scenario: A scenario file, or the name of a shipped one, such as `metro`.
@@ -64,11 +65,14 @@ def run(
                 resolve=resolve,
                 on_block=lambda _link, _block: bar.advance(task),
             )
+        if result.interrupted:
+            done = sum(link.blocks for link in result.links)
+            say(f"interrupted; {done} of {blocks * len(network.links)} blocks were finished:")
         verdict = judge(log)
     finally:
         log.close()
     data: dict[str, Any] = {**result.to_json(), "seed": seed, "folder": str(folder.path), "verdict": verdict.to_json()}
-    lines = [f"{network.title or network.name}, seed {seed}"]
+    lines = [f"{network.title or network.name}, seed {seed}{', interrupted' if result.interrupted else ''}"]
     for link in result.links:
         lines.append(
             f"  {link.link}: {link.blocks - link.aborted} of {link.blocks} blocks gave key, "
@@ -85,4 +89,6 @@ def run(
     show(data, [*lines, "", *verdict.lines()], as_json=as_json)
     if not as_json:
         say(f"written to {folder.path}/")
+    if result.interrupted:
+        return INTERRUPTED
     return 0 if any(link.secret_bits for link in result.links) else 1

@@ -21,6 +21,8 @@ import noclone
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON document instead of text.")]
 JsonLines = Annotated[bool, Parameter(name="--json", negative=(), help="Print events to stdout, one JSON line each.")]
 
+INTERRUPTED = 130  # exit code of a command that Ctrl-C ended and that shows what it had: as a shell reports it
+
 # A pipe gets whole lines; a terminal gets lines wrapped between words.
 stderr = Console(stderr=True, highlight=False, emoji=False, soft_wrap=not sys.stderr.isatty())
 stdout = Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())

@@ -85,12 +85,18 @@ class LinkSummary:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a run gave."""
+    """What a run gave.
+
+    Args:
+        links: Those that the run came to.
+        interrupted: Somebody ended it with Ctrl-C: this is what was finished by then.
+    """
 
     scenario: str
     seeded: bool
     links: tuple[LinkSummary, ...]
     published: tuple[PublishedSection, ...] = ()
+    interrupted: bool = False
 
     def beside(self) -> list[dict[str, Any]]:
         """Return what was published of this system, with what the run gave."""
@@ -107,6 +113,7 @@ class RunResult:
             "scenario": self.scenario,
             "version": __version__,
             "seeded": self.seeded,
+            "interrupted": self.interrupted,
             "links": links,
             "published": self.beside(),
         }
@@ -161,27 +168,34 @@ def run(
     resolve: AttackResolver,
     on_block: Callable[[str, int], None] | None = None,
 ) -> RunResult:
-    """Run every link for some blocks, one after the other, with the attacks that the scenario plans."""
+    """Run every link for some blocks, one after the other, with the attacks that the scenario plans.
+
+    Ctrl-C ends the run early: finished blocks count, the one under way does not.
+    """
     log.add(
         "run.started", f"scenario:{scenario.name}", blocks=blocks, seeded=seeded, version=__version__, lab=scenario.lab
     )
-    plans = [plan_link(link) for link in scenario.links]
-    watching = Watching(log, plans, scenario.responses)
-    summaries = []
-    for plan in plans:
-        one = _LinkRun(plan, log, seed, seeded, _pools(seed, plan.link.name))
-        planned = [attack for attack in scenario.attacks if attack.on == plan.link.name]
-        for attack in planned:
-            resolve(attack.name, attack.strength, plan.light)  # says so before the first block, where it cannot be
-        for block in range(blocks):
-            if watching.responder.stopped(plan.link.name):
-                break
-            one.block(block, _eavesdropper(planned, resolve, plan.of(block), block, log), watching)
-            if on_block is not None:
-                on_block(plan.link.name, block)
-        summaries.append(one.summary)
-    log.add("run.finished", f"scenario:{scenario.name}")
-    return RunResult(scenario.name, seeded, tuple(summaries), tuple(scenario.published))
+    summaries: list[LinkSummary] = []
+    interrupted = False
+    try:
+        plans = [plan_link(link) for link in scenario.links]
+        watching = Watching(log, plans, scenario.responses)
+        for plan in plans:
+            one = _LinkRun(plan, log, seed, seeded, _pools(seed, plan.link.name))
+            planned = [attack for attack in scenario.attacks if attack.on == plan.link.name]
+            for attack in planned:
+                resolve(attack.name, attack.strength, plan.light)  # says so before the first block, where it cannot be
+            summaries.append(one.summary)
+            for block in range(blocks):
+                if watching.responder.stopped(plan.link.name):
+                    break
+                one.block(block, _eavesdropper(planned, resolve, plan.of(block), block, log), watching)
+                if on_block is not None:
+                    on_block(plan.link.name, block)
+    except KeyboardInterrupt:
+        interrupted = True
+    log.add("run.interrupted" if interrupted else "run.finished", f"scenario:{scenario.name}")
+    return RunResult(scenario.name, seeded, tuple(summaries), tuple(scenario.published), interrupted)
 
 
 class _LinkRun:
