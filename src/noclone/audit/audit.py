@@ -7,7 +7,7 @@ scenario requires holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,9 +128,15 @@ class Audit:
         return [*out, ""]
 
 
-def audit(scenario: Scenario, events: Iterable[Event] | None = None) -> Audit:
-    """Audit a scenario, and with events what happened in a run of it."""
-    links = plan_links(scenario)
+def audit(
+    scenario: Scenario, events: Iterable[Event] | None = None, on_link: Callable[[], None] = lambda: None
+) -> Audit:
+    """Audit a scenario, and with events what happened in a run of it.
+
+    Args:
+        on_link: Called after each link that was planned: that is nearly all of the work.
+    """
+    links = plan_links(scenario, on_link)
     demands = demands_of(scenario, links)
     scene = Scene(scenario, links, demands, isolations(links, demands))
     findings = judge_threats(scene)

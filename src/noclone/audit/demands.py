@@ -8,7 +8,7 @@ shortest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise
 from typing import Any
@@ -107,12 +107,19 @@ class PlannedLink:
         }
 
 
-def plan_links(scenario: Scenario) -> dict[str, PlannedLink]:
-    """Return what every link promises, by its name."""
+def plan_links(scenario: Scenario, on_link: Callable[[], None] = lambda: None) -> dict[str, PlannedLink]:
+    """Return what every link promises, by its name.
+
+    Args:
+        on_link: Called after each of the scenario's links, vendors' apart.
+    """
     pqc = scenario.pqc
     kems = [kem.name for kem in suite(pqc.suites[0])]
     signed = signed_bootstrap(pqc.signatures, kems, KDF_NAME, 1)
-    planned = [_plan(link, signed if link.bootstrap == "signatures" else PRE_SHARED_KEY) for link in scenario.links]
+    planned = []
+    for link in scenario.links:
+        planned.append(_plan(link, signed if link.bootstrap == "signatures" else PRE_SHARED_KEY))
+        on_link()
     return {link.section.name: link for link in [*planned, *map(_of_vendor, scenario.vendor_links)]}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from noclone.cli.terminal import Json, say, show
+from noclone.cli.terminal import Json, parts, say, show
 
 if TYPE_CHECKING:
     from noclone.audit.audit import Audit
@@ -25,7 +25,7 @@ def audit(target: str, /, *, what_if: WhatIf = None, as_json: Json = False) -> i
     Args:
         target: A scenario file, the name of a shipped scenario, or the folder of a run.
     """
-    found = load(target)
+    found = load(target, as_json=as_json)
     if what_if:
         consequences = found.what_if(what_if)
         lines = [line for one in consequences for line in one.lines()]
@@ -54,7 +54,7 @@ def report(
     """
     from noclone.audit.report import render
 
-    found = load(target)
+    found = load(target, as_json=as_json)
     path = output or Path(f"{found.scene.scenario.name}-report.html")
     path.write_text(render(found, _read_matrix(matrix) if matrix else None), encoding="utf-8")
     show({**found.to_json(), "report": str(path)}, [found.sentence], as_json=as_json)
@@ -78,8 +78,8 @@ def _read_matrix(path: Path) -> dict[str, Any]:
     return found
 
 
-def load(target: str) -> Audit:
-    """Audit a scenario, or a run by its folder.
+def load(target: str, *, as_json: bool) -> Audit:
+    """Audit a scenario, or a run by its folder, and show how far it is.
 
     Raises:
         InputError: The target is neither.
@@ -89,7 +89,7 @@ def load(target: str) -> Audit:
     from noclone.network.folder import read_run
     from noclone.network.scenario import load_scenario
 
-    if Path(target).is_dir():
-        run = read_run(Path(target))
-        return audit_scenario(run.scenario, run.events)
-    return audit_scenario(load_scenario(target))
+    run = read_run(Path(target)) if Path(target).is_dir() else None
+    scenario = run.scenario if run else load_scenario(target)
+    with parts(f"auditing {scenario.name}: what each link gives", len(scenario.links), as_json=as_json) as link_done:
+        return audit_scenario(scenario, run.events if run else None, link_done)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from noclone.cli.terminal import Json, announce_compilation, progress, say, show
+from noclone.cli.terminal import Json, announce_compilation, parts, say, show
 
 
 def redteam(
@@ -43,11 +43,11 @@ def redteam(
         seed = secrets.randbelow(1 << 53)
     announce_compilation()
     tried = []
-    with progress() as bar:
-        task = bar.add_task(f"red team, seed {seed}", total=len(names) or len(CATALOGUE))
+    count = len(CATALOGUE) if all_attacks else len(names)
+    with parts(f"red team, seed {seed}", count, as_json=as_json) as attack_done:
         for one in try_all(rng.seed_from_int(seed), () if all_attacks else names, strength=strength):
             tried.append(one)
-            bar.advance(task)
+            attack_done()
     data = to_json(tried, seed)
     if output is not None:
         output.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
 
-from noclone.cli.terminal import INTERRUPTED, Json, announce_compilation, grouped, progress, say, show, si
+from noclone.cli.terminal import INTERRUPTED, Json, announce_compilation, grouped, parts, say, show, si
 
 
 def run(
@@ -46,16 +46,17 @@ def run(
     light = network.light()
     if seed is None:
         seed = secrets.randbelow(1 << 53)
-    for plan in map(plan_link, light):
-        if not plan.agreement.length_bits:
-            say(f"{plan.link.name}: no key is to be expected of this link: {plan.agreement.reason}")
+    with parts(f"planning {network.name}", len(light), as_json=as_json) as link_done:
+        for plan in map(plan_link, light):
+            link_done()
+            if not plan.agreement.length_bits:
+                say(f"{plan.link.name}: no key is to be expected of this link: {plan.agreement.reason}")
     folder = RunFolder(output, network)
     folder.write_run(seed=seed, blocks=blocks)
     announce_compilation()
     log = EventLog(folder.events)
     try:
-        with progress() as bar:
-            task = bar.add_task(f"{network.name}, seed {seed}", total=blocks * len(network.links))
+        with parts(f"running {network.name}, seed {seed}", blocks * len(light), as_json=as_json) as block_done:
             result = simulate(
                 network,
                 log,
@@ -63,7 +64,7 @@ def run(
                 seeded=True,
                 blocks=blocks,
                 resolve=resolve,
-                on_block=lambda _link, _block: bar.advance(task),
+                on_block=lambda _link, _block: block_done(),
             )
         if result.interrupted:
             done = sum(link.blocks for link in result.links)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +24,8 @@ Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSO
 JsonLines = Annotated[bool, Parameter(name="--json", negative=(), help="Print events to stdout, one JSON line each.")]
 
 INTERRUPTED = 130  # exit code of a command that Ctrl-C ended and that shows what it had: as a shell reports it
+
+LINE_EVERY_S = 10.0  # how often a pipe is told how far a command is
 
 # A pipe gets whole lines; a terminal gets lines wrapped between words.
 stderr = Console(stderr=True, highlight=False, emoji=False, soft_wrap=not sys.stderr.isatty())
@@ -61,6 +65,30 @@ def progress() -> Progress:
         transient=True,
         disable=not stderr.is_terminal,
     )
+
+
+@contextmanager
+def parts(what: str, total: int, *, as_json: bool) -> Iterator[Callable[[], None]]:
+    """Show how many parts of a command's work are done; yield what to call after each.
+
+    A terminal has a bar. Elsewhere one line says what begins, and now and then one how far it is; none with --json.
+    """
+    quiet = as_json or stderr.is_terminal or not total
+    done, told_s = 0, time.monotonic()
+    if not quiet:
+        say(f"{what} ...")
+    with progress() as bar:
+        task = bar.add_task(what, total=total)
+
+        def part_done() -> None:
+            nonlocal done, told_s
+            done += 1
+            bar.advance(task)
+            if not quiet and time.monotonic() - told_s >= LINE_EVERY_S:
+                told_s = time.monotonic()
+                say(f"{what}: {done} of {total}")
+
+        yield part_done
 
 
 def announce_compilation() -> None:
