@@ -120,7 +120,7 @@ def test_a_pass_of_micius_gives_key_of_the_published_order() -> None:
         step_s=6.0,
     )
     assert 0.3 < found.secret_bits / 300_939 < 3
-    assert 0.3 < found.sifted_bits / 1_671_072 < 3
+    assert 0.3 < found.sifted_bits_both_bases / 1_671_072 < 3
     assert 250 < found.seconds < 400
 
 

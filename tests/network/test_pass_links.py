@@ -118,10 +118,15 @@ def test_a_sampled_pass_agrees_with_what_is_expected_of_it(tmp_path: Path) -> No
     assert plan.n_slots == pytest.approx(2e7 * over.duration_s, abs=1)
     # Six cases of pointing there, two here: both have the same mean, and rounding up costs 0.05 dB at most.
     assert sum(plan.expected.n_key) == pytest.approx(alone.sifted_bits, rel=0.012)
+    both_bases = sum(plan.expected.n_key) + sum(plan.expected.n_test)
+    assert both_bases == pytest.approx(alone.sifted_bits_both_bases, rel=0.012)
 
     found = run(network, log, seed=rng.seed_from_int(3), seeded=True, blocks=1, resolve=unresolved)
     (event,) = [event for event in log if event.kind == "block.distilled"]
     assert found.links[0].secret_bits > 10_000
+    assert (
+        abs(found.links[0].best_sifted - both_bases) < SIGMAS * math.sqrt(both_bases) + 1
+    )  # what stands beside others
     counts = event.data["counts"]
     for name in ("n_key", "n_test", "m_test"):
         for seen, mean in zip(counts[name], getattr(plan.expected, name), strict=True):

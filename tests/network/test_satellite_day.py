@@ -62,6 +62,9 @@ def test_a_night_of_passes_relays_the_smaller_key_and_pairs_need_no_trust(small:
     assert 0.02 < shared.qber < 0.1
     assert shared.pairs > 0
     assert found.to_json()["simulated"] is True
+    best = max((one.key for one in found.passes), key=lambda key: key.secret_bits)
+    # Published passes count both bases; here both are chosen as often.
+    assert found.best()["sifted_bits"] == pytest.approx(2 * best.sifted_bits, rel=1e-4)
 
 
 def test_noon_gives_no_key(small: Path) -> None:

@@ -81,7 +81,9 @@ class SatelliteDay:
         """Return what the best pass gave, to stand beside published passes."""
         keys = [one.key for one in self.passes]
         best = max(keys, key=lambda key: key.secret_bits, default=None)
-        return {} if best is None else {"sifted_bits": best.sifted_bits, "secret_bits": best.secret_bits}
+        if best is None:
+            return {}
+        return {"sifted_bits": best.sifted_bits_both_bases, "secret_bits": best.secret_bits}
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""

@@ -90,7 +90,9 @@ class RelaySection(Section):
 class PublishedSection(Section):
     """A published result, to stand beside ours."""
 
-    what: Literal["sifted_bits", "secret_bits"] = Field(description="of the best pass")
+    what: Literal["sifted_bits", "secret_bits"] = Field(
+        description="of the best pass; sifted_bits of both bases together"
+    )
     value: NonNegative
     source: str
 

@@ -33,6 +33,7 @@ class PassKey:
 
     Args:
         sifted_bits: In the key basis.
+        sifted_bits_both_bases: What publications mostly count.
         qber: In the test basis.
         losses_db: Least and most, pointing by its mean.
         reason: Why there is no key, else empty.
@@ -40,6 +41,7 @@ class PassKey:
 
     secret_bits: int
     sifted_bits: int
+    sifted_bits_both_bases: int
     qber: float
     seconds: float
     losses_db: tuple[float, float]
@@ -157,6 +159,7 @@ class Exposure:
         return PassKey(
             agreed.length_bits,
             round(sum(total.n_key)),
+            round(sum(total.n_key) + tested),
             sum(total.m_test) / tested if tested else 0.0,
             sum(self._seconds.values()),
             losses_db,
