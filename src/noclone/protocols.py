@@ -244,3 +244,20 @@ class GaussianModulation:
 MAX_SLICES = 8
 
 LinkProtocol = DecoyBB84 | EntangledPairs | DecoyMdi | TwinField | SendOrNot | GaussianModulation
+
+
+def class_names(protocol: LinkProtocol) -> tuple[str, ...]:
+    """Name what `records.Counts` counts apart: intensities, or pairs of them, by their indices, brightest first."""
+    if protocol.levels * protocol.peer_levels == 1:
+        return ("the light",)
+    if protocol.peer_levels == 1:
+        return tuple(f"intensity {alice}" for alice in range(protocol.levels))
+    names = [
+        f"Alice's intensity {alice} with Bob's {bob}"
+        for alice in range(protocol.levels)
+        for bob in range(protocol.peer_levels)
+    ]
+    if isinstance(protocol, SendOrNot):  # its last row is no intensity of Alice's
+        for bob in range(protocol.peer_levels):
+            names[(VACUUM + 1) * protocol.peer_levels + bob] = f"intensity {bob} of both, in phases that do not fit,"
+    return tuple(names)

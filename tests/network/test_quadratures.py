@@ -62,6 +62,16 @@ def unresolved(*_: Any) -> Any:
     raise NocloneError("nobody attacks here")
 
 
+def test_a_line_that_is_too_long_is_refused_for_its_noise(tmp_path: Path) -> None:
+    link = scenario(tmp_path, text(length_km=40.0)).links[0]
+    agreement = plan_link(link).agreement
+    assert agreement.length_bits == 0
+    assert link.modulation is not None
+    assert f"excess noise is {link.modulation.excess:.4f} shot noises at the line's input" in agreement.reason
+    assert agreement.reason.endswith("signal to noise 2.1")  # 15 T / (1.02 + 0.004 T), where T is 0.9 after 8 dB
+    assert "basis" not in agreement.reason
+
+
 @pytest.mark.usefixtures("same_choices")
 @pytest.mark.parametrize("detection", ["homodyne", "heterodyne"])
 def test_a_run_gives_key_and_says_what_it_stands_on(tmp_path: Path, detection: str) -> None:

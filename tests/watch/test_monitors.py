@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noclone.events import EventLog
+from noclone.protocols import DecoyMdi, Sender, SendOrNot, class_names
 from noclone.records import Counts
 from noclone.watch.monitors import LinkMonitor, Watched, counts_of, tail_bound, watch_error_rate, watch_gains
 
@@ -88,6 +89,19 @@ def test_photon_number_splitting_is_seen_in_the_gains() -> None:
     """Who stops single photons thins out the faint pulses more than the bright ones."""
     counts = Counts(MODEL.n_slots, (60_000, 8_000), (6_000, 800), (60, 8))
     assert [alarm.monitor for alarm in watch_gains(counts, MODEL)] == ["gain-1"]
+
+
+def test_a_gain_alarm_names_the_pair_of_intensities() -> None:
+    both = Sender((0.5, 0.1, 0.0), (0.4, 0.3, 0.3), 0.5)
+    nine, twelve = class_names(DecoyMdi(both, both)), class_names(SendOrNot(both, both, 0.5, 0.5))
+    assert (len(nine), nine[5]) == (9, "Alice's intensity 1 with Bob's 2")
+    assert (len(twelve), twelve[5]) == (12, nine[5])
+    assert twelve[10] == "intensity 1 of both, in phases that do not fit,"
+    expected = Model(10_000_000, (6_000.0,) * 9, (600.0,) * 9, (6.0,) * 9)
+    counts = Counts(10_000_000, (*(6_000,) * 5, 3_000, *(6_000,) * 3), (600,) * 9, (6,) * 9)
+    (alarm,) = Watched(expected, refusal=0.0, classes=nine).fresh().look(counts)
+    assert alarm.monitor == "gain-5"
+    assert alarm.message == "Alice's intensity 1 with Bob's 2 was detected 3600 times, 6600 are expected"
 
 
 def test_what_the_model_cannot_promise_is_no_alarm() -> None:

@@ -28,6 +28,7 @@ from noclone.link.theory import ExpectedCounts
 from noclone.network.link_sections import LinkSection
 from noclone.network.pass_plan import Overpass, overpasses
 from noclone.proofs.agreement import Agreement, agree, refusal_probability
+from noclone.protocols import class_names
 from noclone.records import MAX_INTENSITIES, MAX_SLOTS, AliceRecord, BlockProvenance, Counts, Detections, Origin
 from noclone.trust.provenance import PRE_SHARED_KEY
 from noclone.watch.meters import Watched, watched
@@ -123,7 +124,8 @@ class LinkPlan:
         if isinstance(self.light, LinkDevices):
             return watched(self.light, self.expected, self.agreement.length_bits)
         refusal = refusal_probability(4.0) if self.agreement.length_bits else 0.0
-        return Watched(self.expected, refusal=refusal, later=tuple(one.expected for one in self.later))
+        later = tuple(one.expected for one in self.later)
+        return Watched(self.expected, refusal=refusal, later=later, classes=class_names(self.light.protocol))
 
     def job(self, block: int, origin: Origin, bootstrap: str = PRE_SHARED_KEY) -> BlockJob:
         """Return the job of one block."""

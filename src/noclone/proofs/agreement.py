@@ -17,7 +17,7 @@ from noclone.errors import Aborted, InputError
 from noclone.proofs.decoy_bounds import Tally
 from noclone.proofs.entropy import QBER_MIN, error_entropy
 from noclone.proofs.epsilon import Epsilons
-from noclone.proofs.gaussian_key import most_told, moved
+from noclone.proofs.gaussian_key import line_quality, most_told, moved
 from noclone.proofs.keylength import (
     DEFAULT_PROOF,
     KeyLength,
@@ -141,7 +141,7 @@ def agree(
     if sum(tally.n_key) > 0 and sum(tally.n_test) > 0:
         middle = length(tally)
         agreed = max(math.floor(middle - sigmas * _spread(tally, length)), 0)
-        reason = "" if agreed else _no_length(tally, middle)
+        reason = "" if agreed else _no_length(protocol, tally, middle)
     return Agreement(
         length_bits=agreed,
         leak_bits_max=leak_max,
@@ -157,12 +157,13 @@ def agree(
     )
 
 
-def _no_length(tally: _Tally, middle: float) -> str:
+def _no_length(protocol: LinkProtocol, tally: _Tally, middle: float) -> str:
+    would = f"the expected counts would give {math.floor(middle)} bits, and less by bad luck"
+    if isinstance(protocol, GaussianModulation) and tally.moments is not None:
+        excess, ratio = line_quality(protocol, tally.moments, sum(tally.n_test))
+        return f"{would}; excess noise is {excess:.4f} shot noises at the line's input, signal to noise {ratio:.3g}"
     test, key = (sum(m) / sum(n) for m, n in ((tally.m_test, tally.n_test), (tally.m_key, tally.n_key)))
-    return (
-        f"the expected counts would give {math.floor(middle)} bits, and less by bad luck; they have "
-        f"{test:.1%} of errors in the test basis and {key:.1%} in the key basis"
-    )
+    return f"{would}; they have {test:.1%} of errors in the test basis and {key:.1%} in the key basis"
 
 
 def screen(agreement: Agreement, counts: Counts) -> None:

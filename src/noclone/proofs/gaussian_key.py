@@ -89,6 +89,17 @@ def channel(protocol: GaussianModulation, gain: float, noise: float) -> Gaussian
     )
 
 
+def line_quality(protocol: GaussianModulation, moments: Moments, n_test: float) -> tuple[float, float]:
+    """Return excess noise at the line's input, in shot-noise units, and signal to noise of one of Bob's values.
+
+    The estimates themselves, also where noise falls below that of vacuum by chance: no key hangs on this.
+    """
+    passed = (moments.xy / moments.xx) ** 2
+    noise = max(moments.yy - moments.xy**2 / moments.xx, 0.0) / n_test
+    excess = (noise - 1.0 - protocol.electronic) / passed if passed else math.inf
+    return excess, passed * protocol.variance / noise
+
+
 def worst_holevo(protocol: GaussianModulation, found: Estimate) -> float:
     """Return the most that Eve may know of a symbol, by any channel within the bounds."""
     low, high = found.gains
@@ -198,11 +209,10 @@ def figures(
     """Return what a block's numbers mean; None where they mean nothing."""
     values, part = float(sum(tally.n_key)), epsilons.secrecy / PARTS
     found = estimate(tally.moments, float(sum(tally.n_test)), part) if tally.moments else None
-    if found is None or found.gains[0] <= 0:
+    if found is None or found.gains[0] <= 0 or tally.moments is None:
         return None
     line = channel(protocol, found.gain, found.noise)
-    # The estimate itself, also where noise falls below that of vacuum by chance: no key hangs on this.
-    excess = (found.noise - 1.0 - protocol.electronic) / found.gain**2
+    excess, ratio = line_quality(protocol, tally.moments, float(sum(tally.n_test)))
     information, symbols = line.mutual_information(), values / protocol.values
     variance = found.gain**2 * protocol.variance + found.noise
     entropy = bin_entropy(variance, protocol.step, protocol.slices)
@@ -213,7 +223,7 @@ def figures(
     return Figures(
         line.transmittance,
         excess,
-        found.gain**2 * protocol.variance / found.noise,
+        ratio,
         information,
         worst_holevo(protocol, found),
         None if leak_bits is None else (values * entropy - leak_bits) / (symbols * information),

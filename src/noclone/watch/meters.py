@@ -44,6 +44,7 @@ class Watched:
     Args:
         expected: Counts that the model expects of a block.
         later: Of the blocks after it, where they differ; when all have been, they begin anew.
+        classes: What `expected` counts apart, by name; intensities where not given.
         telemetry: What the devices should report; None where they report nothing.
         refusal: How often an honest block is refused; 0 where nothing is agreed.
         alpha: False-alarm probability of each monitor, per block.
@@ -54,6 +55,7 @@ class Watched:
     refusal: float = refusal_probability(4.0)
     alpha: float = DEFAULT_ALPHA
     later: tuple[Expected, ...] = ()
+    classes: tuple[str, ...] = ()
 
     def of(self, block: int) -> Expected:
         """Return what is expected of a block."""
@@ -84,7 +86,9 @@ def watch_error_rate(counts: Counts, expected: Expected, alpha: float = DEFAULT_
     return Alarm("error-rate", counts.qber_test, rate, p_value, alpha, message)
 
 
-def watch_gains(counts: Counts, expected: Expected, alpha: float = DEFAULT_ALPHA) -> list[Alarm]:
+def watch_gains(
+    counts: Counts, expected: Expected, alpha: float = DEFAULT_ALPHA, classes: tuple[str, ...] = ()
+) -> list[Alarm]:
     """Return an alarm for each intensity that is detected more or less often than its model says.
 
     Who splits off photons, or stops pulses, changes the ratio of the intensities' gains (Lo, Ma, Chen 2005).
@@ -98,7 +102,8 @@ def watch_gains(counts: Counts, expected: Expected, alpha: float = DEFAULT_ALPHA
         nearest = allowed(seen, scaled, GAIN_ACCURACY)
         p_value = 1.0 if nearest == seen else binomial_tail(seen, counts.n_slots, nearest / counts.n_slots)
         if p_value < alpha / tests:
-            message = f"intensity {index} was detected {seen} times, {scaled:.0f} are expected"
+            name = classes[index] if classes else f"intensity {index}"
+            message = f"{name} was detected {seen} times, {scaled:.0f} are expected"
             alarms.append(Alarm(f"gain-{index}", seen, scaled, p_value, alpha, message))
     return alarms
 
@@ -130,7 +135,7 @@ class Watch:
             expected = self.known.of(block)
             error = watch_error_rate(counts, expected, self.known.alpha)
             found += [error] if error else self._error_drift(counts, expected)
-            found += watch_gains(counts, expected, self.known.alpha)
+            found += watch_gains(counts, expected, self.known.alpha, self.known.classes)
         if telemetry is not None and self.known.telemetry is not None:
             found += self._detectors(telemetry, self.known.telemetry)
             found += self._meters(telemetry, self.known.telemetry)
