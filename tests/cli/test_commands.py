@@ -138,6 +138,8 @@ def test_a_run_leaves_a_folder_that_says_everything(run: Run, small_scenario: Pa
     assert json.loads((folder / "result.json").read_text()) == result
     kinds = [json.loads(line)["kind"] for line in (folder / "events.jsonl").read_text().splitlines()]
     assert kinds.count("block.distilled") == 2
+    refilled = [json.loads(line).get("refill_bits", 0) for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert result["links"][0]["refill_bits"] == sum(refilled)
     # The same seed gives the same detections and key lengths.
     again = json.loads(run("run", small_scenario, "--blocks", "2", "--seed", "5", "--json", cwd=tmp_path).stdout)
     for name in ("blocks", "secret_bits", "light_s"):

@@ -181,7 +181,9 @@ def test_a_served_link_gives_both_ends_key(tmp_path: Path, free_ports: Any, prot
     ("link", "message"),
     [
         (PAIRS.replace("pairs = ", "pairz = "), "pairz"),
-        (PAIRS.replace('"bbm92"', '"mdi"'), r"needs \[link.source\]"),
+        (PAIRS.replace('"bbm92"', '"mdi"'), r"mdi has no \[link.pairs\]"),
+        (PAIRS.replace("pairs = ", "# pairs = "), r"needs \[link.pairs\]"),
+        (PAIRS + "station = { visibility = 0.9 }\n", r"bbm92 has no \[link.station\]"),
         (PAIRS.replace('"bbm92"', '"bb84"'), "protocol"),
         (
             PAIRS + "station = { efficiency = 0.9, dark_count_hz = 1.0, misalignment = 0.0 }\n",

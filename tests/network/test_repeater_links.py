@@ -215,7 +215,7 @@ def test_own_numbers_win_over_shipped_ones_and_lose_their_origins(tmp_path: Path
         ("p_key = 0.7", 'shipped = "nowhere"', "'nowhere' is no shipped file of repeaters; there are: backbone"),
         ("p_key = 0.7", "clock = { period_s = 0.1 }", "a clock is for one link"),
         ("length_km = 20 ", "length_km = 2000 ", "no link"),
-        ('protocol = "bbm92"', 'protocol = "mdi"', r"mdi link has no \[link.repeater\]"),
+        ('protocol = "bbm92"', 'protocol = "mdi"', r"mdi has no \[link.repeater\]"),
         (
             'protocol = "bbm92"',
             'protocol = "bbm92"\nfibre = { length_km = 1 }',

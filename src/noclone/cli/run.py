@@ -80,6 +80,8 @@ def run(
             f"{grouped(link.secret_bits)} secret bits in {link.light_s:.3g} s of light ({si(link.secret_bps, 'b/s')}), "
             f"{link.wall_s:.3g} s here"
         )
+        if link.refill_bits:
+            lines.append(f"    {grouped(link.refill_bits)} more bits of key refilled the authentication pool")
         lines.extend(f"    {one}" for one in dict.fromkeys(map(str, link.passes)))
         lines.extend(f"    {count} aborted: {reason}" for reason, count in link.reasons.items())
     lines += told(data["published"])

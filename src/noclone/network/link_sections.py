@@ -6,7 +6,7 @@ In: the [[link]] tables.  Out: what other layers take: a `LinkLight`, `Epsilons`
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -192,6 +192,22 @@ class LinkSection(Section):
     flaws: FlawsSection = Field(default_factory=FlawsSection)
     guards: GuardsSection = Field(default_factory=GuardsSection)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_strange_table(cls, data: Any) -> Any:
+        """Name a table that the protocol does not have before anything is said about what is in it."""
+        protocol = data.get("protocol", "decoy-bb84") if isinstance(data, dict) else None
+        if not isinstance(protocol, str) or protocol not in TABLES:
+            return data
+        known = set.union(*TABLES[protocol])
+        for instead, (kind, needed) in INSTEAD_OF_FIBRE.items():
+            known |= needed | {instead} if kind == protocol else set()
+        given = {table for table in ALL_TABLES for key in (table, _in_file(table)) if data.get(key) is not None}
+        strange = sorted(given - known)
+        if strange:
+            raise ValueError(f"link '{data.get('name', '?')}': {protocol} has no [link.{_in_file(strange[0])}]")
+        return data
+
     @model_validator(mode="after")
     def _fits_physics(self) -> Self:
         if self.alice == self.bob:
@@ -221,10 +237,8 @@ class LinkSection(Section):
 
     def _tables(self) -> tuple[set[str], set[str]]:
         """Return the tables that the link must have, and those that it may."""
-        for instead, (protocol, needed) in INSTEAD_OF_FIBRE.items():
+        for instead, (_, needed) in INSTEAD_OF_FIBRE.items():
             if getattr(self, instead) is not None:
-                if self.protocol != protocol:
-                    raise ValueError(f"link '{self.name}': {self.protocol} has no [link.{_in_file(instead)}]")
                 return needed, set()
         return TABLES[self.protocol]
 

@@ -53,6 +53,7 @@ class LinkSummary:
         passes: Of a satellite's link, each block's pass.
         best_bits: Secret bits of the block with most.
         best_sifted: Its sifted bits, of both bases.
+        refill_bits: Bits of key that went back into the authentication pool; `secret_bits` are without them.
     """
 
     link: str
@@ -68,6 +69,7 @@ class LinkSummary:
     passes: list[Overpass] = field(default_factory=list)
     best_bits: int = 0
     best_sifted: int = 0
+    refill_bits: int = 0
 
     @property
     def secret_bps(self) -> float:
@@ -250,6 +252,7 @@ class _LinkRun:
             record_distilled(self._log, result.alice)
             summary.counted(result.alice.statistics)
             summary.secret_bits += result.alice.key.n_bits
+            summary.refill_bits += result.alice.statistics.refill_bits
             counts = result.alice.statistics.counts
             if result.alice.key.n_bits > summary.best_bits and counts is not None:
                 summary.best_bits, summary.best_sifted = result.alice.key.n_bits, counts.key_total + counts.test_total
