@@ -147,7 +147,8 @@ class Detections:
             bit 3      measured in a further basis, for CHSH; bit 1 says in which of two,
             bits 4-7   which detectors clicked, one bit each,
             bits 8-15  arrival within the slot, signed, in 1/256 of the slot's period from its centre; where Bob sends,
-                       to a station in the middle, the index of his own intensity, and in bits 10-13 his phase's slice.
+                       to a station in the middle, the index of his own intensity; where sending or not is the bit, only
+                       in the test basis, with his phase's slice in bits 10-13, and 0 in the key basis.
         origin: Simulated, recorded or hardware.
     """
 

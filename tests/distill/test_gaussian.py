@@ -12,7 +12,7 @@ import pytest
 
 from noclone import rng
 from noclone.distill.job import BlockAborted, BlockJob, agreed_tag_bits
-from noclone.distill.messages import Kind
+from noclone.distill.messages import HEADER, Kind
 from noclone.distill.session import DistilledBlock, distill_block
 from noclone.link.devices import Fibre
 from noclone.link.lights import expected, one_block
@@ -180,6 +180,22 @@ def test_a_wrong_guess_at_what_nobody_tells_is_found_by_confirmation(make_pools)
 def test_entropies_that_no_slice_has_are_refused(make_pools, entropy: float) -> None:
     def carriage(role: str, message: bytes) -> list[bytes]:
         return [message[:-8] + struct.pack(">d", entropy) if message[0] == Kind.COUNTS else message]
+
+    with pytest.raises(BlockAborted) as caught:
+        run(make_pools, light(), carriage=carriage)
+    assert caught.value.verdict == "peer-misbehaved"
+
+
+@pytest.mark.parametrize(("xx", "xy"), [(None, None), (5e-324, 0.0), (0.0, 0.0), (math.inf, 0.0), (math.nan, 0.0)])
+def test_sums_that_no_light_gives_end_the_block_in_order(make_pools, xx: float | None, xy: float | None) -> None:
+    """Sums without noise, or without modulation, are refused before anything is computed from them."""
+
+    def carriage(role: str, message: bytes) -> list[bytes]:
+        if message[0] != Kind.COUNTS:
+            return [message]
+        yy = struct.unpack_from(">d", message, HEADER.size + 16)[0]
+        sums = (yy, yy) if xx is None else (xx, xy)
+        return [message[: HEADER.size] + struct.pack(">2d", *sums) + message[HEADER.size + 16 :]]
 
     with pytest.raises(BlockAborted) as caught:
         run(make_pools, light(), carriage=carriage)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,7 @@ from noclone.distill.pairing import (
     pack_unlike,
     pairs_bytes_max,
     read_unlike,
+    refuse_told_bits,
     split_told,
 )
 from noclone.distill.session import distill_block
@@ -147,6 +150,41 @@ def test_changed_pairs_give_no_key(block, make_pools, role: str, place: int) -> 
         changed = bytearray(message)
         changed[place] ^= 0x10
         return [bytes(changed)]
+
+    with pytest.raises(BlockAborted):
+        distill_block(settings, detections, job, *make_pools(), qber_expected=1e-3, carriage=change)
+
+
+def test_what_devices_say_of_key_pulses_is_not_announced(block, make_pools) -> None:
+    """The intensity of a key pulse is Bob's bit: a driver that fills it in tells nobody."""
+    settings, detections, job = block
+    events = detections.events
+    key = events & np.uint64(Detections.BASIS) == 0
+    bits = (events & np.uint64(1)) << np.uint64(Detections.ARRIVAL_SHIFT)
+    chatty = replace(detections, events=np.where(key, events | bits, events))
+    heard: list[list[bytes]] = []
+    for one in (detections, chatty):
+        heard.append([])
+
+        def listen(role: str, message: bytes, heard: list[bytes] = heard[-1]) -> list[bytes]:
+            if message[0] == Kind.ANNOUNCE:
+                heard.append(message)
+            return [message]
+
+        done = distill_block(settings, one, job, *make_pools(), qber_expected=1e-3, carriage=listen)
+        assert done.bob.key.n_bits > 1000
+    assert heard[0] == heard[1]
+
+
+def test_an_announcement_of_key_pulses_is_refused(block, make_pools) -> None:
+    settings, detections, job = block
+    refuse_told_bits(pack(np.array([0, 1, 0], np.uint8)), np.array([0, 6, 0], np.uint8))
+    with pytest.raises(Misbehaved, match="where that is the key"):
+        refuse_told_bits(pack(np.array([0, 1, 0], np.uint8)), np.array([0, 6, 1], np.uint8))
+
+    def change(sender: str, message: bytes) -> list[bytes]:
+        # The rows behind an announcement end it; the last byte holds slices of the last detections, some of the key.
+        return [message[:-1] + b"\xff"] if message[0] == Kind.ANNOUNCE else [message]
 
     with pytest.raises(BlockAborted):
         distill_block(settings, detections, job, *make_pools(), qber_expected=1e-3, carriage=change)

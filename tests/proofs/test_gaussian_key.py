@@ -198,3 +198,64 @@ def test_where_slices_leave_nothing_the_stated_efficiency_is_labelled() -> None:
     assert found.efficiency is None
     assert found.stated_bits > 0
     assert found.stated == "stated, not performed: no key was made by it"
+
+
+def symplectic(matrix: np.ndarray) -> np.ndarray:
+    form = np.kron(np.eye(len(matrix) // 2), [[0.0, 1.0], [-1.0, 0.0]])
+    return np.sort(np.abs(np.linalg.eigvals(1j * form @ matrix)))[::2]
+
+
+def entropy_of(matrix: np.ndarray) -> float:
+    x = np.maximum((symplectic(matrix) - 1) / 2, 1e-15)
+    return float(((x + 1) * np.log2(x + 1) - x * np.log2(x)).sum())
+
+
+def holevo_by_matrices(variance: float, passed: float, noise: float) -> float:
+    """Return chi of homodyne detection where Eve has all that is lost and added: from covariances, step by step."""
+    v, z = variance + 1.0, np.diag([1.0, -1.0])
+    bob, shared = passed * variance + noise, math.sqrt(passed * (v * v - 1))
+    both = np.block([[v * np.eye(2), shared * z], [shared * z, bob * np.eye(2)]])
+    measured = v * np.eye(2) - np.diag([shared * shared / bob, 0.0])
+    return entropy_of(both) - entropy_of(measured)
+
+
+@pytest.mark.parametrize(("passed", "noise"), [(0.3, 1.05), (0.606, 1.041), (0.8, 1.1705), (0.95, 1.1), (1.2, 1.5)])
+def test_an_untrusted_receiver_leaves_eve_all_gain_up_to_one_and_an_amplifier(passed: float, noise: float) -> None:
+    """Whatever gain the told values have is hers, also where it is more than the stated detectors could count."""
+    protocol = replace(devices(18.5, 0.2).protocol, efficiency=0.606, electronic=0.041, trusted=False)
+    chi = channel(protocol, math.sqrt(passed), noise).holevo()
+    assert chi == pytest.approx(holevo_by_matrices(18.5, passed, noise), rel=1e-9)
+
+
+def test_a_line_that_amplifies_is_no_better_for_being_impossible() -> None:
+    """Behind a trusted receiver a gain above 1 is an amplifier's, with the noise that nature asks of it and no less."""
+    protocol = replace(devices(18.5, 0.2).protocol, efficiency=0.9, electronic=0.02)
+    quiet = 1.0 + protocol.electronic
+    for gain in (1.05, 1.2, 1.4):
+        passed = 0.9 * gain
+        at_least = channel(protocol, math.sqrt(passed), quiet)
+        assert at_least.excess == pytest.approx(2 * (gain - 1) / gain)
+        assert at_least.transmittance == pytest.approx(gain)
+        noisier = channel(protocol, math.sqrt(passed), quiet + 2.6 * 0.9 * (gain - 1))
+        assert noisier.holevo() > at_least.holevo() > channel(protocol, math.sqrt(0.9), quiet).holevo()
+
+
+def test_a_gain_that_the_detectors_cannot_have_costs_an_untrusted_link_its_key() -> None:
+    """A found flaw: with the transmittance cut at 1, more than Eve left was promised from such a block."""
+    one = devices(18.5, 0.2, efficiency=0.606, electronic=0.041, trusted=False)
+    tally = expected_quadratures(one, 8_000_000)
+    n = tally.n_test[0]
+    xx = tally.moments.xx
+    gain, noise = math.sqrt(0.8), 1.1705
+    told = Moments(xx, gain * xx, gain * gain * xx + noise * n)
+    values = tally.n_key[0]
+    evaluation = pirandola2023(replace(tally, moments=told), one.protocol, EPSILONS)
+    assert -evaluation.steps[1].bits / values > holevo_by_matrices(18.5, 0.8, 1.1705)
+
+
+def test_sums_that_mean_nothing_are_no_figures() -> None:
+    one = devices(8.0, 2.0)
+    tally = expected_quadratures(one, 10**7)
+    xx = tally.moments.xx
+    assert figures(replace(tally, moments=Moments(xx, xx, xx)), one.protocol, EPSILONS, None, 64.0) is None
+    assert figures(replace(tally, moments=Moments(5e-324, 0.0, xx)), one.protocol, EPSILONS, None, 64.0) is None

@@ -143,7 +143,7 @@ def _plan(link: LinkSection, bootstrap: str) -> PlannedLink:
 
 
 def _block(link: LinkSection, plan: LinkPlan, bootstrap: str) -> BlockProvenance:
-    authentication = 2 * transcript_forgery_bound(BYTES_PER_DETECTION * plan.detections_max)
+    authentication = 2 * transcript_forgery_bound(BYTES_PER_DETECTION * max(one.detections_max for one in plan.all))
     epsilon = link.epsilons().total + authentication
     return BlockProvenance(
         link=link.name,

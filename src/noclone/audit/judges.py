@@ -12,6 +12,7 @@ from typing import Literal
 from noclone.audit.scene import Scene
 
 BETWEEN = ("bbm92", "mdi", "twin-field", "sns")  # protocols with something in the middle that may be Eve's
+OWN_STATISTICS = "; of twin fields, and of sending or not, by finite statistics of our own, reviewed by nobody else"
 Status = Literal["countered", "watched", "assumed", "open", "not-modelled"]
 
 
@@ -77,12 +78,14 @@ def photon_number_splitting(scene: Scene) -> Judgement:
 def held_middle(scene: Scene) -> Judgement:
     """Judge whoever holds what stands between the ends of a link."""
     untrusted = tuple(link.name for link in scene.sections if link.protocol in BETWEEN)
+    own = any(link.protocol in ("twin-field", "sns") for link in scene.sections)
     if not untrusted:
         return Judgement("countered", "no link here has a source, a station or a repeater between its ends")
     return Judgement(
-        "countered",
-        "the proofs of these links trust nothing between the ends: a source of separable pairs, or a station or a "
-        "repeater that measures and lies, shows in the test basis and in the decoys, and such blocks are refused",
+        "assumed" if own else "countered",
+        "the proofs of these links trust nothing between the ends: what a source of separable pairs, or a station or a "
+        "repeater that measures and lies, could know shows in the test basis and in the decoys, and is charged to the "
+        f"key's length, or the block is refused{OWN_STATISTICS if own else ''}",
         untrusted,
     )
 

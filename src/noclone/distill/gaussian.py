@@ -111,6 +111,8 @@ def bobs_bits(side: Side, detections: Detections) -> Steps[tuple[Words, int]]:
     refuse_saturation(raw >> 1)
     yield from talk.send(Kind.ANNOUNCE, pack_bases(raw, n_slots) if protocol.values == 1 else b"")
     _, seed = yield from talk.receive(Kind.SIFT, bytes_max=SEED_BYTES)
+    if len(seed) != SEED_BYTES:
+        raise Misbehaved("the peer's seed is truncated")
     values, told = bobs_values(raw, protocol, n_slots, seed)
     side.statistics.detections = len(values) + len(told)
     side.statistics.stage = "sifting"
@@ -121,7 +123,7 @@ def bobs_bits(side: Side, detections: Detections) -> Steps[tuple[Words, int]]:
         raise Misbehaved("the peer's sums are truncated")
     xx, xy, yy, wrong, seed = SUMS.unpack_from(data)
     entropies = struct.unpack_from(f">{protocol.slices}d", data, SUMS.size)
-    if yy != _square_sum(told) or not (0 < xx < np.inf and xy * xy <= xx * yy) or wrong > len(told):
+    if yy != _square_sum(told) or not _plausible(xx, xy, yy, len(told), protocol.variance) or wrong > len(told):
         raise Misbehaved("the peer's sums are not those of what was told")
     if not all(0 <= entropy <= 1 for entropy in entropies):  # not so for NaN
         raise Misbehaved("the peer names slices that leave less than nothing open, or more than a bit")
@@ -202,6 +204,11 @@ def refuse_saturation(values: I16) -> None:
             "Bob's detector is saturated: its values end where the converter does, and say nothing of the noise",
             hint="look for an eavesdropper who displaces the light, or for a fault",
         )
+
+
+def _plausible(xx: float, xy: float, yy: float, count: int, variance: float) -> bool:
+    """Return whether such sums can be: of amplitudes as they are modulated, within a factor, and of noisy values."""
+    return 0.25 * variance * count < xx < 4.0 * variance * count and xy * xy < xx * yy
 
 
 def _protocol(side: Side) -> GaussianModulation:

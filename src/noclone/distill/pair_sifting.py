@@ -17,9 +17,15 @@ from noclone.records import U8, U64, Detections
 LEVEL_SHIFT = np.uint64(Detections.ARRIVAL_SHIFT)
 
 
-def peer_levels_of(events: U64) -> U8:
-    """Return the index of Bob's intensity of each detection."""
-    return (events >> LEVEL_SHIFT).astype(np.uint8)
+def peer_levels_of(events: U64, *, of_tests: bool = False) -> U8:
+    """Return the index of Bob's intensity of each detection.
+
+    Args:
+        of_tests: Of those in the test basis alone, and 0 for others: where sending or not is the bit, the intensity
+            tells it, and must not be announced.
+    """
+    levels = (events >> LEVEL_SHIFT).astype(np.uint8)
+    return np.where(events & np.uint64(Detections.BASIS), levels, 0).astype(np.uint8) if of_tests else levels
 
 
 def pack_levels(levels: U8, peer_levels: int) -> bytes:

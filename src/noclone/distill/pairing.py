@@ -147,6 +147,16 @@ def split_told(told: U8) -> tuple[U8, U8]:
     return levels, slices
 
 
+def refuse_told_bits(bases: Words, told: U8) -> None:
+    """Refuse an announcement that says something of Bob's pulses in the key basis: that is his bit.
+
+    Raises:
+        Misbehaved: It does.
+    """
+    if told[unpack(bases, len(told)) == Basis.KEY].any():
+        raise Misbehaved("an announcement says what the peer sent in the key basis, where that is the key")
+
+
 def choose_phases(codes: U8, levels: U8, slices: U8) -> U8:
     """Return Alice's codes as sifting takes them, once Bob's intensities and slices are known.
 

@@ -50,6 +50,7 @@ from noclone.distill.messages import Kind, Misbehaved, Steps
 from noclone.distill.pair_sifting import pack_levels, peer_levels_of, sift_received, sift_sent, split_levels
 from noclone.distill.pairing import (
     choose_phases,
+    refuse_told_bits,
     split_told,
 )
 from noclone.distill.side import Side, conduct
@@ -64,7 +65,7 @@ from noclone.distill.sifting import (
     level_bits,
 )
 from noclone.errors import Aborted, InputError
-from noclone.records import U64, AliceRecord, Amplitudes, Basis, Counts, Detections, Settings
+from noclone.records import U8, U64, AliceRecord, Amplitudes, Basis, Counts, Detections, Settings
 
 Party = Steps[BlockResult]
 Entropy = Callable[[int], bytes]
@@ -197,6 +198,7 @@ class _Alice(Side):
             previous = int(chunk.slots[-1])
             codes = settings.at(chunk.slots)
             if self.has_phases:
+                refuse_told_bits(chunk.bases, peer_levels)
                 peer_levels, slices = split_told(peer_levels)
                 codes = choose_phases(codes, peer_levels, slices)
             answers.append(answer(chunk, codes, self.levels, sieve))
@@ -314,17 +316,21 @@ class _Bob(Side):
         for start in range(0, max(len(events), 1), CHUNK):
             pieces, kept = announcer.announce(start)
             announced.append(kept)
-            own = b"" if self.peers == 1 else pack_levels(peer_levels_of(events[start : start + CHUNK]), self.told)
+            own = b"" if self.peers == 1 else pack_levels(self._levels(events, start), self.told)
             yield from self.talk.send(Kind.ANNOUNCE, total, *pieces, own)
         sieve = Sieve.empty(len(events), peers=self.peers)
         for i, kept in enumerate(announced):
             _, data = yield from self.talk.receive(Kind.SIFT, bytes_max=CHUNK)
             apply_answer(kept, data, self.levels, sieve)
             if sieve.beside is not None:
-                levels = peer_levels_of(events[i * CHUNK : (i + 1) * CHUNK])
+                levels = self._levels(events, i * CHUNK)
                 sift_received(kept, split_told(levels)[0] if self.has_phases else levels, data, sieve.beside)
         self.statistics.stage = "sifting"
         return sieve
+
+    def _levels(self, events: U64, start: int) -> U8:
+        """Return what is announced of his intensities in one chunk."""
+        return peer_levels_of(events[start : start + CHUNK], of_tests=self.has_phases)
 
     def _estimate(self, sieve: Sieve) -> Steps[tuple[float, bytes]]:
         """Disclose the test-basis values; check Alice's counts against what she let him sift."""

@@ -17,7 +17,7 @@ from noclone.errors import Aborted, InputError
 from noclone.proofs.decoy_bounds import Tally
 from noclone.proofs.entropy import QBER_MIN, error_entropy
 from noclone.proofs.epsilon import Epsilons
-from noclone.proofs.gaussian_key import line_quality, most_told, moved
+from noclone.proofs.gaussian_key import gain_and_noise, line_quality, most_told, moved
 from noclone.proofs.keylength import (
     DEFAULT_PROOF,
     KeyLength,
@@ -160,7 +160,7 @@ def agree(
 def _no_length(protocol: LinkProtocol, tally: _Tally, middle: float) -> str:
     would = f"the expected counts would give {math.floor(middle)} bits, and less by bad luck"
     if isinstance(protocol, GaussianModulation) and tally.moments is not None:
-        excess, ratio = line_quality(protocol, tally.moments, sum(tally.n_test))
+        excess, ratio = line_quality(protocol, *gain_and_noise(tally.moments, sum(tally.n_test)))
         return f"{would}; excess noise is {excess:.4f} shot noises at the line's input, signal to noise {ratio:.3g}"
     test, key = (sum(m) / sum(n) for m, n in ((tally.m_test, tally.n_test), (tally.m_key, tally.n_key)))
     return f"{would}; they have {test:.1%} of errors in the test basis and {key:.1%} in the key basis"

@@ -10,9 +10,9 @@ symbols in bins of d bits (heterodyne detection: 2 d):
 chi is the most that Eve may know of a symbol, by `gaussian.Gaussian.holevo`, over all channels that the told values do
 not exclude: Leverrier, Grosshans, Grangier, Phys. Rev. A 81, 062343 (2010), estimate the same two numbers, amplitude
 gain t and noise, by the same sums. Ours, on the side of less key: bounds that hold for any number of values instead of
-large ones (Laurent and Massart, Ann. Stat. 28, 1302 (2000), for the noise; a Gaussian's tail for t); the worst of all
-t between both bounds, for chi is no monotonic function of it; entropies of bins at the smaller of both ends of Bob's
-variance; a smoothing that counts twice. Failures: 2 eps_s + eps_h + three bounds, each a sixth of eps_sec.
+large ones (Laurent and Massart, Ann. Stat. 28, 1302 (2000), for the noise; a Gaussian's tail for t); the worst of 33
+t from one bound to the other, for chi is no monotonic function of it; entropies of bins at the smaller of both ends of
+Bob's variance; a smoothing that counts twice. Failures: 2 eps_s + eps_h + three bounds, each a sixth of eps_sec.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from noclone.records import QUADRATURE_UNIT, Moments
 
 PARTS = 6.0  # of eps_sec, all alike
 FRAME, MARGIN = 1 << 16, 1.03  # values of a code's frame; a bit of report for each, and more frames than it takes
-GAINS = 9  # between both bounds of t at which chi is computed
+GAINS = 33  # between both bounds of t at which chi is computed; it is smooth, and bounds are near each other
 STATED_EFFICIENCY = 0.95  # of multidimensional reconciliation: Jouguet, Kunz-Jacques, Leverrier, PRA 84, 062317 (2011)
 NOT_PERFORMED = "stated, not performed: no key was made by it"
 
@@ -74,34 +74,31 @@ def estimate(moments: Moments, n_test: float, epsilon: float) -> Estimate | None
 
 
 def channel(protocol: GaussianModulation, gain: float, noise: float) -> Gaussian:
-    """Return the line that has this gain of amplitudes and this noise behind Bob's detector."""
+    """Return Eve's channel that has this gain of amplitudes and this noise behind Bob's detector.
+
+    An untrusted receiver's loss and noise are hers. A channel that amplifies has the noise that nature asks of it
+    (Caves, Phys. Rev. D 26, 1817 (1982)), at least: one without is not among those that Eve can have.
+    """
+    efficiency, electronic = (protocol.efficiency, protocol.electronic) if protocol.trusted else (1.0, 0.0)
     passed = gain * gain
-    transmittance = min(passed * protocol.values / protocol.efficiency, 1.0)
-    excess = max(noise - 1.0 - protocol.electronic, 0.0) / passed
-    return Gaussian(
-        protocol.variance,
-        transmittance,
-        excess,
-        protocol.efficiency,
-        protocol.electronic,
-        protocol.detection,
-        protocol.trusted,
-    )
+    transmittance = passed * protocol.values / efficiency
+    excess = max(noise - 1.0 - electronic, 0.0) / passed
+    if transmittance > 1.0:
+        excess = max(excess, 2.0 * (transmittance - 1.0) / transmittance)
+    return Gaussian(protocol.variance, transmittance, excess, efficiency, electronic, protocol.detection)
 
 
-def line_quality(protocol: GaussianModulation, moments: Moments, n_test: float) -> tuple[float, float]:
+def line_quality(protocol: GaussianModulation, gain: float, noise: float) -> tuple[float, float]:
     """Return excess noise at the line's input, in shot-noise units, and signal to noise of one of Bob's values.
 
-    The estimates themselves, also where noise falls below that of vacuum by chance: no key hangs on this.
+    The estimates themselves, also where they go beyond what can be by chance: no key hangs on these.
     """
-    passed = (moments.xy / moments.xx) ** 2
-    noise = max(moments.yy - moments.xy**2 / moments.xx, 0.0) / n_test
-    excess = (noise - 1.0 - protocol.electronic) / passed if passed else math.inf
-    return excess, passed * protocol.variance / noise
+    passed = gain * gain
+    return (noise - 1.0 - protocol.electronic) / passed if passed else math.inf, passed * protocol.variance / noise
 
 
 def worst_holevo(protocol: GaussianModulation, found: Estimate) -> float:
-    """Return the most that Eve may know of a symbol, by any channel within the bounds."""
+    """Return the most that Eve may know of a symbol, by the channels within the bounds: at `GAINS` of them."""
     low, high = found.gains
     between = (low + (high - low) * i / (GAINS - 1) for i in range(GAINS))
     return max(channel(protocol, gain, found.noises[1]).holevo() for gain in between)
@@ -159,10 +156,15 @@ def most_told(protocol: GaussianModulation, tally: Sums, efficiency: float, sigm
     return math.ceil((n + sigmas * math.sqrt(n)) * told)
 
 
+def gain_and_noise(moments: Moments, n_test: float) -> tuple[float, float]:
+    """Return the gain of amplitudes and the variance of noise behind the detector that moments say."""
+    gain = moments.xy / moments.xx
+    return gain, max(moments.yy - moments.xy * gain, 0.0) / n_test
+
+
 def expected_slices(protocol: GaussianModulation, moments: Moments, n_test: float) -> tuple[float, ...]:
     """Return the entropy of each slice for whoever knows Alice's amplitudes."""
-    gain = moments.xy / moments.xx
-    noise = max(moments.yy - moments.xy * gain, 0.0) / n_test
+    gain, noise = gain_and_noise(moments, n_test)
     variance = gain * gain * protocol.variance + noise
     return slice_entropies(variance, noise, protocol.step * QUADRATURE_UNIT, protocol.slices)
 
@@ -209,19 +211,19 @@ def figures(
     """Return what a block's numbers mean; None where they mean nothing."""
     values, part = float(sum(tally.n_key)), epsilons.secrecy / PARTS
     found = estimate(tally.moments, float(sum(tally.n_test)), part) if tally.moments else None
-    if found is None or found.gains[0] <= 0 or tally.moments is None:
+    if found is None or found.gains[0] <= 0 or found.noise <= 0:
         return None
-    line = channel(protocol, found.gain, found.noise)
-    excess, ratio = line_quality(protocol, tally.moments, float(sum(tally.n_test)))
-    information, symbols = line.mutual_information(), values / protocol.values
-    variance = found.gain**2 * protocol.variance + found.noise
+    passed = found.gain * found.gain
+    excess, ratio = line_quality(protocol, found.gain, found.noise)
+    information, symbols = channel(protocol, found.gain, found.noise).mutual_information(), values / protocol.values
+    variance = passed * protocol.variance + found.noise
     entropy = bin_entropy(variance, protocol.step, protocol.slices)
     evaluation = pirandola2023(tally, protocol, epsilons)
     before = math.fsum(term.bits for term in evaluation.steps)
     stated_leak = values * entropy - STATED_EFFICIENCY * symbols * information
     stated = before - stated_leak - evaluation.overhead - tag_bits
     return Figures(
-        line.transmittance,
+        passed * protocol.values / protocol.efficiency,
         excess,
         ratio,
         information,
