@@ -7,6 +7,7 @@ import importlib.util
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,23 @@ def test_a_run_shows_passes_and_published_numbers(tmp_path: Path, capsys: pytest
     assert all(row["value"] == 12345 < row["ours"] for row in rows if row["what"] != "key_bps")
     with pytest.raises(ScenarioError, match="published 'key_bps': link = 'x'"):
         scenario(tmp_path, FLAT + told.format("key_bps").replace('"sat-west"', '"x"'))
+
+
+def test_an_interrupted_run_compares_only_what_it_finished(tmp_path: Path) -> None:
+    told = '[[published]]\nlink = "sat-west"\nwhat = "key_bits"\nvalue = 12345\nsource = "Somebody et al."\n'
+    network = scenario(tmp_path, FLAT + told)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    found = run(
+        network, EventLog(), seed=rng.seed_from_int(3), seeded=True, blocks=9, resolve=unresolved, on_block=stop
+    )
+    assert found.interrupted
+    assert [link.blocks for link in found.links] == [1]
+    assert len(found.beside()) == 1
+    none = replace(found, links=tuple(replace(link, blocks=0) for link in found.links))
+    assert none.beside() == []
 
 
 @pytest.mark.parametrize(

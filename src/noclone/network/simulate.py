@@ -101,10 +101,11 @@ class RunResult:
     interrupted: bool = False
 
     def beside(self) -> list[dict[str, Any]]:
-        """Return what was published of this system, with what the run gave."""
+        """Return what was published of this system, with what the run gave: of links that finished a block."""
         found = {
             one.link: {"key_bps": one.secret_bps, "key_bits": one.best_bits, "sifted_bits": one.best_sifted}
             for one in self.links
+            if one.blocks
         }
         return beside(self.published, found)
 
