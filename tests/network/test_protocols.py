@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,10 @@ from noclone.audit.verdict import judge
 from noclone.errors import ScenarioError
 from noclone.events import EventLog
 from noclone.network.blocks import plan_link
-from noclone.network.node import RunOptions
 from noclone.network.scenario import Scenario, load_scenario
-from noclone.network.served import ServedNetwork
-from noclone.network.setup import create_pki_for
 from noclone.network.simulate import run
 from noclone.proofs.capacity import one_node_bound, repeaterless_bound
+from tests.network.serving import first_blocks
 
 HEAD = """
 name = "net"
@@ -156,24 +153,7 @@ def test_without_interference_or_correlation_no_key_is_agreed_on(tmp_path: Path,
 @pytest.mark.parametrize(("protocol", "link"), [("bbm92", PAIRS), ("sns", SNS)], ids=["bbm92", "sns"])
 def test_a_served_link_gives_both_ends_key(tmp_path: Path, free_ports: Any, protocol: str, link: str) -> None:
     """The light process sends each end what it measured, or what it sent: over the same sockets as BB84's."""
-    network, log = scenario(tmp_path, link, free_ports()), EventLog()
-    create_pki_for(network, tmp_path / "pki")
-
-    async def serve() -> None:
-        served = ServedNetwork(
-            network,
-            pki=tmp_path / "pki",
-            data=tmp_path / "data",
-            log=log,
-            options=RunOptions(speed=1.0),
-            resolve=unresolved,
-        )
-        async with served, asyncio.timeout(120):
-            while sum(event.kind == "block.distilled" for event in log) < 2:
-                await asyncio.sleep(0.05)
-
-    asyncio.run(serve())
-    made = [event for event in log if event.kind == "block.distilled"]
+    made = first_blocks(scenario(tmp_path, link, free_ports()), tmp_path, speed=1.0)
     assert {event.data["provenance"]["protocol"] for event in made} == {protocol}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,10 @@ from noclone.distill.session import distill_block
 from noclone.errors import NocloneError, ScenarioError
 from noclone.events import EventLog
 from noclone.network.blocks import plan_link
-from noclone.network.node import RunOptions
 from noclone.network.scenario import Scenario, load_scenario
-from noclone.network.served import ServedNetwork
-from noclone.network.setup import create_pki_for
 from noclone.network.simulate import run
 from noclone.proofs.capacity import repeaterless_bound
+from tests.network.serving import first_blocks
 
 LINK = """
 name = "net"
@@ -111,24 +108,7 @@ def test_far_away_slices_give_nothing_and_the_stated_efficiency_makes_no_key(tmp
 
 
 def test_a_served_link_gives_both_ends_key(tmp_path: Path, free_ports: Any) -> None:
-    network, log = scenario(tmp_path, text(free_ports())), EventLog()
-    create_pki_for(network, tmp_path / "pki")
-
-    async def serve() -> None:
-        served = ServedNetwork(
-            network,
-            pki=tmp_path / "pki",
-            data=tmp_path / "data",
-            log=log,
-            options=RunOptions(speed=100.0),
-            resolve=unresolved,
-        )
-        async with served, asyncio.timeout(120):
-            while sum(event.kind == "block.distilled" for event in log) < 2:
-                await asyncio.sleep(0.05)
-
-    asyncio.run(serve())
-    made = [event for event in log if event.kind == "block.distilled"]
+    made = first_blocks(scenario(tmp_path, text(free_ports())), tmp_path, speed=100.0)
     assert {event.data["provenance"]["protocol"] for event in made} == {"cv"}
     assert len({event.data["secret_bits"] for event in made if event.data["block"] == made[0].data["block"]}) == 1
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 from pathlib import Path
@@ -17,14 +16,12 @@ from noclone.errors import ScenarioError
 from noclone.events import EventLog
 from noclone.network.blocks import plan_link
 from noclone.network.folder import read_run
-from noclone.network.node import RunOptions
 from noclone.network.scenario import Scenario, load_scenario
-from noclone.network.served import ServedNetwork
-from noclone.network.setup import create_pki_for
 from noclone.network.simulate import run
 from noclone.proofs.capacity import chain_bound
 from noclone.repeater.brief import load_repeaters
 from noclone.repeater.expected import expected_pairs
+from tests.network.serving import first_blocks
 
 CHAIN = """
 name = "net"
@@ -138,24 +135,7 @@ def test_links_that_share_a_repeater_are_lost_together(tmp_path: Path) -> None:
 
 
 def test_a_served_link_over_repeaters_gives_both_ends_key(tmp_path: Path, free_ports: Any) -> None:
-    network, log = scenario(tmp_path, port=free_ports()), EventLog()
-    create_pki_for(network, tmp_path / "pki")
-
-    async def serve() -> None:
-        served = ServedNetwork(
-            network,
-            pki=tmp_path / "pki",
-            data=tmp_path / "data",
-            log=log,
-            options=RunOptions(speed=math.inf),
-            resolve=unresolved,
-        )
-        async with served, asyncio.timeout(120):
-            while sum(event.kind == "block.distilled" for event in log) < 2:
-                await asyncio.sleep(0.05)
-
-    asyncio.run(serve())
-    made = [event for event in log if event.kind == "block.distilled"]
+    made = first_blocks(scenario(tmp_path, port=free_ports()), tmp_path, speed=math.inf)
     assert {event.data["provenance"]["protocol"] for event in made} == {"bbm92"}
 
 
