@@ -11,9 +11,10 @@ import pytest
 
 from noclone import rng, units
 from noclone.clock import ManualClock
+from noclone.counts import Counts
 from noclone.errors import Aborted, InputError, NocloneError
 from noclone.events import Event, EventLog
-from noclone.records import BlockProvenance, Counts, DecoyBB84, Detections, Origin, SecretKey
+from noclone.records import BlockProvenance, DecoyBB84, Detections, Origin, SecretKey
 
 
 def test_streams_depend_on_seed_and_name_alone() -> None:

@@ -7,7 +7,7 @@
     cv          Alice sends coherent states of Gaussian amplitudes, Bob measures their quadratures
 
 Each says how many intensities Alice and Bob tell apart (`levels`, `peer_levels`); their product is the number of
-classes that `records.Counts` counts.
+classes that `counts.Counts` counts.
 """
 
 from __future__ import annotations
@@ -247,7 +247,7 @@ LinkProtocol = DecoyBB84 | EntangledPairs | DecoyMdi | TwinField | SendOrNot | G
 
 
 def class_names(protocol: LinkProtocol) -> tuple[str, ...]:
-    """Name what `records.Counts` counts apart: intensities, or pairs of them, by their indices, brightest first."""
+    """Name what `counts.Counts` counts apart: intensities, or pairs of them, by their indices, brightest first."""
     if protocol.levels * protocol.peer_levels == 1:
         return ("the light",)
     if protocol.peer_levels == 1:

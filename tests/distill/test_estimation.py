@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noclone.bits import pack
+from noclone.counts import Counts
 from noclone.distill.estimation import errors_by_intensity, leak_factor, pack_numbers, qber_estimate, unpack_numbers
 from noclone.errors import Aborted
-from noclone.records import Counts
 
 
 def split(levels):

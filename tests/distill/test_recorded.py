@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from noclone.counts import Counts
 from noclone.distill import recorded
 from noclone.distill.authentication import AuthenticationPool
 from noclone.distill.job import BlockJob
@@ -15,7 +16,7 @@ from noclone.distill.recorded import RecordedJob, RecordedOutcome, distill_recor
 from noclone.errors import Aborted
 from noclone.proofs.agreement import DEFAULT_SIGMAS
 from noclone.proofs.epsilon import Epsilons
-from noclone.records import Counts, DecoyBB84, Detections, Origin
+from noclone.records import DecoyBB84, Detections, Origin
 
 PROTOCOL = DecoyBB84((0.5, 0.15), (0.6, 0.4), 0.7, 0.7)
 GAINS = (0.2, 0.07)  # per slot, of the two intensities: so bright that few slots make a block

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
+from noclone.counts import Counts
 from noclone.proofs.epsilon import Epsilons
 from noclone.proofs.models import DecoyChannel, ExpectedTally
-from noclone.records import Counts, DecoyBB84
+from noclone.records import DecoyBB84
 
 ONE = DecoyBB84((0.51, 0.15), (0.7, 0.3), 0.9, 0.9)
 TWO = DecoyBB84((0.5, 0.1, 2e-4), (0.7, 0.2, 0.1), 0.9, 0.9)

@@ -9,12 +9,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from noclone.counts import Counts
 from noclone.errors import Aborted, InputError
 from noclone.proofs.agreement import Agreement, agree, screen, settle
 from noclone.proofs.epsilon import Epsilons
 from noclone.proofs.keylength import secret_length
 from noclone.proofs.models import ExpectedTally
-from noclone.records import Counts, DecoyBB84
+from noclone.records import DecoyBB84
 
 CASES = ["lim2014", "rusca2018", "wiesemann2024", "wiesemann2024/two", "tupkary2024"]
 ONE = DecoyBB84((0.51, 0.15), (0.7, 0.3), 0.9, 0.9)

@@ -5,9 +5,10 @@ from functools import partial
 import numpy as np
 import pytest
 
+from noclone.counts import Counts
 from noclone.proofs.decoy_bounds import one_decoy, tau, two_decoys
 from noclone.proofs.sampling import hoeffding
-from noclone.records import Counts, DecoyBB84
+from noclone.records import DecoyBB84
 
 PHOTONS = 12
 EPSILON = 1e-10

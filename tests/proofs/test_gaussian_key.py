@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from noclone.counts import Counts, Moments
 from noclone.link.devices import Fibre
 from noclone.link.quadratures import CoherentDevices, expected_quadratures
 from noclone.proofs.agreement import agree
@@ -33,7 +34,7 @@ from noclone.proofs.slices import (
     slice_entropies,
 )
 from noclone.protocols import GaussianModulation
-from noclone.records import QUADRATURE_UNIT, Counts, Moments
+from noclone.records import QUADRATURE_UNIT
 
 EPSILONS = Epsilons(1e-10, 1e-15)
 

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from noclone.counts import Counts
 from noclone.errors import InputError
 from noclone.proofs.epsilon import Epsilons
 from noclone.proofs.keylength import PROOFS, expected_length, secret_length
-from noclone.records import Counts, DecoyBB84
+from noclone.records import DecoyBB84
 
 CASES = ["lim2014", "rusca2018", "wiesemann2024", "wiesemann2024/two", "tupkary2024"]
 ONE = DecoyBB84((0.51, 0.15), (0.7, 0.3), 0.9, 0.9)

@@ -10,9 +10,9 @@ import pytest
 
 from noclone import rng
 from noclone.bits import pack
+from noclone.counts import Paired
 from noclone.distill.pairing import Pairs
 from noclone.proofs.pairing import Untagged, paired, price
-from noclone.records import Paired
 
 
 @cache

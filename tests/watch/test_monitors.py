@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from noclone.counts import Counts
 from noclone.events import EventLog
 from noclone.protocols import DecoyMdi, Sender, SendOrNot, class_names
-from noclone.records import Counts
 from noclone.watch.monitors import LinkMonitor, Watched, counts_of, tail_bound, watch_error_rate, watch_gains
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from noclone.audit.scene import Scene
+from noclone.audit.trusted_devices import BETWEEN, OWN_FINITE_STATISTICS
 
-BETWEEN = ("bbm92", "mdi", "twin-field", "sns")  # protocols with something in the middle that may be Eve's
 OWN_STATISTICS = "; of twin fields, and of sending or not, by finite statistics of our own, reviewed by nobody else"
 Status = Literal["countered", "watched", "assumed", "open", "not-modelled"]
 
@@ -78,7 +78,7 @@ def photon_number_splitting(scene: Scene) -> Judgement:
 def held_middle(scene: Scene) -> Judgement:
     """Judge whoever holds what stands between the ends of a link."""
     untrusted = tuple(link.name for link in scene.sections if link.protocol in BETWEEN)
-    own = any(link.protocol in ("twin-field", "sns") for link in scene.sections)
+    own = any(link.protocol in OWN_FINITE_STATISTICS for link in scene.sections)
     if not untrusted:
         return Judgement("countered", "no link here has a source, a station or a repeater between its ends")
     return Judgement(

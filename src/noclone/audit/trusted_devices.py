@@ -42,6 +42,8 @@ TRUSTED = {
     "sns": ("transmitter", "faint pulses"),
     "cv": ("transmitter", "quadratures", "collective proof"),
 }
+BETWEEN = ("bbm92", "mdi", "twin-field", "sns")  # with something in the middle that may be Eve's
+OWN_FINITE_STATISTICS = ("twin-field", "sns")  # whose proofs are ours in part, and published nowhere
 WORDS = {
     "decoy-bb84": "trusts Alice's transmitter and Bob's detectors",
     "bbm92": "trusts both ends' detectors, and no source: it may be anybody's",

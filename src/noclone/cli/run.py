@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, validators
 
 from noclone.cli.terminal import INTERRUPTED, Json, announce_compilation, grouped, parts, say, show, si
+
+if TYPE_CHECKING:
+    from noclone.network.scenario import Scenario
+    from noclone.network.simulate import RunResult
 
 
 def run(
@@ -73,17 +77,7 @@ def run(
     finally:
         log.close()
     data: dict[str, Any] = {**result.to_json(), "seed": seed, "folder": str(folder.path), "verdict": verdict.to_json()}
-    lines = [f"{network.title or network.name}, seed {seed}{', interrupted' if result.interrupted else ''}"]
-    for link in result.links:
-        lines.append(
-            f"  {link.link}: {link.blocks - link.aborted} of {link.blocks} blocks gave key, "
-            f"{grouped(link.secret_bits)} secret bits in {link.light_s:.3g} s of light ({si(link.secret_bps, 'b/s')}), "
-            f"{link.wall_s:.3g} s here"
-        )
-        if link.refill_bits:
-            lines.append(f"    {grouped(link.refill_bits)} more bits of key refilled the authentication pool")
-        lines.extend(f"    {one}" for one in dict.fromkeys(map(str, link.passes)))
-        lines.extend(f"    {count} aborted: {reason}" for reason, count in link.reasons.items())
+    lines = _lines(network, seed, result)
     lines += told(data["published"])
     for found in filter(None, (beside(network.link(link.link), link) for link in result.links)):
         lines += ["", *found.lines()]
@@ -95,3 +89,19 @@ def run(
     if result.interrupted:
         return INTERRUPTED
     return 0 if any(link.secret_bits for link in result.links) else 1
+
+
+def _lines(network: Scenario, seed: int, result: RunResult) -> list[str]:
+    """Return what each link gave, for people."""
+    lines = [f"{network.title or network.name}, seed {seed}{', interrupted' if result.interrupted else ''}"]
+    for link in result.links:
+        lines.append(
+            f"  {link.link}: {link.blocks - link.aborted} of {link.blocks} blocks gave key, "
+            f"{grouped(link.secret_bits)} secret bits in {link.light_s:.3g} s of light ({si(link.secret_bps, 'b/s')}), "
+            f"{link.wall_s:.3g} s here"
+        )
+        if link.refill_bits:
+            lines.append(f"    {grouped(link.refill_bits)} more bits of key refilled the authentication pool")
+        lines.extend(f"    {one}" for one in dict.fromkeys(map(str, link.passes)))
+        lines.extend(f"    {count} aborted: {reason}" for reason, count in link.reasons.items())
+    return lines

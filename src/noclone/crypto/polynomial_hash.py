@@ -24,6 +24,8 @@ from noclone.bits import Words
 KEY_BYTES = 16
 MAX_TAG_BITS = 128
 BLOCK_BITS = 128
+BLOCK_BYTES = BLOCK_BITS // 8
+STRIPE_BYTES = 16 * BLOCK_BYTES  # that the kernels take in a step
 
 
 def _coefficients(n_bits: int) -> int:

@@ -9,11 +9,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from noclone.crypto.gf128_simd import horner16, multiply_vectors
+from noclone.crypto.polynomial_hash import BLOCK_BYTES, STRIPE_BYTES
 from noclone.crypto.vectors import SIMD
 
-_BLOCK_BYTES = 16
-_STEP_BLOCKS = 16
-STRIPE_BYTES = _STEP_BLOCKS * _BLOCK_BYTES
+_STEP_BLOCKS = STRIPE_BYTES // BLOCK_BYTES
 
 
 @njit(cache=True, nogil=True)
@@ -92,20 +91,20 @@ def working_memory(h: bytes) -> NDArray[np.uint64]:
 def evaluate(data: NDArray[np.uint8], h: bytes, last: int) -> bytes:
     """Return sum of block_i h^(count + 1 - i) over the 16-byte blocks of `data` (padded with zeros) and `last`."""
     assert data.flags.c_contiguous
-    n_blocks = (len(data) + _BLOCK_BYTES - 1) // _BLOCK_BYTES + 1
+    n_blocks = (len(data) + BLOCK_BYTES - 1) // BLOCK_BYTES + 1
     work = working_memory(h)
     # The last sixteen blocks end with `last`; what is left in front of whole steps is padded with zeros in front.
     before = max(0, n_blocks - _STEP_BLOCKS)
     n_steps, n_head = divmod(before, _STEP_BLOCKS)
-    head = np.zeros(_STEP_BLOCKS * _BLOCK_BYTES, np.uint8)
+    head = np.zeros(STRIPE_BYTES, np.uint8)
     if n_head:
-        head[-n_head * _BLOCK_BYTES :] = data[: n_head * _BLOCK_BYTES]
-    tail = np.zeros(_STEP_BLOCKS * _BLOCK_BYTES, np.uint8)
-    rest = data[before * _BLOCK_BYTES :]
-    start = len(tail) - (n_blocks - before) * _BLOCK_BYTES
+        head[-n_head * BLOCK_BYTES :] = data[: n_head * BLOCK_BYTES]
+    tail = np.zeros(STRIPE_BYTES, np.uint8)
+    rest = data[before * BLOCK_BYTES :]
+    start = len(tail) - (n_blocks - before) * BLOCK_BYTES
     tail[start : start + len(rest)] = rest
-    tail[-_BLOCK_BYTES:] = np.frombuffer(last.to_bytes(_BLOCK_BYTES, "little"), np.uint8)
-    main = data.ctypes.data + n_head * _BLOCK_BYTES
+    tail[-BLOCK_BYTES:] = np.frombuffer(last.to_bytes(BLOCK_BYTES, "little"), np.uint8)
+    main = data.ctypes.data + n_head * BLOCK_BYTES
     _evaluate(SIMD, work, head.ctypes.data, main, n_steps, tail.ctypes.data)
     tag: bytes = work[0].tobytes()
     return tag
@@ -141,10 +140,10 @@ class RunningHash:
         """Return the hash, and forget the key."""
         begun = self._length % STRIPE_BYTES
         self._stripe[begun:] = 0
-        if begun > STRIPE_BYTES - _BLOCK_BYTES:  # no room for the length
+        if begun > STRIPE_BYTES - BLOCK_BYTES:  # no room for the length
             absorb(SIMD, self._work, self._stripe.ctypes.data, 1)
             self._stripe[:] = 0
-        self._stripe[-_BLOCK_BYTES:] = np.frombuffer(self._length.to_bytes(_BLOCK_BYTES, "little"), np.uint8)
+        self._stripe[-BLOCK_BYTES:] = np.frombuffer(self._length.to_bytes(BLOCK_BYTES, "little"), np.uint8)
         absorb(SIMD, self._work, self._stripe.ctypes.data, 1)
         finish(SIMD, self._work)
         tag: bytes = self._work[0].astype("<u8").tobytes()

@@ -22,11 +22,9 @@ from __future__ import annotations
 
 import hmac
 
+from noclone.crypto.polynomial_hash import BLOCK_BYTES, STRIPE_BYTES
 from noclone.crypto.wegman_carter import KEY_BYTES
 from noclone.errors import AuthenticationError
-
-BLOCK_BYTES = 16
-STRIPE_BYTES = 256  # of `RunningHash`
 
 
 def transcript_forgery_bound(message_bytes: int) -> float:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from noclone.counts import Counts
 from noclone.distill.authentication import AuthenticationPool
 from noclone.distill.job import BlockAborted, BlockJob, BlockResult, Reconciliation, RefillPolicy, agreed_tag_bits
 from noclone.distill.lanes import BlockInput, distill_blocks
@@ -27,7 +28,7 @@ from noclone.distill.session import DistilledBlock, converse
 from noclone.process import prepare_to_compute
 from noclone.proofs.agreement import agree
 from noclone.proofs.epsilon import Epsilons
-from noclone.records import U8, U64, Counts, DecoyBB84, Detections, Origin, Settings
+from noclone.records import U8, U64, DecoyBB84, Detections, Origin, Settings
 
 # One decoy, as in Rusca et al. 2018 (Appl. Phys. Lett. 112, 171104); enough test bits for blocks of a few million.
 PROTOCOL = DecoyBB84(intensities=(0.5, 0.1), probabilities=(0.6, 0.4), p_key_alice=0.8, p_key_bob=0.8)

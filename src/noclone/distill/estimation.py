@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from noclone.bits import Words
+from noclone.counts import Counts
 from noclone.distill.sifting import Levels, count_classes
 from noclone.errors import Aborted
 from noclone.proofs.entropy import QBER_MIN, binary_entropy
-from noclone.records import Counts
 
 QBER_MAX = 0.5
 

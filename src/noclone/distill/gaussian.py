@@ -25,6 +25,7 @@ from collections.abc import Callable
 import numpy as np
 
 from noclone.bits import Words, word_count
+from noclone.counts import Counts, Moments
 from noclone.distill.ldpc import LdpcParameters
 from noclone.distill.messages import Kind, Misbehaved, Steps
 from noclone.distill.side import Side, conduct
@@ -34,7 +35,7 @@ from noclone.errors import Aborted
 from noclone.proofs.gaussian_key import expected_slices
 from noclone.proofs.slices import NOTHING
 from noclone.protocols import GaussianModulation
-from noclone.records import F32, I16, QUADRATURE_MAX, QUADRATURE_UNIT, U8, Amplitudes, Counts, Detections, Moments
+from noclone.records import F32, I16, QUADRATURE_MAX, QUADRATURE_UNIT, U8, Amplitudes, Detections
 
 SEED_BYTES = 32
 SUMS = struct.Struct(f">3dQ{SEED_BYTES}s")  # moments, wrong signs, seed

@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+from noclone.counts import Counts
 from noclone.crypto.polynomial_hash import tag_bits_for
 from noclone.distill.authentication import PAIR_BITS, Role
 from noclone.errors import Aborted
@@ -18,7 +19,7 @@ from noclone.proofs.epsilon import Epsilons
 from noclone.proofs.gaussian_key import Figures
 from noclone.proofs.keylength import KeyLength
 from noclone.protocols import LinkProtocol
-from noclone.records import MAX_SLOTS, Counts, Origin, SecretKey
+from noclone.records import MAX_SLOTS, Origin, SecretKey
 
 BLOCK_MAX = 1 << 62  # the number of every block is smaller
 Reconciliation = Literal["cascade", "ldpc"]

@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noclone.bits import Words, pack, unpack
+from noclone.counts import Paired
 from noclone.distill.messages import Kind, Misbehaved, Steps
 from noclone.distill.side import Side
 from noclone.distill.sifting import Sieve
 from noclone.protocols import PHASE_SLICES, phases_fit, promised_detector
-from noclone.records import U8, Basis, Paired
+from noclone.records import U8, Basis
 
 COUNT = struct.Struct(">I")
 BITS_MAX = 1 << 32

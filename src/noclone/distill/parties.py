@@ -38,6 +38,7 @@ from typing import cast
 import numpy as np
 
 from noclone.bits import Words, bytes_from_words, words_from_bytes
+from noclone.counts import Counts
 from noclone.crypto.polynomial_hash import digest
 from noclone.distill import chsh, gaussian, pairing
 from noclone.distill.authentication import AuthenticationPool
@@ -65,7 +66,7 @@ from noclone.distill.sifting import (
     level_bits,
 )
 from noclone.errors import Aborted, InputError
-from noclone.records import U8, U64, AliceRecord, Amplitudes, Basis, Counts, Detections, Settings
+from noclone.records import U8, U64, AliceRecord, Amplitudes, Basis, Detections, Settings
 
 Party = Steps[BlockResult]
 Entropy = Callable[[int], bytes]

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from noclone.counts import Counts, Moments
 from noclone.distill.authentication import AuthenticationPool
 from noclone.distill.job import (
     EFFICIENCY,
@@ -29,7 +30,7 @@ from noclone.distill.session import distill_block
 from noclone.errors import Aborted
 from noclone.proofs.agreement import DEFAULT_SIGMAS, Agreement, agree, refusal_probability
 from noclone.proofs.epsilon import Epsilons
-from noclone.records import U8, U64, Basis, Counts, DecoyBB84, Detections, Moments, Settings
+from noclone.records import U8, U64, Basis, DecoyBB84, Detections, Settings
 
 
 @dataclass(frozen=True, slots=True)

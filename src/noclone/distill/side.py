@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from noclone.bits import Words, bytes_from_words, take
+from noclone.counts import Counts, Paired
 from noclone.crypto.polynomial_hash import tag_bits_for
 from noclone.distill import amplification, binary_toeplitz, ldpc
 from noclone.distill.authentication import PAIR_BITS, AuthenticationPool
@@ -24,7 +25,7 @@ from noclone.proofs.agreement import screen, settle
 from noclone.proofs.gaussian_key import figures
 from noclone.proofs.keylength import KeyLength
 from noclone.protocols import PHASE_SLICES, EntangledPairs, GaussianModulation, SendOrNot
-from noclone.records import BlockProvenance, Counts, Paired, SecretKey
+from noclone.records import BlockProvenance, SecretKey
 
 T = TypeVar("T")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from noclone.counts import Counts
 from noclone.gallery.result import Result, Row, same
 from noclone.proofs.epsilon import Epsilons
 from noclone.proofs.keylength import secret_length
-from noclone.records import Counts, DecoyBB84
+from noclone.records import DecoyBB84
 
 COUNTS = Counts(10**10, (8875913, 1124087), (165048, 20902), (3456, 484), (185856, 26055))
 PROTOCOL = DecoyBB84((0.51, 0.15), (0.7, 0.3), 0.9, 0.9)

@@ -137,10 +137,13 @@ def one_block(
     link: str,
     block: int,
     origin: Origin,
+    tap: Tap | None = None,
 ) -> tuple[AliceRecord, Detections]:
-    """Return what both ends know of one block of light."""
+    """Return what both ends know of one block of light; see `chunks`."""
     parts = list(
-        chunks(light, alice_seed=alice_seed, physics_seed=physics_seed, n_slots=n_slots, link=link, block=block)
+        chunks(
+            light, alice_seed=alice_seed, physics_seed=physics_seed, n_slots=n_slots, link=link, block=block, tap=tap
+        )
     )
     alices, bobs = (np.concatenate([NOTHING_SEEN, *(part[side] for part in parts)]) for side in (0, 1))
     settings = alices_record(

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numba import njit
 
+from noclone.counts import Moments
 from noclone.link.aes import aes256_keys
 from noclone.link.aes_simd import AES, aes256
 from noclone.link.choices import BATCH
@@ -30,7 +31,7 @@ from noclone.link.devices import Fibre
 from noclone.link.light import physics_key
 from noclone.link.theory import ExpectedCounts
 from noclone.protocols import GaussianModulation
-from noclone.records import F32, MAX_SLOTS, QUADRATURE_MAX, QUADRATURE_UNIT, U64, Moments
+from noclone.records import F32, MAX_SLOTS, QUADRATURE_MAX, QUADRATURE_UNIT, U64
 from noclone.units import transmittance
 
 PIECE = 1 << 18  # slots worked on in one go: a multiple of four

@@ -16,13 +16,14 @@ from typing import ClassVar
 import numpy as np
 
 from noclone import rng
+from noclone.counts import Paired
 from noclone.link.joint import CODES
 from noclone.link.meeting import F64, I64, PHASES, UNIFORM, Meeting, Seeds, weights
 from noclone.link.settings import SeededSettings, SendingSettings
 from noclone.link.theory import ExpectedCounts
 from noclone.link.twin import NODES
 from noclone.protocols import PHASE_SLICES, SendOrNot, phases_fit, promised_detector
-from noclone.records import U64, Basis, Detections, Paired
+from noclone.records import U64, Basis, Detections
 
 LEVELS = 3
 DECOY = 1

@@ -21,12 +21,13 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from noclone.counts import Moments, Paired
 from noclone.link.devices import LinkDevices
 from noclone.link.optics import Case, cases, dark_means, setting_probability
 from noclone.link.slotlaw import no_click_outside as _no_click_outside
 from noclone.link.slotlaw import set_probabilities as _set_probabilities
 from noclone.link.tap import Tap
-from noclone.records import Basis, Moments, Paired
+from noclone.records import Basis
 
 F64 = NDArray[np.float64]
 _NORMAL = NormalDist()
@@ -57,7 +58,7 @@ class ExpectedGains:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedCounts:
-    """Like `records.Counts`, on average and so not whole; one number per intensity.
+    """Like `counts.Counts`, on average and so not whole; one number per intensity.
 
     Args:
         n_slots: Pulses sent in the block.

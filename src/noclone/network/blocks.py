@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from noclone.counts import Counts
 from noclone.distill.job import BlockAborted, BlockJob, BlockResult, BlockStatistics, agreed_tag_bits
 from noclone.errors import ScenarioError
 from noclone.events import EventLog
@@ -29,7 +30,7 @@ from noclone.network.link_sections import LinkSection
 from noclone.network.pass_plan import Overpass, overpasses
 from noclone.proofs.agreement import Agreement, agree, refusal_probability
 from noclone.protocols import class_names
-from noclone.records import MAX_INTENSITIES, MAX_SLOTS, AliceRecord, BlockProvenance, Counts, Detections, Origin
+from noclone.records import MAX_INTENSITIES, MAX_SLOTS, AliceRecord, BlockProvenance, Detections, Origin
 from noclone.trust.provenance import PRE_SHARED_KEY
 from noclone.watch.meters import Watched, watched
 

@@ -77,7 +77,6 @@ class LightServer:
     ) -> None:
         self.plan = plan
         self.attack: ActiveAttack | None = None
-        self.eve: Eavesdropper | None = None
         self._log = log
         self._seed = seed
         self._speed = speed
@@ -106,19 +105,26 @@ class LightServer:
         """
         if self._resolve is None:
             raise NocloneError(NO_LAB, hint="use a scenario that is a lab")
-        self.eve = self._resolve(name, strength, self.plan.light)
+        self._resolve(name, strength, self.plan.light)  # says so now, where there is none
         self.attack = ActiveAttack(name, strength)
         self._log.add("attack.started", f"link:{self.plan.link.name}", name=name, strength=strength)
 
     def carriage(self) -> Carriage | None:
         """Return what becomes of the messages of a new conversation on this link's public channel."""
-        return self.eve.carriage() if self.eve is not None and self.eve.carriage is not None else None
+        eve = self._eve(self.attack, self.plan)
+        return eve.carriage() if eve is not None and eve.carriage is not None else None
+
+    def _eve(self, attack: ActiveAttack | None, plan: LinkPlan) -> Eavesdropper | None:
+        """Return who carries out an attack on the light of a plan."""
+        if attack is None or self._resolve is None:
+            return None
+        return self._resolve(attack.name, attack.strength, plan.light)
 
     def stop_attack(self) -> None:
         """Take Eve off the fibre."""
         if self.attack is not None:
             self._log.add("attack.stopped", f"link:{self.plan.link.name}", name=self.attack.name)
-        self.attack = self.eve = None
+        self.attack = None
 
     def _protocol(self) -> asyncio.Protocol:
         reader = asyncio.StreamReader()
@@ -171,9 +177,7 @@ class LightServer:
         loop = asyncio.get_running_loop()
         started = loop.time()
         attack, physics_seed, plan = self.attack, self._physics_seed(block), self.plan.of(block)
-        eve = None
-        if attack is not None and self._resolve is not None:
-            eve = self._resolve(attack.name, attack.strength, plan.light)
+        eve = self._eve(attack, plan)
         parts = self._chunks(block, alice_seed, physics_seed, eve)
         record_light(self._log, plan, block, *((attack.name, attack.strength) if attack else (None,)))
         header = {"block": block, "n_slots": plan.n_slots}

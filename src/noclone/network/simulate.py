@@ -16,9 +16,7 @@ from noclone.distill.job import BlockAborted, BlockStatistics
 from noclone.distill.session import distill_block
 from noclone.events import EventLog
 from noclone.link.devices import LinkDevices
-from noclone.link.light import transmit
 from noclone.link.lights import one_block
-from noclone.link.settings import SeededSettings
 from noclone.link.tap import Eavesdropper
 from noclone.link.telemetry import Tally
 from noclone.network.blocks import (
@@ -132,27 +130,17 @@ def block_of_light(
 ) -> tuple[AliceRecord, Detections]:
     """Simulate one block: Alice's secret record of what she sent or measured, and what Bob's devices told him."""
     alice_seed, physics_seed = block_seeds(plan, seed, block)
-    if eve is None or not isinstance(eve.devices, LinkDevices):
-        return one_block(
-            plan.light if eve is None else eve.devices,
-            alice_seed=alice_seed,
-            physics_seed=physics_seed,
-            n_slots=plan.n_slots,
-            link=plan.link.name,
-            block=block,
-            origin=origin_of(seeded),
-        )
-    detections = transmit(
-        eve.devices,
+    light, tap = (plan.light, None) if eve is None else (eve.devices, eve.tap)
+    return one_block(
+        light,
         alice_seed=alice_seed,
         physics_seed=physics_seed,
         n_slots=plan.n_slots,
         link=plan.link.name,
         block=block,
         origin=origin_of(seeded),
-        tap=eve.tap,
+        tap=tap,
     )
-    return SeededSettings(alice_seed, plan.devices.source.protocol), detections
 
 
 def block_seeds(plan: LinkPlan, seed: bytes, block: int) -> tuple[bytes, bytes]:

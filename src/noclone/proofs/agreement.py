@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
+from noclone.counts import Counts, Moments, Paired
 from noclone.errors import Aborted, InputError
 from noclone.proofs.decoy_bounds import Tally
 from noclone.proofs.entropy import QBER_MIN, error_entropy
@@ -27,13 +28,12 @@ from noclone.proofs.keylength import (
     secret_length,
 )
 from noclone.protocols import GaussianModulation, LinkProtocol
-from noclone.records import Counts, Moments, Paired
 
 DEFAULT_SIGMAS = 4.0
 
 
 class Expected(Tally, Protocol):
-    """Counts that a model expects of a block, in floats; `records.Counts` of an earlier block serves as well."""
+    """Counts that a model expects of a block, in floats; `counts.Counts` of an earlier block serves as well."""
 
     @property
     def n_slots(self) -> int: ...

@@ -13,12 +13,13 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from noclone.counts import Counts
 from noclone.errors import CountsError, InputError
 from noclone.io.toml import load_toml
 from noclone.proofs.entropy import error_entropy
 from noclone.proofs.epsilon import Epsilons
 from noclone.proofs.keylength import PROOFS, KeyLength, choose_proof, correctness_bits, secret_length
-from noclone.records import Counts, DecoyBB84
+from noclone.records import DecoyBB84
 
 MAX_COUNT = 1 << 62
 SENT_SIGMAS = 5.0  # two bases whose intensity shares differ by more were not sent with the same probabilities

@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from noclone.records import DecoyBB84, Paired
+from noclone.counts import Paired
+from noclone.records import DecoyBB84
 
 Deviation = Callable[[float], float]
 
 
 class Tally(Protocol):
-    """Counts per intensity: `records.Counts`, or the same in floats as a model expects them."""
+    """Counts per intensity: `counts.Counts`, or the same in floats as a model expects them."""
 
     @property
     def n_key(self) -> Sequence[float]: ...

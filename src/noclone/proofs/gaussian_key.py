@@ -21,13 +21,14 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+from noclone.counts import Moments
 from noclone.proofs.epsilon import Epsilons
 from noclone.proofs.gaussian import Gaussian
 from noclone.proofs.proof import Evaluation, Proof, Term
 from noclone.proofs.published import FIXED
 from noclone.proofs.slices import ALMOST, LEAST, NOTHING, bin_entropy, slice_entropies
 from noclone.protocols import GaussianModulation
-from noclone.records import QUADRATURE_UNIT, Moments
+from noclone.records import QUADRATURE_UNIT
 
 PARTS = 6.0  # of eps_sec, all alike
 FRAME, MARGIN = 1 << 16, 1.03  # values of a code's frame; a bit of report for each, and more frames than it takes

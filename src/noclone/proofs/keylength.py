@@ -23,6 +23,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from noclone.counts import Counts
 from noclone.errors import InputError
 from noclone.proofs.decoy_bounds import Tally
 from noclone.proofs.entangled import TOMAMICHEL2012
@@ -35,7 +36,7 @@ from noclone.proofs.published import DECOY_BB84
 from noclone.proofs.sns import JIANG2019
 from noclone.proofs.twin_field import CAL2019
 from noclone.protocols import LinkProtocol
-from noclone.records import Counts, DecoyBB84
+from noclone.records import DecoyBB84
 
 __all__ = ["DEFAULT_PROOF", "PROOFS", "KeyLength", "Term", "choose_proof", "expected_length", "secret_length"]
 

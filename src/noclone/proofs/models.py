@@ -10,8 +10,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from noclone.counts import Moments, Paired
 from noclone.proofs.asymptotic import RANDOM_ERROR, Gain, SinglePhotons
-from noclone.records import DecoyBB84, Moments, Paired
+from noclone.records import DecoyBB84
 
 
 @dataclass(frozen=True, slots=True)

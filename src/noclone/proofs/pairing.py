@@ -24,8 +24,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from noclone.counts import Paired
 from noclone.proofs.sampling import coins_at_least, coins_at_most
-from noclone.records import Paired
 
 
 @dataclass(frozen=True, slots=True)

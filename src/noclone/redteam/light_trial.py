@@ -14,14 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from noclone import rng
+from noclone.counts import Counts
 from noclone.distill.job import agreed_tag_bits
 from noclone.distill.side import KEY_BITS_MIN
 from noclone.errors import Aborted
 from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
 from noclone.link.flaws import Flaws, Guards
-from noclone.link.light import transmit
+from noclone.link.lights import one_block
 from noclone.link.overheard import Overheard, overheard
-from noclone.link.settings import SeededSettings
 from noclone.link.tap import Learned
 from noclone.link.telemetry import Tally, Telemetry, measure
 from noclone.link.theory import expected_counts
@@ -29,7 +29,7 @@ from noclone.proofs.agreement import Agreement, agree, screen, settle
 from noclone.proofs.entropy import error_entropy
 from noclone.proofs.epsilon import Epsilons
 from noclone.proofs.keylength import KeyLength, secret_length
-from noclone.records import Basis, Counts, DecoyBB84, Origin
+from noclone.records import Basis, DecoyBB84, Origin
 from noclone.redteam.light import LightAttack
 from noclone.redteam.trojan_horse import mixed_error, photons_out
 from noclone.watch.meters import Watched, watched
@@ -92,7 +92,7 @@ def block_of(plan: Plan, attack: LightAttack, strength: float, seed: bytes, numb
     alice_seed, physics_seed = rng.derive(seed, f"{name}/alice"), rng.derive(seed, f"{name}/physics")
     eve = attack.eavesdropper(plan.devices, strength)
     assert isinstance(eve.devices, LinkDevices)
-    detections = transmit(
+    settings, detections = one_block(
         eve.devices,
         alice_seed=alice_seed,
         physics_seed=physics_seed,
@@ -105,7 +105,6 @@ def block_of(plan: Plan, attack: LightAttack, strength: float, seed: bytes, numb
     tally = Tally(plan.devices.receiver.detectors)
     tally.add(detections.events)
     telemetry = measure(tally, plan.devices, eve.devices, eve.tap, plan.n_slots, physics_seed, name)
-    settings = SeededSettings(alice_seed, plan.devices.source.protocol)
     view = overheard(detections, eve.devices, eve.tap, settings, alice_seed=alice_seed, physics_seed=physics_seed)
     return Block(counts_of(view), telemetry, eve.learned(view), view)
 

@@ -1,6 +1,6 @@
 """The monitors of one link: counts and readings of a block -> alarms.
 
-In: what the devices really reported (`records.Counts`, `link.telemetry`), and what their models expect.  Out:
+In: what the devices really reported (`counts.Counts`, `link.telemetry`), and what their models expect.  Out:
 `Alarm`s. Each monitor states its false-alarm probability per block, `alpha`. What a model cannot promise (its gains
 are good to a per cent) is allowed for first. Two kinds of test: a tail, for what one block shows; a drift, for what
 only many do.
@@ -12,11 +12,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from noclone.counts import Counts
 from noclone.link.devices import LinkDevices
 from noclone.link.expected_telemetry import ExpectedTelemetry, expected_telemetry
 from noclone.link.telemetry import METER_NOISE, Telemetry
 from noclone.proofs.agreement import Expected, refusal_probability
-from noclone.records import Counts
 from noclone.watch.alarms import DEFAULT_ALPHA, Alarm
 from noclone.watch.statistics import (
     Drift,

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from noclone.counts import Counts, Paired
 from noclone.events import Event, EventLog
 from noclone.link.telemetry import Telemetry
-from noclone.records import Counts, Paired
 from noclone.watch.alarms import DEFAULT_ALPHA as DEFAULT_ALPHA
 from noclone.watch.alarms import Alarm as Alarm
 from noclone.watch.meters import Watched as Watched
