@@ -11,6 +11,7 @@ from noclone import rng
 from noclone.bits import pack, unpack
 from noclone.distill.job import BlockAborted, BlockJob, agreed_tag_bits
 from noclone.distill.messages import Kind, Misbehaved
+from noclone.distill.pair_sifting import peer_levels_of
 from noclone.distill.pairing import (
     COUNT,
     Pairs,
@@ -22,7 +23,7 @@ from noclone.distill.pairing import (
     split_told,
 )
 from noclone.distill.session import distill_block
-from noclone.distill.sifting import Sieve
+from noclone.distill.sifting import CHUNK, Sieve
 from noclone.link.devices import Fibre, Receiver
 from noclone.link.lights import expected, one_block
 from noclone.link.sns import SnsStation
@@ -176,11 +177,27 @@ def test_what_devices_say_of_key_pulses_is_not_announced(block, make_pools) -> N
     assert heard[0] == heard[1]
 
 
-def test_an_announcement_of_key_pulses_is_refused(block, make_pools) -> None:
+def test_an_announcement_of_key_pulses_is_refused(block, make_pools, monkeypatch: pytest.MonkeyPatch) -> None:
     settings, detections, job = block
     refuse_told_bits(pack(np.array([0, 1, 0], np.uint8)), np.array([0, 6, 0], np.uint8))
     with pytest.raises(Misbehaved, match="where that is the key"):
         refuse_told_bits(pack(np.array([0, 1, 0], np.uint8)), np.array([0, 6, 1], np.uint8))
+
+    def announces_all(_bob: object, events: np.ndarray, start: int) -> np.ndarray:
+        return peer_levels_of(events[start : start + CHUNK])
+
+    monkeypatch.setattr("noclone.distill.parties._Bob._levels", announces_all)
+    first = int(np.flatnonzero(detections.events & np.uint64(Detections.BASIS) == 0)[0])
+    events = detections.events.copy()
+    events[first] |= np.uint64(1 << Detections.ARRIVAL_SHIFT)
+    with pytest.raises(BlockAborted) as caught:
+        distill_block(settings, replace(detections, events=events), job, *make_pools(), qber_expected=1e-3)
+    assert caught.value.reason == "peer-misbehaved"
+    assert "where that is the key" in caught.value.message
+
+
+def test_a_changed_announcement_gives_no_key(block, make_pools) -> None:
+    settings, detections, job = block
 
     def change(sender: str, message: bytes) -> list[bytes]:
         # The rows behind an announcement end it; the last byte holds slices of the last detections, some of the key.
