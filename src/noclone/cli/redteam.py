@@ -8,7 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from noclone.cli.terminal import Json, announce_compilation, parts, say, show
+from noclone.cli.compiling import BLOCKS, prepare
+from noclone.cli.terminal import Json, parts, say, show
 
 
 def redteam(
@@ -41,7 +42,7 @@ def redteam(
         return 0
     if seed is None:
         seed = secrets.randbelow(1 << 53)
-    announce_compilation()
+    prepare(*BLOCKS)
     tried = []
     count = len(CATALOGUE) if all_attacks else len(names)
     with parts(f"red team, seed {seed}", count, as_json=as_json) as attack_done:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter, validators
 
-from noclone.cli.terminal import Json, announce_compilation, progress, show
+from noclone.cli.compiling import prepare
+from noclone.cli.terminal import Json, progress, show
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -75,7 +76,7 @@ def repeater(
         brief = _uniform(length_km, links, devices, {"dephasing_s": dephasing_s}, rules)
     wanted = pairs or brief.request.pairs
     drawn = secrets.randbelow(1 << 53) if seed is None else seed
-    announce_compilation()
+    prepare("repeaters")
     tried: list[Tried] = []
     with progress() as bar:
         if best_cutoff:
