@@ -66,9 +66,8 @@ class Sieve:
 
     def reserve(self, more: int) -> None:
         """Make room for `more` bits in either basis."""
-        for basis in Basis:
-            rows = self.rows[basis]
-            need = word_count(int(self.n[basis]) + more) + 2  # `put` writes into the word behind
+        for basis, rows in enumerate(self.rows):
+            need = word_count(int(self.sums[basis, 0]) + more) + 2  # `put` writes into the word behind
             if need > rows.shape[1]:
                 grown = _rows(max(need, rows.shape[1] * 3 // 2))
                 grown[:, : rows.shape[1]] = rows
@@ -201,12 +200,13 @@ class Announcement:
         if end < start or (end - start) % 8:
             raise _misbehaved("an announcement of detections is truncated")
         raw = np.frombuffer(data, np.uint8)
-        planes = np.empty((end - start) // 8 + PLANES_BEHIND, np.uint64)
-        planes.view(np.uint8)[: end - start] = raw[start:end]
+        if len(data) - end < 8 * PLANES_BEHIND:
+            raw = np.concatenate((raw, np.zeros(8 * PLANES_BEHIND, np.uint8)))
+        at = raw.ctypes.data
         slots = np.empty(count, np.uint64) if room is None else room[:count]
-        if not read_slots(raw[COUNT.size : start], planes, np.int64(previous), np.int64(n_slots), slots):
+        if not read_slots(at + COUNT.size, at + start, (end - start) // 8, previous, n_slots, slots):
             raise _misbehaved("an announcement names slots that were never sent, or not in the one way to name them")
-        return cls(slots, _words(raw[end:], count))
+        return cls(slots, _words(raw[end : len(data)], count))
 
 
 def answer(announcement: Announcement, codes: U8, intensities: int, sieve: Sieve) -> bytes:
@@ -223,7 +223,7 @@ def answer(announcement: Announcement, codes: U8, intensities: int, sieve: Sieve
     return b"".join((_bytes(matches, count), *planes))
 
 
-def apply_answer(announced: Announced, data: bytes, intensities: int, sieve: Sieve) -> None:
+def apply_answer(announced: Announced, data: bytes | memoryview, intensities: int, sieve: Sieve) -> None:
     """Put Bob's matching bits into his sieve as Alice's answer to one chunk says.
 
     Raises:
