@@ -147,7 +147,7 @@ class Questioner(_Party):
             return search.said_bytes
         outcomes = self._words(_ANSWER, answers) ^ self._mine
         search.advance(outcomes)
-        return memoryview(outcomes).cast("B")
+        return outcomes.view(np.uint8).data
 
     def _keep_group(self) -> bool:
         """Write the group's corrected bits into the key, begin the next group, and say whether there was none."""
@@ -179,7 +179,7 @@ class Answerer(_Party):
             self._read_start(queries)
         search = self._search
         self._count(search.n_queries)
-        told = search.told_bytes if search.in_waves else memoryview(self._half.parities()).cast("B")
+        told = search.told_bytes if search.in_waves else self._half.parities().view(np.uint8).data
         return self._write(_ANSWER, told, search.n_queries)
 
     def _next_group(self, queries: bytes) -> bool:

@@ -117,7 +117,7 @@ class Search:
         self._told = np.empty(frames * room + 64, np.uint8)  # a byte for each query, of which 64 are read at a time
         self.said = np.zeros(frames * room // 64 + 2, np.uint64)
         self.told = np.zeros(len(self.said), np.uint64)
-        self.said_bytes, self.told_bytes = memoryview(self.said).cast("B"), memoryview(self.told).cast("B")
+        self.said_bytes, self.told_bytes = self.said.view(np.uint8).data, self.told.view(np.uint8).data
         self._tables = cascade_known.TOGGLED, cascade_known.ABOVE, cascade_known.PARITY
         self._others = np.zeros(frames, np.int64), np.empty(room + 1, np.int32), np.empty(len(self._told), np.uint8)
         self.desk = cascade_desk.lay(
@@ -125,9 +125,10 @@ class Search:
             orders=self.orders, late=self.late, searches=self._others[0], active=self._active, counts=self.counts,
             modes=self.modes, candidates=self._candidates, n_candidates=self._n_candidates, found=self._others[1],
             asked=self._spaces[0], following=self._spaces[1], outcomes=self._others[2], told=self._told,
-            said=self.said, tells=self.told, toggled=self._tables[0], above=self._tables[1], parity=self._tables[2], frames=frames, frame_bits=m,
-            lanes=group.lanes, levels=k, late_passes=self.late_passes, late_blocks=1 << LATE_DEPTH, room=room,
-            words=group.words, tiles=tiles, deep=group.heights[0] > 6, deep_1=group.heights[1] > 6,
+            said=self.said, tells=self.told, toggled=self._tables[0], above=self._tables[1], parity=self._tables[2],
+            frames=frames, frame_bits=m, lanes=group.lanes, levels=k, late_passes=self.late_passes,
+            late_blocks=1 << LATE_DEPTH, room=room, words=group.words, tiles=tiles, deep=group.heights[0] > 6,
+            deep_1=group.heights[1] > 6,
         )  # fmt: skip
         self.n_queries = frames << group.depths[0]
         self.corrected = 0

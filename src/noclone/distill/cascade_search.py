@@ -38,6 +38,7 @@ from noclone.distill.cascade_words import (
     store_int,
 )
 
+FETCHED = 16  # queries ahead of the one at hand, whose records are fetched; whatever stands there does no harm
 LATE = 2  # what a frame searches in: pass 0, pass 1, or a late one
 OK, FLIPPED_TWICE, QUEUE_FULL = 0, 1, 2
 
@@ -52,6 +53,7 @@ def _enter(row, queries, n_queries, outcomes, words, deep, singles, following, t
     n = 0
     errors = 0
     for t in range(n_queries):
+        prefetch(row + (load_int(queries + 4 * (t + FETCHED)) >> 6) * RECORD)
         query = load_int(queries + 4 * t)
         tile = query >> 6
         node = query & 63
@@ -116,7 +118,7 @@ def _enter_errors(desk, f, p, errors):  # type: ignore[no-untyped-def]
             flip_late(desk, b, o, frame)
         s = load_short(leaf + 2 * o)
         store_int(found + 4 * e, s)
-        prefetch(other + (s >> 6) * RECORD)  # type: ignore[call-arg]
+        prefetch(other + (s >> 6) * RECORD)
     worst = 0
     for e in range(errors):
         query = flip(other, load_int(found + 4 * e), words, deep_other, toggled, above)

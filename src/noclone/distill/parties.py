@@ -210,8 +210,8 @@ class _Alice(Side):
         self.statistics.stage = "sifting"
         if not announced:
             raise Aborted("too-few-detections", "nothing was detected in this block", hint="is there light at all?")
-        for data in answers:
-            yield from talk.send(Kind.SIFT, data)
+        for told in answers:
+            yield from talk.send(Kind.SIFT, told)
         return sieve
 
     def _estimate(self, sieve: Sieve) -> Steps[Counts]:

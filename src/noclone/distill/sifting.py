@@ -214,8 +214,7 @@ def answer(announcement: Announcement, codes: U8, intensities: int, sieve: Sieve
     count = len(announcement.slots)
     groups = word_count(count)
     sieve.reserve(count)
-    matches = np.zeros(groups, np.uint64)
-    told = np.zeros((2, groups + 2), np.uint64)
+    matches, told = np.empty(groups, np.uint64), _told(groups)
     codes = np.require(codes, np.uint8, ("C", "W"))
     key, test = sieve.rows
     matched = sift_settings(BITS, codes, announcement.bases, matches, told, key, test, sieve.sums)
@@ -258,8 +257,15 @@ def _misbehaved(message: str) -> Aborted:
     return Aborted("peer-misbehaved", message, hint="the other end runs different software, or somebody is between")
 
 
-def _bytes(words: Words, count: int) -> bytes:
-    return words.astype("<u8", copy=False).view(np.uint8)[: (count + 7) // 8].tobytes()
+def _bytes(words: Words, count: int) -> memoryview:
+    return words.astype("<u8", copy=False).view(np.uint8).data[: (count + 7) // 8]
+
+
+def _told(words: int) -> NDArray[np.uint64]:
+    """Return memory for two rows of intensities' bits: `put` fills a word before it adds to it, but for the first."""
+    told = np.empty((2, words + 2), np.uint64)
+    told[:, 0] = 0
+    return told
 
 
 def _words(raw: U8, count: int) -> Words:
