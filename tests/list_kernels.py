@@ -1,6 +1,6 @@
 """Which kernels the jobs of `noclone warmup` call, with which types.
 
-    python tests/list_kernels.py           print them as JSON: what tests/cli/test_compiling.py compares
+    python tests/list_kernels.py           print them as JSON, those aside that came within a kept one
     python tests/list_kernels.py --write   compile all anew, and write src/noclone/cli/kernels.txt
 
 A process of its own, so that no one else's calls are in it.

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +64,15 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_the_list_holds_what_the_jobs_call() -> None:
-    """If this fails: python tests/list_kernels.py --write."""
+    """If this fails: python tests/list_kernels.py --write. Of kept kernels only those are seen that Python calls."""
     script = Path(__file__).parents[1] / "list_kernels.py"
     done = subprocess.run([sys.executable, script], check=True, capture_output=True, text=True)
-    called = {tuple(line) for line in json.loads(done.stdout)}
+    called = {(name, types) for _, name, types in json.loads(done.stdout)}
     kernels = compiling.listed()
-    assert {(kernel.section, f"{kernel.module}.{kernel.name}", kernel.types) for kernel in kernels} == called
+    assert len(called) > 40
+    assert called <= {(f"{kernel.module}.{kernel.name}", kernel.types) for kernel in kernels}
     assert {kernel.section for kernel in kernels} == set(warmup.JOBS) >= set(compiling.BLOCKS)
+    assert all(hasattr(getattr(import_module(kernel.module), kernel.name), "signatures") for kernel in kernels)
     assert len(kernels) < 256  # one byte tells which
 
 
