@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from noclone.cli.main import run_command
-from noclone.repeater.brief import load_repeaters, shipped
+from noclone.repeater.brief import SHIPPED, load_repeaters
 from noclone.repeater.clocked import Clocked, best_fidelity
 from noclone.repeater.links import Emitters, Link, one_click
 from noclone.repeater.pairs import BellPair, Memory
@@ -78,8 +78,8 @@ def test_a_clocked_link_reaches_the_published_optimum(efficiency: float) -> None
 
 
 def test_every_number_of_a_shipped_file_has_an_origin() -> None:
-    assert shipped() == ["backbone", "boston", "delft"]
-    for name in shipped():
+    assert SHIPPED.names() == ["backbone", "boston", "delft"]
+    for name in SHIPPED.names():
         brief = load_repeaters(name)
         assert not set(brief.numbers()) - set(brief.origins), name
         assert brief.chain().length_km > 0
@@ -155,5 +155,5 @@ def test_mistakes_in_a_file_are_named(
 
 
 def test_a_file_that_is_not_there_names_those_that_are() -> None:
-    with pytest.raises(RepeaterError, match="neither a file nor shipped"):
+    with pytest.raises(RepeaterError, match="neither a file nor a shipped"):
         load_repeaters("bostn")
