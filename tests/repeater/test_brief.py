@@ -127,7 +127,18 @@ def test_whoever_holds_all_nodes_between_does_not_have_the_key() -> None:
 
 def test_the_command_says_when_there_is_no_key(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["repeater", "--links", "2", "--visibility", "0.6", "--pairs", "100", "--seed", "1"]) == 1
-    assert "NO KEY" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "NO KEY from pairs like these" in told
+    assert "too few" not in told
+
+
+def test_a_block_that_is_too_short_gives_no_key_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    assert run_command(["repeater", str(path), "--seed", "3", "--pairs", "100"]) == 1
+    told = capsys.readouterr().out
+    assert "NO KEY: too few pairs" in told
+    assert "secret bits a pair" in told  # long blocks would give some
 
 
 @pytest.mark.parametrize(
