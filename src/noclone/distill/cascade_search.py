@@ -38,6 +38,7 @@ from noclone.distill.cascade_words import (
     store_int,
 )
 
+FETCHED = 16  # queries ahead of the one at hand, whose records are fetched; whatever stands there does no harm
 LATE = 2  # what a frame searches in: pass 0, pass 1, or a late one
 OK, FLIPPED_TWICE, QUEUE_FULL = 0, 1, 2
 
@@ -52,6 +53,7 @@ def _enter(row, queries, n_queries, outcomes, words, deep, singles, following, t
     n = 0
     errors = 0
     for t in range(n_queries):
+        prefetch(row + (load_int(queries + 4 * (t + FETCHED)) >> 6) * RECORD)
         query = load_int(queries + 4 * t)
         tile = query >> 6
         node = query & 63
@@ -116,7 +118,7 @@ def _enter_errors(desk, f, p, errors):  # type: ignore[no-untyped-def]
             flip_late(desk, b, o, frame)
         s = load_short(leaf + 2 * o)
         store_int(found + 4 * e, s)
-        prefetch(other + (s >> 6) * RECORD)  # type: ignore[call-arg]
+        prefetch(other + (s >> 6) * RECORD)
     worst = 0
     for e in range(errors):
         query = flip(other, load_int(found + 4 * e), words, deep_other, toggled, above)
@@ -204,9 +206,10 @@ def _enter_wave(desk, f, p, queries, n, outcomes, following, told, end):  # type
 
 
 @njit(cache=True, nogil=True)
-def advance(desk, outcome_bits, parities):  # type: ignore[no-untyped-def]
+def advance(desk, raw):  # type: ignore[no-untyped-def]
     """Enter the outcomes of all queries, 1 where the left half's parities differ; correct the key; choose what is next.
 
+    The outcomes are in `SAID`; if it holds the peer's parities instead (`raw`), they become outcomes first.
     `ACTIVE` lists the frames that ask, `COUNTS` says how many queries each has, `MODES` what they are about; those in
     trees stand in `ASKED`, in the same order, and their outcomes come first. The next queries in trees become `ASKED`,
     and one's parities for all next queries are written. Return a status, how many queries come next, and errors found.
@@ -215,7 +218,11 @@ def advance(desk, outcome_bits, parities):  # type: ignore[no-untyped-def]
     active, counts = desk[on.ACTIVE], desk[on.COUNTS]
     end = following + 4 * desk[on.FRAMES] * desk[on.ROOM]
     outcome, late_outcome = desk[on.OUTCOMES], desk[on.OUTCOMES] + desk[on.N_ASKED]
-    bytes_of_bits(np.int64(outcome_bits.ctypes.data), desk[on.N_QUERIES], outcome)
+    said, tells = desk[on.SAID], desk[on.TELLS]
+    if raw:
+        for at in range(0, (desk[on.N_QUERIES] + 63) // 64 * 8, 8):
+            store(said + at, load(said + at) ^ load(tells + at))
+    bytes_of_bits(said, desk[on.N_QUERIES], outcome)
     n_next = n_all = n_errors = n_on = np.int64(0)
     for i in range(desk[on.N_ACTIVE] + desk[on.N_IDLE]):
         f = load_int(active + 4 * i)
@@ -247,5 +254,5 @@ def advance(desk, outcome_bits, parities):  # type: ignore[no-untyped-def]
     desk[on.N_ACTIVE], desk[on.N_IDLE] = n_on, 0
     if n_all > n_next:
         searched_parities(desk, told + n_next)
-    bits_of_bytes(told, n_all, np.int64(parities.ctypes.data))
+    bits_of_bytes(told, n_all, tells)
     return OK, n_all, n_errors

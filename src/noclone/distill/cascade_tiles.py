@@ -21,7 +21,7 @@ import numpy as np
 from numba import njit
 
 from noclone.distill.bit_kernels import gather, spread
-from noclone.distill.cascade_words import count, put, take, transpose64
+from noclone.distill.cascade_words import count, prefetch, put, take, transpose64
 
 _U1 = np.uint64(1)
 _U0 = np.uint64(0)
@@ -186,6 +186,7 @@ def fill_rows(odd, asked, own, above, singles, rows):  # type: ignore[no-untyped
         own: Tiles for the third word.
     """
     columns = np.zeros((3, 64), np.uint64)
+    at, row_bytes, tile_bytes = np.int64(rows.ctypes.data), np.int64(rows.strides[0]), np.int64(rows.strides[1])
     for w in range(len(own)):
         for i in range(64):
             columns[2, i] = own[w, i]
@@ -198,6 +199,7 @@ def fill_rows(odd, asked, own, above, singles, rows):  # type: ignore[no-untyped
                 transpose64(columns[column])
         more = above | (singles[w] if len(singles) else _U0)
         for lane in range(len(rows)):
+            prefetch(at + lane * row_bytes + w * tile_bytes + 256)
             rows[lane, w, 0] = columns[0, lane]
             rows[lane, w, 1] = columns[1, lane] | more
             rows[lane, w, 2] = columns[2, lane]

@@ -65,7 +65,10 @@ load_short, load_byte = _reader(_SHORT, signed=False), _reader(_BYTE, signed=Fal
 store, store_int, store_byte = _writer(_WORD), _writer(_INT), _writer(_BYTE)
 
 
-@intrinsic
+_emitted: Any = intrinsic  # whose types count the typing context among the arguments that a caller gives
+
+
+@_emitted
 def prefetch(_context, address):  # type: ignore[no-untyped-def]
     """Ask the processor to fetch what lies at an address, which is about to be read and changed."""
 

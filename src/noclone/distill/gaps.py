@@ -22,6 +22,7 @@ from noclone.distill.bit_kernels import (
     plane_of_bytes,
     slots_of_gaps,
 )
+from noclone.distill.cascade_words import load, load_byte
 from noclone.records import Detections
 
 GROUP = 64
@@ -85,11 +86,12 @@ def _gaps(events, first, count, previous, gaps, flags):  # type: ignore[no-untyp
 
 
 @njit(cache=True, nogil=True)
-def read_slots(widths, planes, previous, n_slots, slots):  # type: ignore[no-untyped-def]
+def read_slots(widths, planes, n_planes, previous, n_slots, slots):  # type: ignore[no-untyped-def]
     """Read one slot for each element of `slots`.
 
     Args:
-        planes: With `PLANES_BEHIND` words behind them, which mean nothing.
+        widths: Address of a byte for each group.
+        planes: Address of `n_planes` words, with `PLANES_BEHIND` words behind them, which mean nothing.
         previous: The slot before the first, -1 if there is none.
         n_slots: Every slot must be smaller.
 
@@ -97,20 +99,18 @@ def read_slots(widths, planes, previous, n_slots, slots):  # type: ignore[no-unt
         Whether the planes are all used and say, in the one way in which it may be said, slots that exist.
     """
     small = np.zeros((WIDTH_MAX // 8, GROUP), np.uint8)
-    small_at = np.int64(small.ctypes.data)
-    planes_at, slots_at = np.int64(planes.ctypes.data), np.int64(slots.ctypes.data)
+    small_at, slots_at = np.int64(small.ctypes.data), np.int64(slots.ctypes.data)
     slot = np.int64(previous)
-    n_planes = np.int64(len(planes) - PLANES_BEHIND)
     used = np.int64(0)
-    for group in range(len(widths)):
-        width, first = np.int64(widths[group]), np.uint64(GROUP * group)
+    for group in range((len(slots) + GROUP - 1) // GROUP):
+        width, first = load_byte(widths + group), np.uint64(GROUP * group)
         count = min(np.uint64(GROUP), np.uint64(len(slots)) - first)
         if width > WIDTH_MAX or used + width > n_planes or not _sound(planes, used, width, np.int64(count)):
             return False
         rows = max((width + 7) // 8, np.int64(1))  # one of zeros, if all gaps are
         for row in range(int(rows)):
             start = used + 8 * row
-            bytes_of_planes(planes_at + 8 * start, min(8, width - 8 * row), small_at + GROUP * row)
+            bytes_of_planes(planes + 8 * start, min(8, width - 8 * row), small_at + GROUP * row)
         if count == GROUP and width <= 16:
             slot = slots_of_gaps(small_at, rows, slot, slots_at + np.int64(8 * first))
         else:
@@ -140,5 +140,5 @@ def _sound(planes, start, width, count):  # type: ignore[no-untyped-def]
     behind = np.uint64(0)
     if count < GROUP:
         for k in range(start, start + width):
-            behind |= planes[k] >> np.uint64(count)
-    return planes[start + width - 1] != 0 and behind == 0
+            behind |= np.uint64(load(planes + 8 * k)) >> np.uint64(count)
+    return load(planes + 8 * (start + width - 1)) != 0 and behind == 0
