@@ -33,9 +33,17 @@ def test_a_file_of_the_same_name_comes_first(tmp_path: Path, monkeypatch: pytest
     [
         ("metroo", "'metroo' is neither a file nor a shipped scenario", "did you mean 'metro'? give a path"),
         ("zebra", "'zebra' is neither a file nor a shipped scenario", "give a path that ends in .toml, or one of: "),
-        ("metro.toml", "metro.toml: there is no such file", "a shipped scenario is called by its name alone: metro"),
-        ("metroo.toml", "metroo.toml: there is no such file", "a shipped scenario is called by its name alone: metro"),
-        ("zebra.toml", "zebra.toml: there is no such file", ""),
+        (
+            "metro.toml",
+            "metro.toml: cannot be read: there is no such file",
+            "a shipped scenario is called by its name alone: metro",
+        ),
+        (
+            "metroo.toml",
+            "metroo.toml: cannot be read: there is no such file",
+            "a shipped scenario is called by its name alone: metro",
+        ),
+        ("zebra.toml", "zebra.toml: cannot be read: there is no such file", ""),
     ],
 )
 def test_what_is_not_there_is_said_with_what_is(name: str, message: str, hint: str) -> None:

@@ -66,4 +66,4 @@ class Shipped:
         names = self.names()
         meant = place.stem if place.stem in names else near(place.stem, names)
         hint = f"a shipped {self.what} is called by its name alone: {meant}" if meant else ""
-        raise self.error(f"{path}: there is no such file", hint=hint)
+        raise self.error(f"{path}: cannot be read: there is no such file", hint=hint)
