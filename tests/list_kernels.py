@@ -106,7 +106,7 @@ def write() -> None:
     paths_s = clock.paths_s()
     jobs = list(dict.fromkeys(job for job, _, _ in lines))
     lines.sort(key=lambda line: (jobs.index(line[0]), -paths_s[line[1]], line))
-    LIST.write_text(HEAD + "".join(f"{job} {paths_s[name]:.2f} {name} {types}\n" for job, name, types in lines))
+    LIST.write_text(HEAD + "".join(f"{job} {paths_s[name]:.1f} {name} {types}\n" for job, name, types in lines))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ CORRECTS = 34
 # in `ACTIVE` have to look for work.
 N_ASKED, N_QUERIES, N_ERRORS, N_ACTIVE, N_IDLE = range(35, 40)
 _SIZE = 42
+FETCHED = 16  # so many queries ahead of the one at hand, records are fetched: lists of queries are longer by as much
 
 
 def lay(**things: Any) -> NDArray[np.int64]:

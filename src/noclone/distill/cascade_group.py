@@ -111,7 +111,7 @@ class Search:
         room = (1 << group.depths[1]) + max(64, 1 << (k - 6))
         self._candidates = np.empty((frames, 2, room), np.int32)
         self._n_candidates = np.zeros((frames, 2), np.int64)
-        self._spaces = [np.empty(frames * room + 1, np.int32) for _ in range(2)]
+        self._spaces = [np.empty(frames * room + 1 + cascade_desk.FETCHED, np.int32) for _ in range(2)]
         self._asked_at = 0
         self._active = np.empty(frames + 1, np.int32)
         self._told = np.empty(frames * room + 64, np.uint8)  # a byte for each query, of which 64 are read at a time

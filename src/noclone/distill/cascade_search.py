@@ -38,7 +38,6 @@ from noclone.distill.cascade_words import (
 )
 from noclone.kernels import kernel
 
-FETCHED = 16  # queries ahead of the one at hand, whose records are fetched; whatever stands there does no harm
 LATE = 2  # what a frame searches in: pass 0, pass 1, or a late one
 OK, FLIPPED_TWICE, QUEUE_FULL = 0, 1, 2
 
@@ -53,7 +52,7 @@ def _enter(row, queries, n_queries, outcomes, words, deep, singles, following, t
     n = 0
     errors = 0
     for t in range(n_queries):
-        prefetch(row + (load_int(queries + 4 * (t + FETCHED)) >> 6) * RECORD)
+        prefetch(row + (load_int(queries + 4 * (t + on.FETCHED)) >> 6) * RECORD)
         query = load_int(queries + 4 * t)
         tile = query >> 6
         node = query & 63
