@@ -51,7 +51,7 @@ def bench_relay(
         hops: Length of the chain.
         block_bytes: Key that one relay makes.
         at_once: Relays under way at the same time.
-        stock_bytes: Key that each fibre has stored; half of it serves this direction. What lasts too short fails relays.
+        stock_bytes: Key that each fibre has stored; half of it serves this direction, and must last.
         folder: Where the stores lie; it should be on the disk that is to be measured.
     """
     names = [f"n{i:02}" for i in range(hops + 1)]
