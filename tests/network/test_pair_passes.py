@@ -92,7 +92,7 @@ def test_micius_pairs_are_as_published() -> None:
     assert isinstance(light, PassLight)
     assert over is not None
     assert (over.passes, over.stations) == (13, 2)
-    assert over.seconds == pytest.approx(3_100, rel=0.03)  # 372 bits at 0.12 bit/s
+    assert over.seconds == pytest.approx(3_100, rel=0.03)  # 372 bits at 0.12 b/s
     assert over.losses_db == pytest.approx((56.0, 71.0), abs=1.5)  # both arms together, best and worst
     bits, errors = sifted(plan)
     assert bits / over.seconds == pytest.approx(1.1, abs=0.05)

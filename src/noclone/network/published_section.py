@@ -13,10 +13,10 @@ from pydantic import Field
 from noclone.network.fields import Name, NonNegative, Section
 
 UNITS = {
-    "key_bps": "bit/s of key",
+    "key_bps": "b/s of key",
     "key_bits": "bits of key in the best block",
     "sifted_bits": "sifted bits in it, both bases together",
-    "sifted_bps": "sifted bit/s, both bases together",
+    "sifted_bps": "sifted b/s, both bases together",
     "error_rate": "of the test bits wrong",
 }
 What = Literal["key_bps", "key_bits", "sifted_bits", "sifted_bps", "error_rate"]
