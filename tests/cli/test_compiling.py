@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from noclone.cli import compiling, warmup
+from noclone.cli import compiling, main, warmup
 
 TINY = """
 from numba import njit
@@ -171,3 +174,23 @@ def test_without_a_folder_kernels_are_compiled_where_they_are_called(
     compiling.prepare("adding")
     assert "cannot be kept" in capfd.readouterr().err
     assert not any(getattr(tiny, name).signatures for name in NAMES)
+
+
+def test_a_command_that_may_write_nowhere_still_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tiny: Any
+) -> None:
+    monkeypatch.setattr(main.noclone, "__file__", str(tmp_path / "file" / "noclone" / "__init__.py"))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file" / "folder"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    leaving: list[Callable[[], object]] = []
+    monkeypatch.setattr(atexit, "register", lambda what, *args, **named: leaving.append(partial(what, *args, **named)))
+    (tmp_path / "file").touch()
+    main._place_kernel_cache()
+    folder = Path(os.environ["NUMBA_CACHE_DIR"])
+    assert folder.parent == tmp_path
+    assert folder.stat().st_mode & 0o777 == 0o700  # who can write there can have it run
+    compiling.prepare("adding")
+    assert "cannot be kept" in capfd.readouterr().err
+    for one in leaving:
+        one()
+    assert not folder.exists()

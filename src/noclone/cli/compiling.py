@@ -21,10 +21,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import noclone
+from noclone.cli.main import FLEETING
 from noclone.cli.terminal import progress, say
 
 LIST = Path(__file__).with_name("kernels.txt")
 BLOCKS = ("light", "cascade", "chain")  # the sections that a link's blocks need, from the light to the secret key
+NOT_KEPT = "compiling kernels (they cannot be kept: NUMBA_CACHE_DIR may name a folder that can be written to) ..."
 MOST_PROCESSES = 6  # each takes some 300 MB, and the longest chain of callers takes as long as a sixth of the whole
 KERNELS_EACH = 8  # fewer are compiled sooner than a process has started
 _PATIENCE_S = 60.0
@@ -67,7 +69,7 @@ def prepare(*sections: str) -> None:
     """Compile what these sections of the list hold, or all of it, unless this machine has done so; tell the user."""
     kernels = listed(*sections)
     if (folder := _cache_folder()) is None:
-        say("compiling kernels (they cannot be kept: there is no folder to write them to) ...")
+        say(NOT_KEPT)
         return
     stamps = _stamps(folder, kernels)
     if not _missing(stamps):
@@ -75,7 +77,7 @@ def prepare(*sections: str) -> None:
     with _alone(folder):
         if not (missing := _missing(stamps)):
             return
-        say("compiling kernels (first run only, some seconds) ...")
+        say(NOT_KEPT if folder.name.startswith(FLEETING) else "compiling kernels (first run only, some seconds) ...")
         if _compile_together([kernel for kernel in kernels if kernel.section in missing], missing):
             for section in missing:
                 with contextlib.suppress(OSError):

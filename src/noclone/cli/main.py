@@ -8,6 +8,7 @@ cannot be used; 130 `run` or `bench` was interrupted and has shown a part. docs/
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from cyclopts import App
 
 ABOUT = "A quantum-safe network in software: plan, run, attack and audit it, photons to packets."
+FLEETING = "noclone-kernels-"  # how the name of a folder begins that goes when we do
 JOURNEY = "See it run"
 DETECTIONS = "Detections and proofs"
 KEYS = "Keys and applications"
@@ -156,7 +158,21 @@ def _keep_keys_out_of_core_dumps() -> None:
 
 
 def _place_kernel_cache() -> None:
-    """Send compiled kernels to the user's cache where the package cannot be written to."""
-    if not os.access(Path(noclone.__file__).parent, os.W_OK):
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "noclone"
-        os.environ.setdefault("NUMBA_CACHE_DIR", str(cache))
+    """Send compiled kernels to the user's cache where the package cannot be written to, or where they go with us."""
+    if os.access(Path(noclone.__file__).parent, os.W_OK):
+        return
+    told = os.environ.get("NUMBA_CACHE_DIR")
+    cache = Path(told or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "noclone")
+    with contextlib.suppress(OSError):
+        cache.mkdir(parents=True, exist_ok=True)
+    if not os.access(cache, os.W_OK):
+        import atexit
+        import shutil
+        import tempfile
+
+        try:  # ours alone: what lies in such a folder is run
+            cache = Path(tempfile.mkdtemp(prefix=FLEETING))
+        except OSError:
+            return
+        atexit.register(shutil.rmtree, cache, ignore_errors=True)
+    os.environ["NUMBA_CACHE_DIR"] = str(cache)
