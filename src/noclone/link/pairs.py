@@ -28,7 +28,7 @@ from noclone.link.joint import CODES, JointLaw, JointSampler
 from noclone.link.light import physics_key
 from noclone.link.readout import Readout
 from noclone.link.sampling import TICK_BITS, TICKS, photon_tick
-from noclone.link.segments import Lengths, in_order, segment_length
+from noclone.link.segments import Crew, Lengths, segment_length
 from noclone.link.settings import share_of_32_bits
 from noclone.link.slotlaw import independent, set_probabilities
 from noclone.protocols import EntangledPairs
@@ -237,7 +237,7 @@ def transmit_pairs(
     length = light.length
     dark = JointSampler(dark_law(devices), keys, choosers, length, purpose=1)
     ends = [
-        _End(clocked, keys[2], side, shift, seeds[part], basis_key, int(choosers[side, 3]))
+        _End(clocked, keys[2], side, shift, seeds[part], basis_key, int(choosers[side, 3]), length)
         for side, (clocked, shift, part, basis_key) in enumerate(
             zip(
                 devices.clocked,
@@ -249,12 +249,13 @@ def transmit_pairs(
         )
     ]
     lengths = Lengths(n_slots, length)
-    for segment, seen in enumerate(in_order(light, lengths, threads)):
-        n = min(length, n_slots - segment * length)
-        unlit = dark.clicks(segment, n)
-        last = segment == len(lengths) - 1
-        alice, bob = (end.events(segment, segment * length, n, seen, unlit, last=last) for end in ends)
-        yield alice, mark_chsh(bob, keys[1], choosers[1]) if devices.protocol.p_chsh > 0 else bob
+    with Crew(threads) as crew:
+        for segment, seen in enumerate(crew.in_order(light, lengths)):
+            n = min(length, n_slots - segment * length)
+            unlit = dark.clicks(segment, n)
+            last = segment == len(lengths) - 1
+            alice, bob = (end.events(segment, segment * length, n, seen, unlit, last=last) for end in ends)
+            yield alice, mark_chsh(bob, keys[1], choosers[1]) if devices.protocol.p_chsh > 0 else bob
 
 
 def mark_chsh(events: U64, keys: U64, limits: I64) -> U64:
@@ -271,13 +272,27 @@ class _End:
     """One end's detectors during a block."""
 
     def __init__(
-        self, clocked: Clocked, nature: U64, side: int, shift: int, key: bytes, basis_key: bytes, p_key: int
+        self,
+        clocked: Clocked,
+        nature: U64,
+        side: int,
+        shift: int,
+        key: bytes,
+        basis_key: bytes,
+        p_key: int,
+        segment_slots: int,
     ) -> None:
         self._nature, self._side, self._shift = nature, side, shift
         self._detectors = (1 << clocked.receiver.detectors) - 1
         self._jitter = clocked.jitter_periods * TICKS
         active = clocked.receiver.scheme == "active"
-        self._readout = Readout.of(clocked, detector_key=key, bob_key=basis_key, bob_limit=p_key if active else None)
+        self._readout = Readout.of(
+            clocked,
+            detector_key=key,
+            bob_key=basis_key,
+            bob_limit=p_key if active else None,
+            segment_slots=segment_slots,
+        )
 
     def events(self, segment: int, first: int, n_slots: int, seen: I64, unlit: I64, *, last: bool) -> U64:
         """Return what is certain after a segment."""

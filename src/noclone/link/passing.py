@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from noclone.link.clicktable import click_table
 from noclone.link.devices import LinkDevices
 from noclone.link.light import I64, LightKeys, Pulses, light_keys
-from noclone.link.segments import in_order, segment_length
+from noclone.link.readout import Segment, in_block, played_ahead
+from noclone.link.segments import Crew, segment_length
 from noclone.link.tap import NO_TAP
 from noclone.link.theory import ExpectedCounts, expected_counts, total_counts
 from noclone.records import MAX_SLOTS, U64, DecoyBB84
@@ -100,15 +101,17 @@ class _Legs:
                 self._legs.append((worker, first))
                 self.lengths.append(length)
                 first += length
+        self.p_max = max(worker.law.p_max for worker in pulses.values())
+        self._done = (worker for worker, _ in self._legs)
 
     def clicks(self, segment: int, n_slots: int) -> I64:
         """Return the would-be clicks of a segment."""
         worker, first = self._legs[segment]
         return worker.clicks(segment, n_slots, first)
 
-    def take_back(self, segment: int, clicks: I64) -> None:
-        """Use the memory of a segment's clicks again."""
-        self._legs[segment][0].take_back(clicks)
+    def take_back(self, segment: Segment) -> None:
+        """Use the memory of the next segment's clicks again."""
+        next(self._done).take_back(segment.clicks)
 
 
 def transmit_pass(
@@ -122,14 +125,10 @@ def transmit_pass(
     if n_slots != light.n_slots:
         raise ValueError(f"the pass has {light.n_slots} slots, not {n_slots}")
     keys = light_keys(alice_seed, physics_seed, link, block)
-    readout = keys.readout(light.stretches[0].devices)
     legs = _Legs(light, keys)
-    last = len(legs.lengths) - 1
-    first = 0
-    for segment, clicks in enumerate(in_order(legs, legs.lengths, threads)):
-        length = legs.lengths[segment]
-        events = readout.segment(clicks, first, length, last=segment == last)
-        legs.take_back(segment, clicks)
-        first += length
-        if len(events):
-            yield events
+    readout = keys.readout(light.stretches[0].devices, legs.p_max)
+    with Crew(threads) as crew:
+        segments = in_block(zip(crew.in_order(legs, legs.lengths), legs.lengths, strict=True), n_slots)
+        for events in readout.follow(segments, crew, played_ahead(threads), legs.take_back):
+            if len(events):
+                yield events
