@@ -14,9 +14,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", ".hypothesis")
+# The same examples every time, so that a change is judged by itself; NOCLONE_TEST_EXPLORE=1 draws new ones.
+hypothesis.settings.register_profile("same", derandomize=True)
+if not os.environ.get("NOCLONE_TEST_EXPLORE"):
+    hypothesis.settings.load_profile("same")
 
 # Where a shell started the tests in the background, what they start could not be interrupted.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

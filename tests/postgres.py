@@ -134,7 +134,7 @@ def start() -> Server | str:
     try:
         import psycopg  # noqa: F401
     except ImportError:
-        return "no psycopg here (noclone[postgres])"
+        return "no psycopg here"
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="noclone-pg-", dir=memory if os.access(memory, os.W_OK) else None))
     folder.chmod(0o711)

@@ -77,6 +77,13 @@ def test_links_in_the_documents_lead_somewhere() -> None:
                 assert (ROOT / path.parent / target).exists(), f"{path} links to {target}"
 
 
+def test_rates_have_one_notation() -> None:
+    """The changelog may speak of the other one."""
+    other = re.compile(r"\b[kMG]?bits?" + "/s")
+    found = [str(path) for path, text in text_files() if path.name != "CHANGELOG.md" and other.search(text)]
+    assert found == []
+
+
 def test_decisions_are_numbered_once() -> None:
     numbers = [path.name[:3] for path in (ROOT / "docs" / "decisions").glob("*.md")]
     assert sorted(numbers) == sorted(set(numbers))

@@ -17,9 +17,10 @@ from importlib.util import find_spec
 from typing import Any
 
 from noclone.errors import InputError, NocloneError
+from noclone.extras import how_to_install
+from noclone.spelling import choices
 
 DEVICES = ("cpu", "gpu")
-_INSTALL = "install the extra, as in: pip install 'noclone[gpu]'"
 
 
 def wanted() -> bool:
@@ -27,7 +28,7 @@ def wanted() -> bool:
     device = os.environ.get("NOCLONE_DEVICE") or "cpu"
     if device not in DEVICES:
         raise InputError(
-            f"NOCLONE_DEVICE={device!r} is no device", hint=f"use one of: {', '.join(DEVICES)}; or unset it"
+            f"NOCLONE_DEVICE={device!r} is no device", hint=choices(device, DEVICES, "unset it, or use one of")
         )
     if device == "cpu":
         return False
@@ -57,7 +58,7 @@ def why_not() -> tuple[str, str] | None:
     if simulated():
         return None
     if find_spec("numba_cuda") is None:
-        return "numba-cuda is not installed", _INSTALL
+        return "numba-cuda is not installed", how_to_install("gpu")
     from numba import cuda
 
     try:

@@ -11,7 +11,7 @@ import pytest
 from noclone.audit.audit import audit
 from noclone.audit.report import render
 from noclone.network.blocks import plan_link
-from noclone.network.scenario import Scenario, shipped_text
+from noclone.network.scenario import SHIPPED, Scenario
 from noclone.web.board import Board
 
 BORDER = {
@@ -31,7 +31,7 @@ def door(sae: str) -> dict[str, str]:
 
 def network(*, light: bool, vendor: bool = True, border: bool = False, **fields: Any) -> Scenario:
     """The shipped tokyo with one link's key from a vendor, and no other links where there is no light."""
-    data: dict[str, Any] = tomllib.loads(shipped_text("tokyo"))
+    data: dict[str, Any] = tomllib.loads(SHIPPED.text("tokyo"))
     homes = {sae["node"] for sae in data["sae"]}
     links, _ = data.pop("link"), data.pop("policy", None)
     links.sort(key=lambda link: not {link["alice"], link["bob"]} <= homes)  # between two sites with applications

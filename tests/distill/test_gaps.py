@@ -38,10 +38,8 @@ def written(slots, previous=-1, flags=None):
 
 def read(widths, planes, count, previous=-1, n_slots=1 << 48):
     slots = np.empty(count, np.uint64)
-    widths = np.frombuffer(bytes(widths), np.uint8)
-    sound = read_slots(
-        widths, np.array([*planes, *[ONES] * 8], np.uint64), np.int64(previous), np.int64(n_slots), slots
-    )
+    widths, words = np.frombuffer(bytes(widths), np.uint8), np.array([*planes, *[ONES] * 8], np.uint64)
+    sound = read_slots(widths.ctypes.data, words.ctypes.data, len(planes), previous, n_slots, slots)
     return slots.tolist() if sound else None
 
 

@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from noclone.bits import count_ones, pack, unpack
@@ -150,7 +150,8 @@ def test_one_thread_or_two_give_the_same():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(ONE // 2, 10**9), st.floats(0.005, 0.11))
+@example(n_bits=53689, qber=0.005)  # the code that tells least tells too much
+@given(n_bits=st.integers(ONE // 2, 10**9), qber=st.floats(0.005, 0.11))
 def test_plans_cover_the_key(n_bits, qber):
     params = plan(n_bits, qber, SEED)
     if params is None:
@@ -165,7 +166,8 @@ def test_plans_cover_the_key(n_bits, qber):
     assert list(params.words) == sorted(params.words)
     assert code.whole_words <= params.words[0]
     assert params.words[-1] <= 2 * code.whole_words
-    assert 64 * params.words[0] < 1.35 * params.frame_bits * binary_entropy(qber)
+    least = code.whole_words == codes()[0].whole_words and params.words[0] == code.whole_words
+    assert least or 64 * params.words[0] < 1.35 * params.frame_bits * binary_entropy(qber)
 
 
 def frames_twin(bits, params, order):

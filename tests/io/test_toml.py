@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
@@ -71,6 +71,34 @@ class Receiver(BaseModel):
 )
 def test_one_number_or_a_list_is_one_line_about_what_was_given(tmp_path: Path, given: str, message: str) -> None:
     assert complaint(tmp_path, f"efficiency = {given}\n", Receiver) == message
+
+
+class Clock(BaseModel):
+    kind: Literal["clock"]
+
+
+class Sand(BaseModel):
+    kind: Literal["sand"]
+
+
+class Timer(BaseModel):
+    law: Literal["fixed", "free"] | None = None
+    timer: Annotated[Clock | Sand, Field(discriminator="kind")] | None = None
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ('law = "fixd"\n', "(given: 'fixd'); did you mean 'fixed'?"),
+        ('law = "zebra"\n', "(given: 'zebra')"),
+        ("law = 3\n", "(given: 3)"),
+        ('timer = { kind = "clok" }\n', "'clock', 'sand'; did you mean 'clock'?"),
+    ],
+)
+def test_a_misspelt_word_of_a_few_is_guessed(tmp_path: Path, text: str, end: str) -> None:
+    message = complaint(tmp_path, text, Timer)
+    assert message.endswith(end)
+    assert "\n" not in message
 
 
 def test_a_missing_field_is_named(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from noclone.errors import ScenarioError
 from noclone.io.toml import parse_toml
 from noclone.link.coexistence import ClassicalChannel, raman_photons_hz, raman_watts
 from noclone.network.blocks import plan_link
-from noclone.network.scenario import Scenario, load_scenario, shipped_text
+from noclone.network.scenario import SHIPPED, Scenario, load_scenario
 
 ZERO_DBM = ClassicalChannel(0.0)
 
@@ -49,7 +49,7 @@ def test_cores_apart_and_hollow_cores_are_quieter() -> None:
 
 
 def metro(classical: str) -> Scenario:
-    text = shipped_text("metro").replace("[link.fibre]", f"[link.fibre]\n{classical}", 1)
+    text = SHIPPED.text("metro").replace("[link.fibre]", f"[link.fibre]\n{classical}", 1)
     assert classical in text
     return parse_toml(text, Scenario, ScenarioError, name="metro.toml")
 

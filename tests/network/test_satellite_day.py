@@ -9,7 +9,7 @@ import pytest
 
 from noclone.cli.main import run_command
 from noclone.network.satellite_day import run_day, sky_hz
-from noclone.network.satellite_file import SatelliteError, load_satellites, shipped
+from noclone.network.satellite_file import SHIPPED, SatelliteError, load_satellites
 from noclone.network.satellite_sections import SkySection
 
 SMALL = """
@@ -95,7 +95,7 @@ def test_the_command_gives_one_document_and_says_whom_to_trust(small: Path, caps
 
 
 def test_shipped_days_load() -> None:
-    assert shipped() == ["micius"]
+    assert SHIPPED.names() == ["micius"]
     brief = load_satellites("micius")
     assert brief.relay
     assert not set(brief.numbers()) - set(brief.origins)
@@ -123,5 +123,5 @@ def test_mistakes_are_named(old: str, new: str, message: str, small: Path, capsy
 def test_dates_that_are_none_and_files_that_are_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["satellite", "day", "micius", "--start", "tomorrow"]) == 2
     assert "is no date" in capsys.readouterr().err
-    with pytest.raises(SatelliteError, match="neither a file nor shipped"):
+    with pytest.raises(SatelliteError, match="neither a file nor a shipped"):
         load_satellites("sputnik")

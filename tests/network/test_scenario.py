@@ -10,13 +10,13 @@ import pytest
 from noclone.errors import ScenarioError
 from noclone.network.blocks import plan_link
 from noclone.network.distillation_section import DistillationSection
-from noclone.network.scenario import load_scenario, schema, shipped, shipped_text
+from noclone.network.scenario import SHIPPED, load_scenario, schema
 from noclone.records import Origin
 
 WITHOUT_KEY = {"boston", "delft"}  # pairs as they were published; their runs say so: test_repeater_links
 
 
-@pytest.mark.parametrize("name", sorted(set(shipped()) - WITHOUT_KEY))
+@pytest.mark.parametrize("name", sorted(set(SHIPPED.names()) - WITHOUT_KEY))
 def test_shipped_scenarios_give_key(name: str) -> None:
     scenario = load_scenario(name)
     for link in scenario.links:
@@ -24,9 +24,9 @@ def test_shipped_scenarios_give_key(name: str) -> None:
         assert plan.agreement.length_bits > 0, plan.agreement.reason
 
 
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", SHIPPED.names())
 def test_shipped_scenarios_cite_their_sources_and_hold_no_secret(name: str) -> None:
-    text = shipped_text(name)
+    text = SHIPPED.text(name)
     assert "et al." in text
     assert "secret" not in text
     assert "token" not in text
@@ -118,7 +118,7 @@ def test_addresses_do_not_collide() -> None:
 
 
 def test_defaults_fill_in_what_a_link_does_not_say(tmp_path: Path) -> None:
-    metro = shipped_text("metro")
+    metro = SHIPPED.text("metro")
     head, fibre, rest = metro.partition("[link.fibre]")
     link, source, settings = head.partition("[link.source]")
     text = (

@@ -18,7 +18,7 @@ from noclone.redteam.catalogue import CATALOGUE
 from noclone.redteam.entry import Live
 from noclone.redteam.light_trial import trial_devices
 from noclone.redteam.live import LIVE_ATTACKS
-from noclone.redteam.matrix import Tried, lines, to_json, try_all, try_attack
+from noclone.redteam.matrix import Tried, lines, select, to_json, try_attack
 from noclone.redteam.middle import MIDDLE_ATTACKS
 from noclone.redteam.record import worth
 from noclone.redteam.rows import Row
@@ -97,12 +97,12 @@ def test_names_and_strengths_are_checked() -> None:
         with pytest.raises(InputError, match="strength"):
             resolve("blinding", strength, devices)
     with pytest.raises(InputError, match="no attack 'tickling'"):
-        next(try_all(SEED, ["tickling"]))
+        select(["tickling"])
     assert resolve("tampering", 1.0, devices).carriage is not None
 
 
 def test_the_matrix_is_data_and_text() -> None:
-    tried = list(try_all(SEED, ["spoofed-sae", "broken-kem"]))
+    tried = [try_attack(entry, SEED) for entry in select(["spoofed-sae", "broken-kem"])]
     data = json.loads(json.dumps(to_json(tried, 13)))
     assert [one["name"] for one in data["attacks"]] == ["spoofed-sae", "broken-kem"]
     assert [row["defended"] for row in data["attacks"][1]["rows"]] == [False, True]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from noclone.cli.main import run_command
-from noclone.repeater.brief import load_repeaters, shipped
+from noclone.repeater.brief import SHIPPED, load_repeaters
 from noclone.repeater.clocked import Clocked, best_fidelity
 from noclone.repeater.links import Emitters, Link, one_click
 from noclone.repeater.pairs import BellPair, Memory
@@ -78,8 +78,8 @@ def test_a_clocked_link_reaches_the_published_optimum(efficiency: float) -> None
 
 
 def test_every_number_of_a_shipped_file_has_an_origin() -> None:
-    assert shipped() == ["backbone", "boston", "delft"]
-    for name in shipped():
+    assert SHIPPED.names() == ["backbone", "boston", "delft"]
+    for name in SHIPPED.names():
         brief = load_repeaters(name)
         assert not set(brief.numbers()) - set(brief.origins), name
         assert brief.chain().length_km > 0
@@ -127,7 +127,18 @@ def test_whoever_holds_all_nodes_between_does_not_have_the_key() -> None:
 
 def test_the_command_says_when_there_is_no_key(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["repeater", "--links", "2", "--visibility", "0.6", "--pairs", "100", "--seed", "1"]) == 1
-    assert "NO KEY" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "NO KEY from pairs like these" in told
+    assert "too few" not in told
+
+
+def test_a_block_that_is_too_short_gives_no_key_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    assert run_command(["repeater", str(path), "--seed", "3", "--pairs", "100"]) == 1
+    told = capsys.readouterr().out
+    assert "NO KEY: too few pairs" in told
+    assert "secret bits a pair" in told  # long blocks would give some
 
 
 @pytest.mark.parametrize(
@@ -155,5 +166,5 @@ def test_mistakes_in_a_file_are_named(
 
 
 def test_a_file_that_is_not_there_names_those_that_are() -> None:
-    with pytest.raises(RepeaterError, match="neither a file nor shipped"):
+    with pytest.raises(RepeaterError, match="neither a file nor a shipped"):
         load_repeaters("bostn")

@@ -32,16 +32,16 @@ def test_the_command_takes_the_best(capsys: pytest.CaptureFixture[str]) -> None:
         "--links",
         "4",
         "--dephasing-s",
-        "0.05",
+        "0.02",
         "--pairs",
-        "2000",
+        "20000",
         "--seed",
         "2",
         "--json",
     ]
-    assert run_command(["repeater", *options]) in (0, 1)
+    assert run_command(["repeater", *options]) == 1  # too little key for a block of this length
     plain = json.loads(capsys.readouterr().out)
     assert run_command(["repeater", "--best-cutoff", *options]) == 0
     best = json.loads(capsys.readouterr().out)
-    assert best["secret_bps"] > plain["secret_bps"]
+    assert best["secret_bps"] > 1.1 * plain["secret_bps"]
     assert best["cutoffs"][0]["secret_bps"] == max(one["secret_bps"] for one in best["cutoffs"])

@@ -24,6 +24,7 @@ from noclone.audit.demands import Demand, PlannedLink, Routes
 from noclone.crypto.combiners import KDF_NAME
 from noclone.crypto.kems import SUITES
 from noclone.errors import InputError
+from noclone.spelling import choices
 from noclone.trust.formula import Atom
 from noclone.trust.provenance import SESSION
 
@@ -113,10 +114,11 @@ def _read(statement: str, names: Mapping[str, Sequence[str]]) -> list[Suppositio
     kind, name, what = found.groups()
     known = names.get(kind)
     if known is not None and name != "*" and name not in known:
-        shown = ", ".join(list(known)[:10]) + (", ..." if len(known) > 10 else "")
-        raise InputError(f"'{statement}': there is no {kind} '{name}'", hint=f"there is: {shown or 'none'}")
+        raise InputError(f"'{statement}': there is no {kind} '{name}'", hint=choices(name, known))
     if known is None:
-        raise InputError(f"'{statement}': nothing of the kind '{kind}' is known here", hint=HINT)
+        raise InputError(
+            f"'{statement}': nothing of the kind '{kind}' is known here", hint=choices(kind, names, "kinds")
+        )
     if what in GONE and kind not in ("node", "link", "repeater"):
         raise InputError(f"'{statement}': only a node, a link or a repeater can be {what}", hint=HINT)
     wanted = list(known or ()) if name == "*" else [name]

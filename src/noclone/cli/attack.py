@@ -9,6 +9,7 @@ from cyclopts import App, Parameter, validators
 
 from noclone.cli.door import Pki, ask_door
 from noclone.cli.terminal import Json, show
+from noclone.spelling import choices
 
 if TYPE_CHECKING:
     from noclone.redteam.entry import Entry
@@ -45,7 +46,8 @@ def begin(
 
     known = CATALOGUE.get(name)
     if known is None:
-        raise InputError(f"there is no attack '{name}'", hint="`noclone attack list` names them")
+        live = [one.name for one in CATALOGUE.values() if one.live]
+        raise InputError(f"there is no attack '{name}'", hint=choices(name, live, "there is for running networks"))
     if not known.live:
         raise InputError(
             f"'{name}' takes a network of its own, and is not carried out on one that is being served",

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import noclone
+from noclone.extras import how_to_install
 
 SCRIPTS = Path(__file__).parent / "peers"
 TIME_LIMIT_S = 60.0
@@ -214,7 +215,7 @@ def run_peer(script: str, argument: Mapping[str, Any], *, limit_s: float = TIME_
     last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
     if "ModuleNotFoundError" in last:
         missing = last.partition(": ")[2]
-        hint = "pip install 'noclone[peers]', or ./dev peers, or NOCLONE_PEERS=a Python that has it"
+        hint = f"{how_to_install('peers')}; or NOCLONE_PEERS=a Python that has it"
         raise PeerDidNotRun(f"not installed: {missing} ({hint})", hopeless=True)
     if done.returncode != 0:
         raise PeerDidNotRun(f"failed: {last}")

@@ -2,8 +2,8 @@
 
 Commands are imported when they are called, and the parser when a command is given, so that `noclone --help` is there at
 once. A command prints its result to stdout (one JSON document with `--json`) and everything else to stderr. Exit codes:
-0 done; 1 refused, failed or interrupted; 2 the input cannot be used; 130 `run` or `bench` was interrupted and
-has shown a part.
+0 done; 1 refused, failed, interrupted, or an answer that is not what was wanted (no key, a demand not met); 2 the input
+cannot be used; 130 `run` or `bench` was interrupted and has shown a part. docs/commands.md lists them by command.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from noclone.cli.terminal import Json, announce_compilation, parts, say, show
+from noclone.cli.compiling import BLOCKS, prepare
+from noclone.cli.terminal import Json, parts, say, show
 
 
 def redteam(
@@ -33,20 +34,20 @@ def redteam(
 
     from noclone import rng
     from noclone.redteam.catalogue import CATALOGUE
-    from noclone.redteam.matrix import lines, to_json, try_all
+    from noclone.redteam.matrix import lines, select, to_json, try_attack
 
     if not names and not all_attacks:
         listed = [f"{one.name:26} {one.layer:17} {one.does}" for one in CATALOGUE.values()]
         show({"attacks": [one.to_json() for one in CATALOGUE.values()]}, listed, as_json=as_json)
         return 0
+    chosen = select(() if all_attacks else names)
     if seed is None:
         seed = secrets.randbelow(1 << 53)
-    announce_compilation()
+    prepare(*BLOCKS)
     tried = []
-    count = len(CATALOGUE) if all_attacks else len(names)
-    with parts(f"red team, seed {seed}", count, as_json=as_json) as attack_done:
-        for one in try_all(rng.seed_from_int(seed), () if all_attacks else names, strength=strength):
-            tried.append(one)
+    with parts(f"red team, seed {seed}", len(chosen), as_json=as_json) as attack_done:
+        for entry in chosen:
+            tried.append(try_attack(entry, rng.seed_from_int(seed), strength))
             attack_done()
     data = to_json(tried, seed)
     if output is not None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter, validators
 
-from noclone.cli.terminal import Json, announce_compilation, progress, show
+from noclone.cli.compiling import prepare
+from noclone.cli.terminal import Json, progress, show
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -44,7 +45,7 @@ def repeater(
 ) -> int:
     """Deliver entangled pairs to the ends of a chain of repeaters, and say how much key they are worth.
 
-    Exits with 1 where no key is to be had. The options from --length-km to --pumps describe a chain of equal links,
+    Exits with 1 where the block gives no key. The options from --length-km to --pumps describe a chain of equal links,
     where no scenario is given; their values are assumed.
 
     Args:
@@ -75,7 +76,7 @@ def repeater(
         brief = _uniform(length_km, links, devices, {"dephasing_s": dephasing_s}, rules)
     wanted = pairs or brief.request.pairs
     drawn = secrets.randbelow(1 << 53) if seed is None else seed
-    announce_compilation()
+    prepare("repeaters")
     tried: list[Tried] = []
     with progress() as bar:
         if best_cutoff:
@@ -95,7 +96,7 @@ def repeater(
         chosen = tried[0].cutoff_s
         lines.insert(2, f"  cut-off {'none' if chosen is None else f'{chosen:.4g} s'}, the best of {len(tried)} tried")
     show(data, lines, as_json=as_json)
-    return 0 if found.fraction else 1
+    return 0 if found.block.secret_bits else 1
 
 
 def _tried(brief: RepeaterBrief, seed: bytes, bar: Progress) -> list[Tried]:

@@ -109,7 +109,7 @@ def day(
 ) -> int:
     """Follow satellites for a day (SGP4): every pass over every station, by night and by day, and what they relay.
 
-    Exits with 1 where no pass gives key. Needs `pip install 'noclone[satellite]'`; nothing is fetched at run time.
+    Exits with 1 where no pass gives key. Needs the extra `satellite`; nothing is fetched at run time.
 
     Args:
         scenario: A file of satellites and stations, or a shipped one: micius.

@@ -28,6 +28,7 @@ from noclone.crypto.hybrid_kdf import Round, cas_kdf, cat_kdf, expand
 from noclone.crypto.kems import SECRET_BYTES
 from noclone.crypto.wegman_carter import KEY_BYTES, TAG_BYTES, OneTimeKey
 from noclone.errors import InputError
+from noclone.spelling import choices
 
 Mode = Literal["everlasting", "catkdf", "caskdf", "kem"]
 MODES: tuple[Mode, ...] = ("everlasting", "catkdf", "caskdf", "kem")
@@ -113,7 +114,7 @@ def combine(mode: Mode, qkd: bytes | None, secrets: Sequence[bytes], transcript:
         InputError: A part is missing, empty, or has a wrong length.
     """
     if mode not in MODES:
-        raise InputError(f"there is no combiner '{mode}'", hint=f"there is: {', '.join(MODES)}")
+        raise InputError(f"there is no combiner '{mode}'", hint=choices(mode, MODES))
     if n_bytes <= 0 or n_bytes % CHUNK_BYTES:
         raise InputError(f"a block has a multiple of {CHUNK_BYTES} bytes, not {n_bytes}")
     if not secrets or any(len(secret) != SECRET_BYTES for secret in secrets):

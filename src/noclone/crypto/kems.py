@@ -16,6 +16,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import mlkem, x25519
 
 from noclone.errors import AuthenticationError, InputError
+from noclone.spelling import choices
 
 SECRET_BYTES = 32
 
@@ -117,7 +118,7 @@ def suite(name: str) -> tuple[Kem, ...]:
         InputError: There is none of that name.
     """
     if name not in SUITES:
-        raise InputError(f"there is no suite '{name[:64]}'", hint=f"there is: {', '.join(SUITES)}")
+        raise InputError(f"there is no suite '{name[:64]}'", hint=choices(name, SUITES))
     return SUITES[name]
 
 

@@ -25,6 +25,7 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 
 from noclone.errors import InputError
+from noclone.spelling import choices
 
 VERSION = 4
 VARIANTS = ("portable", "128", "256", "512", "neon")
@@ -60,7 +61,7 @@ def _choose() -> str:
     if wanted not in here:
         raise InputError(
             f"NOCLONE_SIMD={wanted!r} cannot run on this processor",
-            hint=f"unset it, or use one of: {', '.join(here)}",
+            hint=choices(wanted, here, "unset it, or use one of"),
         )
     return wanted
 

@@ -20,15 +20,20 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic, overload
 
-VERSION = 2
+from noclone.kernels import kernel
+
+VERSION = 3
 VARIANTS = ("portable", "bmi2")
 # AMD before Zen 3 has the instructions, in microcode: one step for each bit of the mask.
 SLOW_BMI2 = ("bdver", "znver1", "znver2")
 
 _emitted: Any = intrinsic  # whose types count the typing context among the arguments that a caller gives
+
+LINE_BYTES = 64  # of a cache
+AHEAD_BYTES = 4096  # that events are fetched before they are read: the processor does not look behind a page by itself
 
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _BYTES, _EIGHT = ir.VectorType(_I8, 64), ir.VectorType(_I64, 8)
@@ -93,7 +98,7 @@ def _pdep(typingctx, word, mask):  # type: ignore[no-untyped-def]
     return signature, lambda _context, builder, _signature, args: _call(builder, "llvm.x86.bmi.pdep.64", args)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _moves(mask, moves):  # type: ignore[no-untyped-def]
     """Work out which bits move right by 1, 2, 4 .. 32, so that those of `mask` end up together."""
     zeros = ~mask << np.uint64(1)  # bit i: is the bit to its right missing
@@ -106,7 +111,7 @@ def _moves(mask, moves):  # type: ignore[no-untyped-def]
         zeros &= ~odd
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def gather_portable(word, mask):  # type: ignore[no-untyped-def]
     """Do what `gather` does, on any processor (Warren 2013, section 7-4)."""
     moves = np.empty(6, np.uint64)
@@ -118,7 +123,7 @@ def gather_portable(word, mask):  # type: ignore[no-untyped-def]
     return word
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def spread_portable(word, mask):  # type: ignore[no-untyped-def]
     """Do what `spread` does, on any processor (Warren 2013, section 7-5)."""
     moves = np.empty(6, np.uint64)
@@ -236,6 +241,14 @@ def slots_of_gaps(typingctx, gaps, rows, slot, out):  # type: ignore[no-untyped-
     return types.int64(types.intp, types.intp, types.int64, types.intp), generate
 
 
+def _fetch(builder: Any, address: Any) -> None:
+    """Emit a hint that what lies at an address, which need not exist, will soon be read."""
+    byte = _I8.as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
+    hint = builder.module.declare_intrinsic("llvm.prefetch", (byte,), kind)
+    builder.call(hint, [builder.inttoptr(address, byte), _I32(0), _I32(3), _I32(1)])
+
+
 @_emitted
 def gaps_of_events(typingctx, events, slot, gaps, flags):  # type: ignore[no-untyped-def]
     """Write for 64 events the gap before each to `gaps`, and its low byte to `flags`; return all gaps, or-ed.
@@ -248,6 +261,8 @@ def gaps_of_events(typingctx, events, slot, gaps, flags):  # type: ignore[no-unt
         events, slot, gaps, flags = args
         every = ir.VectorType(_I64, 64)
         loaded = builder.load(builder.inttoptr(events, every.as_pointer()), align=1)
+        for line in range(0, 8 * 64, LINE_BYTES):
+            _fetch(builder, builder.add(events, _I64(AHEAD_BYTES + line)))
         builder.store(builder.trunc(loaded, _BYTES), builder.inttoptr(flags, _BYTES.as_pointer()), align=1)
         slots = builder.lshr(loaded, ir.Constant(every, [16] * 64))
         first = builder.insert_element(ir.Constant(every, ir.Undefined), slot, _I32(0))

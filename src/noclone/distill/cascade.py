@@ -36,7 +36,7 @@ __all__ = ["SEED_BYTES", "Answerer", "CascadeParameters", "Group", "Questioner",
 
 _HEADER = struct.Struct("<4sHHIQ")  # magic, group, reserved, round, number of bits
 _QUESTION, _ANSWER = b"CQ3?", b"CA3!"
-_NOTHING = np.zeros(1, np.uint64)
+_NOTHING = memoryview(b"")
 
 
 class _Party:
@@ -78,22 +78,31 @@ class _Party:
         self.leak_bits += n_queries
         self.rounds += 1
 
-    def _write(self, magic: bytes, bits: Words, n_bits: int) -> bytes:
-        return _HEADER.pack(magic, self._group, 0, self.rounds, n_bits) + bits.tobytes()[: (n_bits + 7) // 8]
+    def _write(self, magic: bytes, bits: memoryview, n_bits: int) -> bytes:
+        return _HEADER.pack(magic, self._group, 0, self.rounds, n_bits) + bits[: (n_bits + 7) // 8]
 
-    def _read(self, magic: bytes, message: bytes, group: int, n_bits: int) -> Words:
-        """Return the bits of a message, which must be exactly the one that is due."""
-        n_bytes = (n_bits + 7) // 8
-        if len(message) != _HEADER.size + n_bytes:
+    def _bits(self, magic: bytes, message: bytes, n_bits: int) -> memoryview:
+        """Return the packed bits of a message, which must be exactly the one that is due."""
+        if len(message) != _HEADER.size + (n_bits + 7) // 8:
             raise ChannelError(
-                f"a Cascade message of {len(message)} bytes came where {_HEADER.size + n_bytes} were due"
+                f"a Cascade message of {len(message)} bytes came where {_HEADER.size + (n_bits + 7) // 8} were due"
             )
-        if not message.startswith(_HEADER.pack(magic, group, 0, self.rounds, n_bits)):
+        if not message.startswith(_HEADER.pack(magic, self._group, 0, self.rounds, n_bits)):
             raise ChannelError("a Cascade message came out of turn")
         if n_bits % 8 and message[-1] >> (n_bits % 8):
             raise ChannelError("a Cascade message has bits set behind its end")
-        words = np.zeros(n_bits // 64 + 2, np.uint64)
-        words.view(np.uint8)[:n_bytes] = np.frombuffer(message, np.uint8, n_bytes, _HEADER.size)
+        return memoryview(message)[_HEADER.size :]
+
+    def _hear(self, magic: bytes, message: bytes) -> None:
+        """Put a message's bits where the search looks for them in its waves."""
+        bits = self._bits(magic, message, self._search.n_queries)
+        self._search.said_bytes[: len(bits)] = bits
+
+    def _words(self, magic: bytes, message: bytes) -> Words:
+        """Return a message's bits as words, with zeros behind."""
+        bits = self._bits(magic, message, self._search.n_queries)
+        words = np.zeros(self._search.n_queries // 64 + 2, np.uint64)
+        words.view(np.uint8)[: len(bits)] = bits
         return words
 
 
@@ -109,25 +118,36 @@ class Questioner(_Party):
         super().__init__(words, n_bits, params)
         self.words: Words = words.copy()
         self.corrected = 0
-        self._mine: Words = _NOTHING
+        self._mine: Words = np.zeros(0, np.uint64)  # parities that he asked for, while the search is not in waves
         self._finished = False
 
     def next(self, answers: bytes | None) -> bytes | None:
         """Take Alice's answers (None at the very beginning) and return the next message, or None at the end."""
         if self._finished or (answers is None) != (self.rounds == 0):
             raise ChannelError("Cascade answers came out of turn")
-        outcomes, n_outcomes = self._mine, 0
+        search, outcomes, n_outcomes = self._search, _NOTHING, 0
         if answers is not None:
-            n_outcomes = self._search.n_queries
-            outcomes = self._read(_ANSWER, answers, self._group, n_outcomes) ^ self._mine
-            self._search.advance(outcomes)
-            if self._search.done:
+            n_outcomes = search.n_queries
+            outcomes = self._enter(answers)
+            if search.done:
                 if self._keep_group():
                     return None
-                n_outcomes = 0
-        self._count(self._search.n_queries)
-        self._mine = self._half.parities()
+                search, n_outcomes = self._search, 0
+        self._count(search.n_queries)
+        if not search.in_waves:
+            self._mine = self._half.parities()
         return self._write(_QUESTION, outcomes, n_outcomes)
+
+    def _enter(self, answers: bytes) -> memoryview:
+        """Let the search know where Alice's parities differ from his; return the outcomes."""
+        search = self._search
+        if search.in_waves:
+            self._hear(_ANSWER, answers)
+            search.advance_waves(raw=True)
+            return search.said_bytes
+        outcomes = self._words(_ANSWER, answers) ^ self._mine
+        search.advance(outcomes)
+        return outcomes.view(np.uint8).data
 
     def _keep_group(self) -> bool:
         """Write the group's corrected bits into the key, begin the next group, and say whether there was none."""
@@ -154,14 +174,13 @@ class Answerer(_Party):
             self._begin()
             self._read_start(queries)
         elif self.rounds:
-            outcomes = self._read_outcomes(queries)
-            self._search.advance(outcomes)
-            if self._search.done:
-                raise ChannelError("a Cascade message came after the end")
+            self._enter(queries)
         else:
             self._read_start(queries)
-        self._count(self._search.n_queries)
-        return self._write(_ANSWER, self._half.parities(), self._search.n_queries)
+        search = self._search
+        self._count(search.n_queries)
+        told = search.told_bytes if search.in_waves else self._half.parities().view(np.uint8).data
+        return self._write(_ANSWER, told, search.n_queries)
 
     def _next_group(self, queries: bytes) -> bool:
         """Whether Bob has finished this group: his first message about the next one carries no outcomes."""
@@ -172,9 +191,17 @@ class Answerer(_Party):
         if queries != _HEADER.pack(_QUESTION, self._group, 0, self.rounds + 1, 0):
             raise ChannelError("Cascade did not begin as agreed")
 
-    def _read_outcomes(self, queries: bytes) -> Words:
+    def _enter(self, queries: bytes) -> None:
+        """Let the search know the outcomes that Bob tells."""
+        search = self._search
         self.rounds += 1  # Bob counts a round when he asks, Alice when she answers
         try:
-            return self._read(_QUESTION, queries, self._group, self._search.n_queries)
+            if search.in_waves:
+                self._hear(_QUESTION, queries)
+                search.advance_waves(raw=False)
+            else:
+                search.advance(self._words(_QUESTION, queries))
         finally:
             self.rounds -= 1
+        if search.done:
+            raise ChannelError("a Cascade message came after the end")

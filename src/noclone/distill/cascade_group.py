@@ -88,6 +88,7 @@ class Search:
         self.group = group
         self.late_passes = params.passes - 2
         self.stage = Stage.TOPS_0
+        self.in_waves = False  # whether the stage is one of waves, of which there are hundreds of rounds
         m, k, frames = group.frame_bits, group.levels, group.frames
         starts, self.orders = _orders(params.seed, self.late_passes, m)
         self.perm = np.empty((2, m), np.uint16)
@@ -110,10 +111,13 @@ class Search:
         room = (1 << group.depths[1]) + max(64, 1 << (k - 6))
         self._candidates = np.empty((frames, 2, room), np.int32)
         self._n_candidates = np.zeros((frames, 2), np.int64)
-        self._spaces = [np.empty(frames * room + 1, np.int32) for _ in range(2)]
+        self._spaces = [np.empty(frames * room + 1 + cascade_desk.FETCHED, np.int32) for _ in range(2)]
+        self._asked_at = 0
         self._active = np.empty(frames + 1, np.int32)
         self._told = np.empty(frames * room + 64, np.uint8)  # a byte for each query, of which 64 are read at a time
-        self.told = np.empty(frames * room // 64 + 2, np.uint64)
+        self.said = np.zeros(frames * room // 64 + 2, np.uint64)
+        self.told = np.zeros(len(self.said), np.uint64)
+        self.said_bytes, self.told_bytes = self.said.view(np.uint8).data, self.told.view(np.uint8).data
         self._tables = cascade_known.TOGGLED, cascade_known.ABOVE, cascade_known.PARITY
         self._others = np.zeros(frames, np.int64), np.empty(room + 1, np.int32), np.empty(len(self._told), np.uint8)
         self.desk = cascade_desk.lay(
@@ -121,9 +125,10 @@ class Search:
             orders=self.orders, late=self.late, searches=self._others[0], active=self._active, counts=self.counts,
             modes=self.modes, candidates=self._candidates, n_candidates=self._n_candidates, found=self._others[1],
             asked=self._spaces[0], following=self._spaces[1], outcomes=self._others[2], told=self._told,
-            toggled=self._tables[0], above=self._tables[1], parity=self._tables[2], frames=frames, frame_bits=m,
-            lanes=group.lanes, levels=k, late_passes=self.late_passes, late_blocks=1 << LATE_DEPTH, room=room,
-            words=group.words, tiles=tiles, deep=group.heights[0] > 6, deep_1=group.heights[1] > 6,
+            said=self.said, tells=self.told, toggled=self._tables[0], above=self._tables[1], parity=self._tables[2],
+            frames=frames, frame_bits=m, lanes=group.lanes, levels=k, late_passes=self.late_passes,
+            late_blocks=1 << LATE_DEPTH, room=room, words=group.words, tiles=tiles, deep=group.heights[0] > 6,
+            deep_1=group.heights[1] > 6,
         )  # fmt: skip
         self.n_queries = frames << group.depths[0]
         self.corrected = 0
@@ -135,23 +140,16 @@ class Search:
     @property
     def brisk(self) -> bool:
         """Whether it takes little to enter the outcomes of the round at hand and to do what may follow."""
-        waves = self.stage is Stage.WAVES or self.stage is Stage.LATE_WAVES
-        return waves and self.n_queries <= BRISK_QUERIES and self.group.batches <= BRISK_BATCHES
+        return self.in_waves and self.n_queries <= BRISK_QUERIES and self.group.batches <= BRISK_BATCHES
 
     @property
     def asked(self) -> NDArray[np.int32]:
         """The queries in trees of the round at hand."""
-        return self._spaces[0][: self.desk[cascade_desk.N_ASKED]]
+        return self._spaces[self._asked_at][: self.desk[cascade_desk.N_ASKED]]
 
     def advance(self, outcomes: Words) -> None:
-        """Enter the outcomes of the round at hand, and prepare the next one.
-
-        From pass 1 on, this also corrects the party's key and takes its next parities, which are then in `told`: a
-        search is as fast as memory, and all of it is at hand.
-        """
-        if self.stage is Stage.WAVES or self.stage is Stage.LATE_WAVES:
-            self._advance(outcomes)
-        elif self.stage is Stage.TOPS_0:
+        """Enter the outcomes of a round that is not one of waves, and prepare the next one."""
+        if self.stage is Stage.TOPS_0:
             self._want_tops(outcomes)
         elif self.stage is Stage.LEVELS_0:
             self._next_level(outcomes)
@@ -234,29 +232,38 @@ class Search:
         on = cascade_desk
         self.desk[[on.N_ASKED, on.N_QUERIES, on.N_ACTIVE]] = n, n, n_active
         self.n_queries = n
-        self.stage = Stage.WAVES
+        self.stage, self.in_waves = Stage.WAVES, True
         self._tail()
 
     def _tail(self) -> None:
         """Once few queries are left, ask for the late passes' top blocks beside them."""
         if self.stage is Stage.WAVES and self.n_queries <= self.group.frames:
-            self.stage = Stage.TOPS_LATE
+            self.stage, self.in_waves = Stage.TOPS_LATE, False
             self.n_queries += self.group.frames * self.late_passes * ((1 << LATE_DEPTH) - 1)
         elif self.n_queries == 0:
-            self.stage = Stage.DONE
+            self.stage, self.in_waves = Stage.DONE, False
 
     def _open_late(self, outcomes: Words) -> None:
         from noclone.distill import cascade_late
 
-        self.stage = Stage.LATE_WAVES
+        self.stage, self.in_waves = Stage.LATE_WAVES, True
         cascade_late.open_late(self.desk, outcomes, self.known, self.late, self._active, self.counts)
-        self._advance(outcomes)
+        n_asked = int(self.desk[cascade_desk.N_ASKED])
+        self.said[: word_count(n_asked)] = outcomes[: word_count(n_asked)]
+        self.advance_waves(raw=False)
 
-    def _advance(self, outcomes: Words) -> None:
-        status, self.n_queries, errors = self.kernels.advance(self.desk, outcomes, self.told)
+    def advance_waves(self, *, raw: bool) -> None:
+        """Enter what is in `said`, and prepare the next round, with this party's parities for it in `told`.
+
+        This also corrects the party's key: a search is as fast as memory, and all of it is at hand.
+
+        Args:
+            raw: Whether these are the peer's parities; they become outcomes. Otherwise they are outcomes.
+        """
+        status, self.n_queries, errors = self.kernels.advance(self.desk, raw)
         if status:
             self._refuse(status)
-        self._spaces.reverse()
+        self._asked_at ^= 1
         self.corrected += errors
         if self.n_queries <= self.group.frames:
             self._tail()
@@ -303,7 +310,7 @@ class Half:
     def parities(self) -> Words:
         """Return this party's parity for each query of the round at hand, packed in words."""
         search = self.search
-        if search.stage is Stage.WAVES or search.stage is Stage.LATE_WAVES:
+        if search.in_waves:
             return search.told[: search.n_queries // 64 + 2]
         out = np.zeros(search.n_queries // 64 + 2, np.uint64)
         if search.stage is Stage.TOPS_0:

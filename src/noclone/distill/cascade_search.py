@@ -13,7 +13,6 @@ search: a position that both passes single out is known to be right once it is c
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from noclone.distill import cascade_desk as on
 from noclone.distill.cascade_known import ASKED, OWN, RECORD, begin_wave, flip
@@ -37,12 +36,13 @@ from noclone.distill.cascade_words import (
     store_byte,
     store_int,
 )
+from noclone.kernels import kernel
 
 LATE = 2  # what a frame searches in: pass 0, pass 1, or a late one
 OK, FLIPPED_TWICE, QUEUE_FULL = 0, 1, 2
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _enter(row, queries, n_queries, outcomes, words, deep, singles, following, told, found):  # type: ignore[no-untyped-def]
     """Enter a wave's outcomes: the odd half of each block is searched next, or is an error at leaf found[..].
 
@@ -52,6 +52,7 @@ def _enter(row, queries, n_queries, outcomes, words, deep, singles, following, t
     n = 0
     errors = 0
     for t in range(n_queries):
+        prefetch(row + (load_int(queries + 4 * (t + on.FETCHED)) >> 6) * RECORD)
         query = load_int(queries + 4 * t)
         tile = query >> 6
         node = query & 63
@@ -82,7 +83,7 @@ def _enter(row, queries, n_queries, outcomes, words, deep, singles, following, t
     return n, errors
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _enter_errors(desk, f, p, errors):  # type: ignore[no-untyped-def]
     """Enter the errors that one frame found in one wave of pass p, and note the blocks that they make odd in the other.
 
@@ -116,7 +117,7 @@ def _enter_errors(desk, f, p, errors):  # type: ignore[no-untyped-def]
             flip_late(desk, b, o, frame)
         s = load_short(leaf + 2 * o)
         store_int(found + 4 * e, s)
-        prefetch(other + (s >> 6) * RECORD)  # type: ignore[call-arg]
+        prefetch(other + (s >> 6) * RECORD)
     worst = 0
     for e in range(errors):
         query = flip(other, load_int(found + 4 * e), words, deep_other, toggled, above)
@@ -126,7 +127,7 @@ def _enter_errors(desk, f, p, errors):  # type: ignore[no-untyped-def]
     return OK if worst == 0 else FLIPPED_TWICE
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _enter_late_error(desk, f, o):  # type: ignore[no-untyped-def]
     """Enter an error at position o that a late search found; return a status."""
     m, room = desk[on.FRAME_BITS], desk[on.ROOM]
@@ -151,7 +152,7 @@ def _enter_late_error(desk, f, o):  # type: ignore[no-untyped-def]
     return OK
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _next_wave(desk, f, following, told, end):  # type: ignore[no-untyped-def]
     """Let a frame whose wave has ended begin the next one or a late search; return the queries in trees, and all."""
     mode_at = desk[on.MODES] + f
@@ -178,7 +179,7 @@ def _next_wave(desk, f, following, told, end):  # type: ignore[no-untyped-def]
     return 0, 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _enter_late(desk, f, outcomes):  # type: ignore[no-untyped-def]
     """Enter the outcomes of one frame's late search; return how many queries follow, how many errors, and a status."""
     at = desk[on.SEARCHES] + 8 * f
@@ -189,7 +190,7 @@ def _enter_late(desk, f, outcomes):  # type: ignore[no-untyped-def]
     return 0, 1, _enter_late_error(desk, f, o)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _enter_wave(desk, f, p, queries, n, outcomes, following, told, end):  # type: ignore[no-untyped-def]
     """Enter one frame's outcomes in pass p; return how many queries follow, how many errors, and a status."""
     row = desk[on.KNOWN] + (2 * f + p) * RECORD * desk[on.TILES]
@@ -203,10 +204,11 @@ def _enter_wave(desk, f, p, queries, n, outcomes, following, told, end):  # type
     return n, errors, _enter_errors(desk, f, p, errors) if errors else OK
 
 
-@njit(cache=True, nogil=True)
-def advance(desk, outcome_bits, parities):  # type: ignore[no-untyped-def]
+@kernel
+def advance(desk, raw):  # type: ignore[no-untyped-def]
     """Enter the outcomes of all queries, 1 where the left half's parities differ; correct the key; choose what is next.
 
+    The outcomes are in `SAID`; if it holds the peer's parities instead (`raw`), they become outcomes first.
     `ACTIVE` lists the frames that ask, `COUNTS` says how many queries each has, `MODES` what they are about; those in
     trees stand in `ASKED`, in the same order, and their outcomes come first. The next queries in trees become `ASKED`,
     and one's parities for all next queries are written. Return a status, how many queries come next, and errors found.
@@ -215,7 +217,11 @@ def advance(desk, outcome_bits, parities):  # type: ignore[no-untyped-def]
     active, counts = desk[on.ACTIVE], desk[on.COUNTS]
     end = following + 4 * desk[on.FRAMES] * desk[on.ROOM]
     outcome, late_outcome = desk[on.OUTCOMES], desk[on.OUTCOMES] + desk[on.N_ASKED]
-    bytes_of_bits(np.int64(outcome_bits.ctypes.data), desk[on.N_QUERIES], outcome)
+    said, tells = desk[on.SAID], desk[on.TELLS]
+    if raw:
+        for at in range(0, (desk[on.N_QUERIES] + 63) // 64 * 8, 8):
+            store(said + at, load(said + at) ^ load(tells + at))
+    bytes_of_bits(said, desk[on.N_QUERIES], outcome)
     n_next = n_all = n_errors = n_on = np.int64(0)
     for i in range(desk[on.N_ACTIVE] + desk[on.N_IDLE]):
         f = load_int(active + 4 * i)
@@ -247,5 +253,5 @@ def advance(desk, outcome_bits, parities):  # type: ignore[no-untyped-def]
     desk[on.N_ACTIVE], desk[on.N_IDLE] = n_on, 0
     if n_all > n_next:
         searched_parities(desk, told + n_next)
-    bits_of_bytes(told, n_all, np.int64(parities.ctypes.data))
+    bits_of_bytes(told, n_all, tells)
     return OK, n_all, n_errors

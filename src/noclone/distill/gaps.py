@@ -12,7 +12,6 @@ is log2(m) + 1.44.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from noclone.distill.bit_kernels import (
     bit_length,
@@ -22,6 +21,8 @@ from noclone.distill.bit_kernels import (
     plane_of_bytes,
     slots_of_gaps,
 )
+from noclone.distill.cascade_words import load, load_byte
+from noclone.kernels import kernel
 from noclone.records import Detections
 
 GROUP = 64
@@ -30,7 +31,7 @@ WIDTH_MAX = 48  # slots are numbers below 2^48
 SLOT_SHIFT = np.uint64(Detections.SLOT_SHIFT)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def write_events(events, previous, widths, planes, bases, values):  # type: ignore[no-untyped-def]
     """Write each group's width and planes, and one bit for the basis and for the value of each event.
 
@@ -68,7 +69,7 @@ def write_events(events, previous, widths, planes, bases, values):  # type: igno
     return used
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _gaps(events, first, count, previous, gaps, flags):  # type: ignore[no-untyped-def]
     """Do what `gaps_of_events` does for a group of less than 64 events, with zeros behind them."""
     one = np.uint64(1)
@@ -84,12 +85,13 @@ def _gaps(events, first, count, previous, gaps, flags):  # type: ignore[no-untyp
     return every
 
 
-@njit(cache=True, nogil=True)
-def read_slots(widths, planes, previous, n_slots, slots):  # type: ignore[no-untyped-def]
+@kernel
+def read_slots(widths, planes, n_planes, previous, n_slots, slots):  # type: ignore[no-untyped-def]
     """Read one slot for each element of `slots`.
 
     Args:
-        planes: With `PLANES_BEHIND` words behind them, which mean nothing.
+        widths: Address of a byte for each group.
+        planes: Address of `n_planes` words, with `PLANES_BEHIND` words behind them, which mean nothing.
         previous: The slot before the first, -1 if there is none.
         n_slots: Every slot must be smaller.
 
@@ -97,20 +99,18 @@ def read_slots(widths, planes, previous, n_slots, slots):  # type: ignore[no-unt
         Whether the planes are all used and say, in the one way in which it may be said, slots that exist.
     """
     small = np.zeros((WIDTH_MAX // 8, GROUP), np.uint8)
-    small_at = np.int64(small.ctypes.data)
-    planes_at, slots_at = np.int64(planes.ctypes.data), np.int64(slots.ctypes.data)
+    small_at, slots_at = np.int64(small.ctypes.data), np.int64(slots.ctypes.data)
     slot = np.int64(previous)
-    n_planes = np.int64(len(planes) - PLANES_BEHIND)
     used = np.int64(0)
-    for group in range(len(widths)):
-        width, first = np.int64(widths[group]), np.uint64(GROUP * group)
+    for group in range((len(slots) + GROUP - 1) // GROUP):
+        width, first = load_byte(widths + group), np.uint64(GROUP * group)
         count = min(np.uint64(GROUP), np.uint64(len(slots)) - first)
         if width > WIDTH_MAX or used + width > n_planes or not _sound(planes, used, width, np.int64(count)):
             return False
         rows = max((width + 7) // 8, np.int64(1))  # one of zeros, if all gaps are
         for row in range(int(rows)):
             start = used + 8 * row
-            bytes_of_planes(planes_at + 8 * start, min(8, width - 8 * row), small_at + GROUP * row)
+            bytes_of_planes(planes + 8 * start, min(8, width - 8 * row), small_at + GROUP * row)
         if count == GROUP and width <= 16:
             slot = slots_of_gaps(small_at, rows, slot, slots_at + np.int64(8 * first))
         else:
@@ -121,7 +121,7 @@ def read_slots(widths, planes, previous, n_slots, slots):  # type: ignore[no-unt
     return used == n_planes
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _slots(small, width, slot, slots, first, count):  # type: ignore[no-untyped-def]
     """Add up a group's gaps, each given in bytes, from `slot` on; return the last slot."""
     for i in range(count):
@@ -132,7 +132,7 @@ def _slots(small, width, slot, slots, first, count):  # type: ignore[no-untyped-
     return slot
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _sound(planes, start, width, count):  # type: ignore[no-untyped-def]
     """Return whether the highest plane of a group holds a one, and none of them one behind the last of its gaps."""
     if width == 0:
@@ -140,5 +140,5 @@ def _sound(planes, start, width, count):  # type: ignore[no-untyped-def]
     behind = np.uint64(0)
     if count < GROUP:
         for k in range(start, start + width):
-            behind |= planes[k] >> np.uint64(count)
-    return planes[start + width - 1] != 0 and behind == 0
+            behind |= np.uint64(load(planes + 8 * k)) >> np.uint64(count)
+    return load(planes + 8 * (start + width - 1)) != 0 and behind == 0

@@ -73,6 +73,7 @@ class Kind(IntEnum):
 
 
 KINDS = {int(kind): kind for kind in Kind}
+_ABORT = int(Kind.ABORT)
 
 
 class Misbehaved(Aborted):
@@ -113,6 +114,9 @@ class Conversation:
 
     def send(self, kind: Kind, *pieces: bytes | memoryview) -> Steps[None]:
         """Send one message, whose payload may come in pieces, in as many parts as it takes."""
+        if len(pieces) == 1 and len(pieces[0]) <= PART_BYTES:
+            yield self._framed(kind, 0, pieces[0])  # as nearly all do
+            return
         if sum(map(len, pieces)) > PART_BYTES:
             view = memoryview(b"".join(pieces))
             while len(view) > PART_BYTES:
@@ -128,26 +132,39 @@ class Conversation:
             Misbehaved: Something else came.
             BlockAborted: The peer gave up.
         """
-        parts: list[bytes] = []
-        size = 0
-        first: Kind | None = None
+        frame = (yield BRISK if brisk else None) if self._received else (yield from self._first_frame())
+        kind, flags = self._read(frame)
+        if not flags and kind in kinds and len(frame) <= HEADER.size + bytes_max:
+            return kind, frame[HEADER.size :]  # as nearly all are
+        return kind, bytes((yield from self._parts(kind, flags, frame, kinds, bytes_max)))
+
+    def receive_view(self, kind: Kind, *, bytes_max: int) -> Steps[memoryview]:
+        """Wait for one message that may be large, as `receive` does, and return it without copying it."""
+        frame = yield None
+        first, flags = self._read(frame)
+        return (yield from self._parts(first, flags, frame, (kind,), bytes_max))
+
+    def _parts(
+        self, first: Kind, flags: int, frame: bytes, kinds: tuple[Kind, ...], bytes_max: int
+    ) -> Steps[memoryview]:
+        """Check the first part of a message, wait for the others, and return the whole of it."""
+        parts: list[memoryview] = []
+        size, kind = 0, first
         while True:
-            frame = (yield BRISK if brisk else None) if self._received else (yield from self._first_frame())
-            kind, flags, payload = self._read(frame)
-            if not flags and first is None and kind in kinds and len(payload) <= bytes_max:
-                return kind, payload  # as nearly all are
-            if kind not in kinds or (first is not None and kind is not first):
+            if kind not in kinds or kind is not first:
                 wanted = " or ".join(k.name.lower() for k in kinds)
                 raise Misbehaved(f"the peer sent {kind.name.lower()} where {wanted} was due")
-            first = kind
+            payload = memoryview(frame)[HEADER.size :]
             size += len(payload)
             if size > bytes_max:
                 raise Misbehaved(f"the peer's {kind.name.lower()} is longer than {bytes_max} bytes")
             parts.append(payload)
             if not flags & MORE:
-                return kind, b"".join(parts)
+                return payload if len(parts) == 1 else memoryview(b"".join(parts))
             if not payload:
                 raise Misbehaved("the peer sent an empty part of a longer message")
+            frame = yield None
+            kind, flags = self._read(frame)
 
     def send_tag(self) -> Steps[None]:
         """Send our tag of everything so far; its key is durably spent first."""
@@ -157,7 +174,8 @@ class Conversation:
         header = self._header(Kind.TAG, 0)
         self._catch_up()
         frame = header + self._tags.tag(self._ours, header)
-        self._note_sent(frame)
+        self._count_sent(frame)
+        self._absorb(self._ours, frame)
         yield frame
 
     def receive_tag(self) -> Steps[None]:
@@ -168,7 +186,9 @@ class Conversation:
         """
         assert self._keys is not None
         assert self._tags is not None
-        kind, flags, payload = self._read((yield None), absorb=False)
+        frame = yield None
+        kind, flags = self._read(frame, absorb=False)
+        payload = frame[HEADER.size :]
         if kind is not Kind.TAG or flags or len(payload) != TAG_BYTES:
             raise Misbehaved(f"the peer sent {kind.name.lower()} where its tag was due")
         self._keys.commit()
@@ -219,12 +239,9 @@ class Conversation:
 
     def _framed(self, kind: Kind, flags: int, *pieces: bytes | memoryview) -> bytes:
         frame = b"".join((self._header(kind, flags), *pieces))
-        self._note_sent(frame)
-        return frame
-
-    def _note_sent(self, frame: bytes) -> None:
         self._count_sent(frame)
         self._absorb(self._ours, frame)
+        return frame
 
     def _first_frame(self) -> Steps[bytes]:
         """Wait for a frame that is not left over from a block that ended early."""
@@ -234,8 +251,8 @@ class Conversation:
                 return frame
         raise ChannelError("the peer sends nothing but messages of earlier blocks")
 
-    def _read(self, frame: bytes, *, absorb: bool = True) -> tuple[Kind, int, bytes]:
-        """Return kind, flags and payload of the frame that is due."""
+    def _read(self, frame: bytes, *, absorb: bool = True) -> tuple[Kind, int]:
+        """Return kind and flags of the frame that is due."""
         if len(frame) < HEADER.size:
             raise ChannelError(f"the peer sent {len(frame)} bytes, which is no message of the block protocol")
         code, flags, block, sequence = HEADER.unpack_from(frame)
@@ -248,13 +265,13 @@ class Conversation:
         kind = KINDS.get(code)
         if kind is None:
             raise Misbehaved(f"the peer sent a message of unknown kind {code}")
-        if kind is Kind.ABORT:
+        if code == _ABORT:
             self._on_abort(frame)
         if flags & ~MORE:
             raise Misbehaved(f"the peer sent a message with unknown flags {flags}")
         if absorb:
             self._absorb(self._theirs, frame)
-        return kind, flags, frame[HEADER.size :]
+        return kind, flags
 
     def _on_abort(self, frame: bytes) -> None:
         """Turn the peer's last word into our own end of the block."""
@@ -283,10 +300,11 @@ class Conversation:
 
     def _absorb(self, direction: int, frame: bytes) -> None:
         """Add a frame to the transcript; the taggers take in a large one, or many small ones together."""
-        prefix = ABSORBED.pack(direction, len(frame))
-        self.transcript_bytes += len(prefix) + len(frame)
-        self._gathered_bytes += len(prefix) + len(frame)
-        self._gathered += (prefix, frame)
+        n_bytes = len(frame)
+        self._gathered += (ABSORBED.pack(direction, n_bytes), frame)
+        n_bytes += ABSORBED.size
+        self.transcript_bytes += n_bytes
+        self._gathered_bytes += n_bytes
         if self._gathered_bytes >= GATHER_BYTES:
             self._catch_up()
 

@@ -69,7 +69,7 @@ def sift_sent(codes: U8, bases: Words, levels: U8, sieve: Sieve) -> None:
     sift_settings(BITS, beside, bases, np.zeros(len(bases), np.uint64), told, key, test, sieve.sums)
 
 
-def sift_received(announced: Announced, levels: U8, answer: bytes, sieve: Sieve) -> None:
+def sift_received(announced: Announced, levels: U8, answer: bytes | memoryview, sieve: Sieve) -> None:
     """Put his own intensities into Bob's second sieve, where Alice's answer (already checked) has matches."""
     count = announced.count
     raw = np.frombuffer(answer, np.uint8, (count + 7) // 8)

@@ -76,6 +76,7 @@ HASH_KEY_BYTES = 16
 TOTAL = struct.Struct(">Q")
 PLAN = struct.Struct(f">d{SEED_BYTES}s")
 NUMBER = struct.Struct(">Q")
+QUERY, ANSWER, RECONCILED = Kind.QUERY, Kind.ANSWER, Kind.RECONCILED  # by name: hundreds of rounds look them up
 
 
 def alice(
@@ -180,11 +181,11 @@ class _Alice(Side):
         previous, announced, total = -1, 0, 1
         room = np.empty(CHUNK, np.uint64)
         while announced < total:
-            _, data = yield from talk.receive(Kind.ANNOUNCE, bytes_max=bytes_max)
+            data = yield from talk.receive_view(Kind.ANNOUNCE, bytes_max=bytes_max)
             if len(data) < TOTAL.size:
                 raise Misbehaved("an announcement of detections is truncated")
             total = TOTAL.unpack_from(data)[0]
-            said, peer_levels = split_levels(memoryview(data)[TOTAL.size :], self.told)
+            said, peer_levels = split_levels(data[TOTAL.size :], self.told)
             chunk = Announcement.read(said, previous, n_slots, room)
             count = len(chunk.slots)
             announced += count
@@ -209,8 +210,8 @@ class _Alice(Side):
         self.statistics.stage = "sifting"
         if not announced:
             raise Aborted("too-few-detections", "nothing was detected in this block", hint="is there light at all?")
-        for data in answers:
-            yield from talk.send(Kind.SIFT, data)
+        for told in answers:
+            yield from talk.send(Kind.SIFT, told)
         return sieve
 
     def _estimate(self, sieve: Sieve) -> Steps[Counts]:
@@ -243,15 +244,13 @@ class _Alice(Side):
         else:
             answerer = Teller(words, n_bits, codes)
             yield from talk.send(Kind.ANSWER, answerer.opening())
-        rounds = 0
+        rounds, most = 0, cascade_bytes_max(n_bits)
         while True:
-            kind, data = yield from talk.receive(
-                Kind.QUERY, Kind.RECONCILED, bytes_max=cascade_bytes_max(n_bits), brisk=answerer.brisk
-            )
-            if kind is Kind.RECONCILED:
+            kind, data = yield from talk.receive(QUERY, RECONCILED, bytes_max=most, brisk=answerer.brisk)
+            if kind is RECONCILED:
                 break
             rounds += 1
-            yield from talk.send(Kind.ANSWER, conduct(answerer.answer, data))
+            yield from talk.send(ANSWER, conduct(answerer.answer, data))
         if data != NUMBER.pack(answerer.leak_bits):
             raise Misbehaved("the two ends do not count the same leak")
         self.reconciled(answerer.leak_bits, rounds)
@@ -280,7 +279,7 @@ class _Bob(Side):
             yield from talk.send(Kind.CONFIRMED)
         else:
             words, n_bits, m_key = yield from self._bits(detections.events, entropy)
-        _, seed = yield from talk.receive(Kind.AMPLIFY, bytes_max=n_bits // 4 + 2048)
+        seed = yield from talk.receive_view(Kind.AMPLIFY, bytes_max=n_bits // 4 + 2048)
         length = self.settled(m_key)
         due = self.hashes.seed_bytes(n_bits, length.bits)
         if len(seed) != due:
@@ -321,7 +320,7 @@ class _Bob(Side):
             yield from self.talk.send(Kind.ANNOUNCE, total, *pieces, own)
         sieve = Sieve.empty(len(events), peers=self.peers)
         for i, kept in enumerate(announced):
-            _, data = yield from self.talk.receive(Kind.SIFT, bytes_max=CHUNK)
+            data = yield from self.talk.receive_view(Kind.SIFT, bytes_max=CHUNK)
             apply_answer(kept, data, self.levels, sieve)
             if sieve.beside is not None:
                 levels = self._levels(events, i * CHUNK)
@@ -366,7 +365,7 @@ class _Bob(Side):
             questioner = Listener(raw, n_bits, codes)
             query = yield from self._listen(questioner, n_bits)
         while query is not None:
-            yield from self.talk.send(Kind.QUERY, query)
+            yield from self.talk.send(QUERY, query)
             query = yield from self._listen(questioner, n_bits)
         yield from self.talk.send(Kind.RECONCILED, NUMBER.pack(questioner.leak_bits))
         self.reconciled(questioner.leak_bits, questioner.rounds)
@@ -374,9 +373,8 @@ class _Bob(Side):
 
     def _listen(self, questioner: Questioner | Listener, n_bits: int) -> Steps[bytes | None]:
         """Wait for what Alice tells, and return what to ask next."""
-        _, reply = yield from self.talk.receive(
-            Kind.ANSWER, bytes_max=cascade_bytes_max(n_bits), brisk=questioner.brisk
-        )
+        most = cascade_bytes_max(n_bits)
+        _, reply = yield from self.talk.receive(ANSWER, bytes_max=most, brisk=questioner.brisk)
         return conduct(questioner.next, reply)
 
     def _confirm(self, words: Words, n_bits: int) -> Steps[None]:

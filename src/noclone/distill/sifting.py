@@ -17,13 +17,13 @@ import struct
 from dataclasses import dataclass, field
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from noclone.bits import Words, count_ones, word_count
 from noclone.distill.bit_kernels import BITS, gather, ones, plane_of_bytes, spread
 from noclone.distill.gaps import GROUP, PLANES_BEHIND, WIDTH_MAX, read_slots, write_events
 from noclone.errors import Aborted, InputError
+from noclone.kernels import kernel
 from noclone.records import U8, U64, Basis
 
 CHUNK = 1 << 17
@@ -66,9 +66,8 @@ class Sieve:
 
     def reserve(self, more: int) -> None:
         """Make room for `more` bits in either basis."""
-        for basis in Basis:
-            rows = self.rows[basis]
-            need = word_count(int(self.n[basis]) + more) + 2  # `put` writes into the word behind
+        for basis, rows in enumerate(self.rows):
+            need = word_count(int(self.sums[basis, 0]) + more) + 2  # `put` writes into the word behind
             if need > rows.shape[1]:
                 grown = _rows(max(need, rows.shape[1] * 3 // 2))
                 grown[:, : rows.shape[1]] = rows
@@ -201,12 +200,13 @@ class Announcement:
         if end < start or (end - start) % 8:
             raise _misbehaved("an announcement of detections is truncated")
         raw = np.frombuffer(data, np.uint8)
-        planes = np.empty((end - start) // 8 + PLANES_BEHIND, np.uint64)
-        planes.view(np.uint8)[: end - start] = raw[start:end]
+        if len(data) - end < 8 * PLANES_BEHIND:
+            raw = np.concatenate((raw, np.zeros(8 * PLANES_BEHIND, np.uint8)))
+        at = raw.ctypes.data
         slots = np.empty(count, np.uint64) if room is None else room[:count]
-        if not read_slots(raw[COUNT.size : start], planes, np.int64(previous), np.int64(n_slots), slots):
+        if not read_slots(at + COUNT.size, at + start, (end - start) // 8, previous, n_slots, slots):
             raise _misbehaved("an announcement names slots that were never sent, or not in the one way to name them")
-        return cls(slots, _words(raw[end:], count))
+        return cls(slots, _words(raw[end : len(data)], count))
 
 
 def answer(announcement: Announcement, codes: U8, intensities: int, sieve: Sieve) -> bytes:
@@ -214,8 +214,7 @@ def answer(announcement: Announcement, codes: U8, intensities: int, sieve: Sieve
     count = len(announcement.slots)
     groups = word_count(count)
     sieve.reserve(count)
-    matches = np.zeros(groups, np.uint64)
-    told = np.zeros((2, groups + 2), np.uint64)
+    matches, told = np.empty(groups, np.uint64), _told(groups)
     codes = np.require(codes, np.uint8, ("C", "W"))
     key, test = sieve.rows
     matched = sift_settings(BITS, codes, announcement.bases, matches, told, key, test, sieve.sums)
@@ -223,7 +222,7 @@ def answer(announcement: Announcement, codes: U8, intensities: int, sieve: Sieve
     return b"".join((_bytes(matches, count), *planes))
 
 
-def apply_answer(announced: Announced, data: bytes, intensities: int, sieve: Sieve) -> None:
+def apply_answer(announced: Announced, data: bytes | memoryview, intensities: int, sieve: Sieve) -> None:
     """Put Bob's matching bits into his sieve as Alice's answer to one chunk says.
 
     Raises:
@@ -258,8 +257,15 @@ def _misbehaved(message: str) -> Aborted:
     return Aborted("peer-misbehaved", message, hint="the other end runs different software, or somebody is between")
 
 
-def _bytes(words: Words, count: int) -> bytes:
-    return words.astype("<u8", copy=False).view(np.uint8)[: (count + 7) // 8].tobytes()
+def _bytes(words: Words, count: int) -> memoryview:
+    return words.astype("<u8", copy=False).view(np.uint8).data[: (count + 7) // 8]
+
+
+def _told(words: int) -> NDArray[np.uint64]:
+    """Return memory for two rows of intensities' bits: `put` fills a word before it adds to it, but for the first."""
+    told = np.empty((2, words + 2), np.uint64)
+    told[:, 0] = 0
+    return told
 
 
 def _words(raw: U8, count: int) -> Words:
@@ -272,7 +278,7 @@ def _words(raw: U8, count: int) -> Words:
     return words
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put(row, at, bits):  # type: ignore[no-untyped-def]
     """Write `bits` into a packed row from bit `at` on; whatever they are too many for goes into the word behind."""
     word, shift = at >> 6, np.uint64(at & 63)
@@ -280,14 +286,14 @@ def put(row, at, bits):  # type: ignore[no-untyped-def]
     row[word + 1] = (bits >> np.uint64(1)) >> (np.uint64(63) - shift)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def cut(row, at):  # type: ignore[no-untyped-def]
     """Return the 64 bits of a packed row from bit `at` on."""
     word, shift = at >> 6, np.uint64(at & 63)
     return (row[word] >> shift) | ((row[word + 1] << np.uint64(1)) << (np.uint64(63) - shift))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def sift_settings(token, codes, theirs, matches, told, key, test, sums):  # type: ignore[no-untyped-def]
     """Append Alice's bits where she has one and the bases agree; write matches and their intensities; count matches."""
     key_sums, test_sums, matched = _row(sums, 0), _row(sums, 1), np.int64(0)
@@ -315,7 +321,7 @@ def sift_settings(token, codes, theirs, matches, told, key, test, sums):  # type
     return matched
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def sift_detections(token, values, bases, matches, told, key, test, sums):  # type: ignore[no-untyped-def]
     """Append Bob's bits where Alice says that the bases agree, with the intensities that she told."""
     key_sums, test_sums, matched = _row(sums, 0), _row(sums, 1), np.int64(0)
@@ -329,13 +335,13 @@ def sift_detections(token, values, bases, matches, told, key, test, sums):  # ty
         sums[0, k], sums[1, k] = key_sums[k], test_sums[k]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _row(sums, basis):  # type: ignore[no-untyped-def]
     """Return the sums of one basis, for the processor's registers: in memory, every word that is written is a doubt."""
     return sums[basis, 0], sums[basis, 1], sums[basis, 2], sums[basis, 3]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _keep(token, rows, sums, value, low, high, chosen):  # type: ignore[no-untyped-def]
     """Append the chosen bits of a group to one basis' rows; return its sums with them."""
     put(rows[0], sums[0], gather(token, value, chosen))

@@ -14,6 +14,7 @@ from typing import Any
 
 from noclone.errors import InputError
 from noclone.gallery.result import GRADES, Grade, Result, Row
+from noclone.spelling import choices
 
 MODULES = (
     "pirandola2017", "shor2000", "acin2007", "naik2000", "ling2008", "ma2005", "gobby2004", "lim2014", "rusca2018",
@@ -40,7 +41,9 @@ def select(names: Sequence[str], *, slow: bool) -> tuple[Result, ...]:
     by_name = {one.name: one for one in results()}
     unknown = [name for name in names if name not in by_name]
     if unknown:
-        raise InputError(f"there is no published result named '{unknown[0]}'", hint="there are: " + ", ".join(by_name))
+        raise InputError(
+            f"there is no published result named '{unknown[0]}'", hint=choices(unknown[0], by_name, "there are")
+        )
     if names:
         return tuple(by_name[name] for name in dict.fromkeys(names))
     return tuple(one for one in results() if slow or not one.slow)

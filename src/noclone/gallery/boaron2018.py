@@ -81,12 +81,12 @@ def ours_bps(row: Row) -> float:
 
 def rows() -> tuple[Line, ...]:
     """Compute the rows."""
-    near = [share(f"key at {r.length_km} km", ours_bps(r), r.rate_bps, 0.1, "bit/s") for r in TABLE[:3]]
+    near = [share(f"key at {r.length_km} km", ours_bps(r), r.rate_bps, 0.1, "b/s") for r in TABLE[:3]]
     far, farthest = TABLE[3:]
     return (
         *near,
-        missed(f"key at {far.length_km} km", ours_bps(far), far.rate_bps, 4.5, 5.1, "bit/s"),
-        missed(f"key at {farthest.length_km} km", ours_bps(farthest), farthest.rate_bps, 1.0, 1.3, "bit/s"),
+        missed(f"key at {far.length_km} km", ours_bps(far), far.rate_bps, 4.5, 5.1, "b/s"),
+        missed(f"key at {farthest.length_km} km", ours_bps(farthest), farthest.rate_bps, 1.0, 1.3, "b/s"),
     )
 
 

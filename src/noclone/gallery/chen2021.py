@@ -1,4 +1,4 @@
-"""The satellite in the 4,600 km network: Chen et al., Nature 589, 214 (2021): 47.8 kbit/s in a typical pass."""
+"""The satellite in the 4,600 km network: Chen et al., Nature 589, 214 (2021): 47.8 kb/s in a typical pass."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def rows() -> tuple[Row, ...]:
     """Compute the rows."""
     return (
         claim("published rate over that of 2017", KEY_BPS / (SECRET_BITS / SECONDS), IMPROVED, 60.0),
-        missed("key a second with the devices of 2017", key_bps(0.0), KEY_BPS, 300.0, 3000.0, "bit/s"),
+        missed("key a second with the devices of 2017", key_bps(0.0), KEY_BPS, 300.0, 3000.0, "b/s"),
         claim(
             "loss that has to go for it, at the pulses of 2017",
             crossing(lambda db: KEY_BPS - key_bps(round(20 * db) / 20), 0.0, 25.0),

@@ -14,7 +14,7 @@ def rows() -> tuple[Row, ...]:
     (link,) = load_scenario("metro").links
     plan = plan_link(link)
     bps = plan.agreement.length_bits / plan.seconds_per_block
-    return (order("secret key of the shipped scenario metro", bps, KEY_BPS, 5, "bit/s"),)
+    return (order("secret key of the shipped scenario metro", bps, KEY_BPS, 5, "b/s"),)
 
 
 RESULT = Result(

@@ -23,7 +23,7 @@ def rows() -> tuple[Row, ...]:
     """Compute the rows."""
     endless = (1 - FRAME_ERRORS) * LINK.rate(BETA)
     return (
-        above("key, endless blocks", SYMBOLS_HZ * endless, KEY_BPS, 10, "bit/s"),
+        above("key, endless blocks", SYMBOLS_HZ * endless, KEY_BPS, 10, "b/s"),
         above("the same per symbol", endless, 2.54e-4, 10, "bit"),
     )
 

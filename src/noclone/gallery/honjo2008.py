@@ -55,8 +55,8 @@ def rows() -> tuple[Row, ...]:
     sifted = [SIFTED * SLOT_HZ * source(run, e).gain() for run in (NEAR, FAR)]
     return (
         near("errors over 100 km", 100 * source(FAR, e).error_rate(), 100 * FAR.error, 0.3, "%"),
-        missed("sifted key back to back", sifted[0], NEAR.sifted_bps, 21.0, 25.0, "bit/s"),
-        missed("sifted key over 100 km", sifted[1], FAR.sifted_bps, 0.68, 0.78, "bit/s"),
+        missed("sifted key back to back", sifted[0], NEAR.sifted_bps, 21.0, 25.0, "b/s"),
+        missed("sifted key over 100 km", sifted[1], FAR.sifted_bps, 0.68, 0.78, "b/s"),
     )
 
 

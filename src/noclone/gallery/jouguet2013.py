@@ -1,7 +1,7 @@
 """Continuous variables over 80 km: Jouguet et al., Nat. Photonics 7, 378 (2013), three distances.
 
 What was read gives no modulation variance, one excess noise for all, and rates in words ("more than 10 kb/s, few kb/s,
-few hundred bit/s"). Ours: the modulation of the published range that gives most key; endless blocks, and blocks of 10^9
+few hundred b/s"). Ours: the modulation of the published range that gives most key; endless blocks, and blocks of 10^9
 symbols after Leverrier et al. 2010, half of them for estimation.
 """
 
@@ -33,11 +33,11 @@ def rows() -> tuple[Row, ...]:
     """Compute the rows."""
     near, middle, far = (key_bps(db, EXCESS) for db in LOSSES_DB.values())
     return (
-        claim("key at 25 km, above 10 kb/s", near, 1e4, unit="bit/s"),
-        claim("key at 53 km, above some kb/s", middle, 2e3, unit="bit/s"),
-        claim("key at 80.5 km, above some hundred bit/s", far, 2e2, unit="bit/s"),
-        claim("key at 80.5 km, worst noise", key_bps(LOSSES_DB[80.5], WORST), 2e2, far, unit="bit/s"),
-        claim("key at 80.5 km, blocks of 10⁹", finite_bps(LOSSES_DB[80.5]), 1e2, 2e3, unit="bit/s"),
+        claim("key at 25 km, above 10 kb/s", near, 1e4, unit="b/s"),
+        claim("key at 53 km, above some kb/s", middle, 2e3, unit="b/s"),
+        claim("key at 80.5 km, above some hundred b/s", far, 2e2, unit="b/s"),
+        claim("key at 80.5 km, worst noise", key_bps(LOSSES_DB[80.5], WORST), 2e2, far, unit="b/s"),
+        claim("key at 80.5 km, blocks of 10⁹", finite_bps(LOSSES_DB[80.5]), 1e2, 2e3, unit="b/s"),
         claim("80.5 km over 25 km", far / near, 0.0, 0.1),
     )
 

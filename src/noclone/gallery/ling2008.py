@@ -1,4 +1,4 @@
-"""Key priced by a measured violation: Ling et al., Phys. Rev. A 78, 020301 (2008): S = 2.5, about 300 bit/s."""
+"""Key priced by a measured violation: Ling et al., Phys. Rev. A 78, 020301 (2008): S = 2.5, about 300 b/s."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def key_bps(chsh: float) -> float:
 def rows() -> tuple[Row, ...]:
     """Compute the rows."""
     return (
-        above("secret key at S = 2.5", key_bps(CHSH), 300.0, 1.1, "bit/s"),
-        above("the same, 10⁷ bits in 9.5 hours", key_bps(CHSH), 1e7 / (9.5 * 3600), 1.1, "bit/s"),
+        above("secret key at S = 2.5", key_bps(CHSH), 300.0, 1.1, "b/s"),
+        above("the same, 10⁷ bits in 9.5 hours", key_bps(CHSH), 1e7 / (9.5 * 3600), 1.1, "b/s"),
     )
 
 

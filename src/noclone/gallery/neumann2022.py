@@ -1,6 +1,6 @@
 """Entanglement over 248 km of deployed fibre: Neumann et al., Nat. Commun. 13, 6134 (2022).
 
-Published: 9 pairs/s, a visibility of 86 %, an asymptotic key of 1.4 bit/s. Its reconciliation and windows are not known
+Published: 9 pairs/s, a visibility of 86 %, an asymptotic key of 1.4 b/s. Its reconciliation and windows are not known
 here: ideal reconciliation of half of the pairs, with the errors of that visibility.
 """
 
@@ -19,7 +19,7 @@ def key_bps(visibility: float) -> float:
 
 def rows() -> tuple[Row, ...]:
     """Compute the rows."""
-    return (order("asymptotic key", key_bps(VISIBILITY), KEY_BPS, 1.25, "bit/s"),)
+    return (order("asymptotic key", key_bps(VISIBILITY), KEY_BPS, 1.25, "b/s"),)
 
 
 RESULT = Result(

@@ -1,4 +1,4 @@
-"""Twin fields between Frankfurt and Kehl: Pittaluga et al., Nature 640, 911 (2025): 110 bit/s over 254 km.
+"""Twin fields between Frankfurt and Kehl: Pittaluga et al., Nature 640, 911 (2025): 110 b/s over 254 km.
 
 Loss, clock, detectors and errors are not known here. Assumed: 0.22 dB/km, half of a clock of 1 GHz for the key,
 detectors of 20 %, 0.3 rad of phase noise. Then the published rate says how dark the detectors must be, at least.
@@ -37,9 +37,9 @@ def rows() -> tuple[Row, ...]:
     """Compute the rows."""
     limit = CLOCK_HZ * repeaterless_bound(transmittance(DB_PER_KM * LENGTH_KM))
     return (
-        claim("dark counts that leave 110 bit/s", needed_dark() * CLOCK_HZ, 50.0, 500.0, "Hz"),
-        claim("110 bit/s over the repeaterless bound of that fibre", KEY_BPS / limit, 0.0, 1.0),
-        claim("key with 10 Hz of dark counts", key_bps(LENGTH_KM, 10 / CLOCK_HZ), KEY_BPS, 50 * KEY_BPS, "bit/s"),
+        claim("dark counts that leave 110 b/s", needed_dark() * CLOCK_HZ, 50.0, 500.0, "Hz"),
+        claim("110 b/s over the repeaterless bound of that fibre", KEY_BPS / limit, 0.0, 1.0),
+        claim("key with 10 Hz of dark counts", key_bps(LENGTH_KM, 10 / CLOCK_HZ), KEY_BPS, 50 * KEY_BPS, "b/s"),
     )
 
 
@@ -51,7 +51,7 @@ RESULT = Result(
     "its abstract",
     "outcome only",
     1,
-    "All devices are assumed and blocks endless; the dark counts are solved for. It shows that 110 bit/s "
+    "All devices are assumed and blocks endless; the dark counts are solved for. It shows that 110 b/s "
     "are within reach of detectors without a cryostat, and not how the experiment reached them.",
     rows,
 )

@@ -1,4 +1,4 @@
-"""Pairs from Micius to Delingha and Nanshan: Yin et al., Nature 582, 501 (2020): 0.12 bit/s without a trusted node."""
+"""Pairs from Micius to Delingha and Nanshan: Yin et al., Nature 582, 501 (2020): 0.12 b/s without a trusted node."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def rows() -> tuple[Row, ...]:
     sifted = round(SIFTED_HZ * KEY_BITS / FINITE_BPS)
     return (
         near("great circle from Delingha to Nanshan", great_circle_km(DELINGHA, NANSHAN), 1120.0, 1.0, "km"),
-        share("key a second, endless", endless_bps(ERROR), ENDLESS_BPS, 0.1, "bit/s"),
+        share("key a second, endless", endless_bps(ERROR), ENDLESS_BPS, 0.1, "b/s"),
         missed("finite key", key_bits(sifted), KEY_BITS, 0.0, 0.0, "bit"),
         claim("sifted bits that our bound needs, of about 3400 there", least_sifted(), 5_000.0, 50_000.0, "bit"),
     )

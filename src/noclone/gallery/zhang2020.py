@@ -50,17 +50,16 @@ def key_bps(point: Point, excess: float) -> float:
 def rows() -> tuple[Row, ...]:
     """Compute the rows."""
     near_ones = [
-        share(f"key at {p.length_km} km, worst noise", key_bps(p, p.worst), p.key_bps, 0.035, "bit/s")
-        for p in POINTS[:3]
+        share(f"key at {p.length_km} km, worst noise", key_bps(p, p.worst), p.key_bps, 0.035, "b/s") for p in POINTS[:3]
     ]
     bounds = [
-        above(f"key at {p.length_km} km, worst noise", key_bps(p, p.worst), p.key_bps, 4.5, "bit/s") for p in POINTS[3:]
+        above(f"key at {p.length_km} km, worst noise", key_bps(p, p.worst), p.key_bps, 4.5, "b/s") for p in POINTS[3:]
     ]
     far = POINTS[-1]
     return (
         *near_ones,
         *bounds,
-        missed("key at 202.81 km, noise as measured", key_bps(far, far.excess), far.key_bps, 55.0, 62.0, "bit/s"),
+        missed("key at 202.81 km, noise as measured", key_bps(far, far.excess), far.key_bps, 55.0, 62.0, "b/s"),
     )
 
 

@@ -55,10 +55,10 @@ def rows() -> tuple[Row, ...]:
     ours = {km: max(key_bps(loss, misalignment), 0.0) for km, loss in LOSS_DB.items()}
     eta = {km: transmittance(sum(loss)) for km, loss in LOSS_DB.items()}
     return (
-        claim("misalignment that leaves 146.7 bit/s", misalignment, 0.03, 0.08),
-        share("key over 404 km", ours[403.73], KEY_BPS[403.73], 1e-3, "bit/s"),
-        order("key over 518 km", ours[518.16], KEY_BPS[518.16], 3.0, "bit/s"),
-        missed("key over 616 km", ours[615.59], KEY_BPS[615.59], 0.0, 0.05, "bit/s"),
+        claim("misalignment that leaves 146.7 b/s", misalignment, 0.03, 0.08),
+        share("key over 404 km", ours[403.73], KEY_BPS[403.73], 1e-3, "b/s"),
+        order("key over 518 km", ours[518.16], KEY_BPS[518.16], 3.0, "b/s"),
+        missed("key over 616 km", ours[615.59], KEY_BPS[615.59], 0.0, 0.05, "b/s"),
         *(
             claim(f"over the repeaterless bound, {km:.0f} km", ours[km] / CLOCK_HZ / repeaterless_bound(eta[km]), 1.0)
             for km in (403.73, 518.16)

@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from noclone.spelling import did_you_mean
+
 ORIGINS = ("published", "fitted", "assumed")
 
 
@@ -44,7 +46,7 @@ def check_origins(origins: Mapping[str, str], known: Iterable[str]) -> None:
         if origin.split(":")[0] not in ORIGINS:
             raise ValueError(f"origins of '{place}': begins with {', '.join(ORIGINS[:-1])} or {ORIGINS[-1]}")
         if place not in places:
-            raise ValueError(f"origins: there is no number '{place}'")
+            raise ValueError(f"origins: there is no number '{place}'{did_you_mean(place, places)}")
 
 
 def origin_lines(found: Mapping[str, Any], origins: Mapping[str, str], how: str) -> list[str]:

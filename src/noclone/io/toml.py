@@ -6,7 +6,7 @@ Here one line names file, place, field, and what was probably meant.
 
 from __future__ import annotations
 
-import difflib
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from noclone.errors import InputError
+from noclone.spelling import did_you_mean, near
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -115,8 +116,8 @@ def _say(detail: ErrorDetails, model: type[BaseModel]) -> str:
     field = detail["loc"][-1] if detail["loc"] else ""
     match detail["type"]:
         case "extra_forbidden":
-            near = _near(detail, model)
-            return f"unknown field '{field}'" + (f"; did you mean '{near[1]}'?" if near else "")
+            meant = _near(detail, model)
+            return f"unknown field '{field}'" + (f"; did you mean '{meant[1]}'?" if meant else "")
         case "missing":
             return f"'{field}' is missing"
         case "value_error":
@@ -126,7 +127,16 @@ def _say(detail: ErrorDetails, model: type[BaseModel]) -> str:
             shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
             message = str(detail["msg"])
             named = f"'{field}': " if isinstance(field, str) else ""
-            return f"{named}{message[:1].lower()}{message[1:]}{shown}"
+            return f"{named}{message[:1].lower()}{message[1:]}{shown}{_meant(detail)}"
+
+
+def _meant(detail: ErrorDetails) -> str:
+    """Say which of the names that may stand there was probably meant; pydantic writes them as `'a', 'b' or 'c'`."""
+    allowed, given = detail.get("ctx", {}), detail.get("input")
+    name = allowed.get("tag", given)  # of a union of tables, the name that says which
+    expected = allowed.get("expected") or allowed.get("expected_tags")
+    known = re.findall(r"'([^']*)'", expected) if isinstance(expected, str) else []
+    return did_you_mean(name, known) if isinstance(name, str) else ""
 
 
 def _place(location: tuple[int | str, ...], data: Any) -> str:
@@ -148,9 +158,8 @@ def _place(location: tuple[int | str, ...], data: Any) -> str:
 def _near(detail: ErrorDetails, model: type[BaseModel]) -> tuple[tuple[int | str, ...], str] | None:
     """Find the known field that an unknown one was probably meant to be, with its place."""
     location = detail["loc"]
-    fields = _fields_at(model, location[:-1])
-    matches = difflib.get_close_matches(str(location[-1]), fields, n=1, cutoff=0.6)
-    return (location[:-1], matches[0]) if matches else None
+    meant = near(str(location[-1]), _fields_at(model, location[:-1]))
+    return (location[:-1], meant) if meant else None
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -19,7 +19,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool, StaticPool
 
 from noclone.errors import StoreError
+from noclone.extras import how_to_install
 
+FORM = "write postgresql+psycopg://USER@HOST/DATABASE"
 BUSY_TIMEOUT_S = 1.0
 
 
@@ -63,11 +65,12 @@ def _sqlite_engine(url: str, creator: Callable[[], Any] | None) -> Engine:
 def _postgres_engine(url: str) -> Engine:
     try:
         engine = create_engine(url, poolclass=NullPool, isolation_level="READ COMMITTED")
-    except (ImportError, SQLAlchemyError) as error:
+    except ImportError as error:
         raise StoreError(
-            f"the database URL cannot be used ({type(error).__name__})",
-            hint="write postgresql+psycopg://USER@HOST/DATABASE, and install noclone[postgres]",
+            f"the database's driver {error.name} is not installed", hint=f"{FORM}; {how_to_install('postgres')}"
         ) from None
+    except SQLAlchemyError as error:
+        raise StoreError(f"the database URL cannot be used ({type(error).__name__})", hint=FORM) from None
     event.listen(engine, "connect", _set_up_postgres)
     return engine
 

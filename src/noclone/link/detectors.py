@@ -11,12 +11,11 @@ that agree in what the detectors remember where a stretch begins agree from ther
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from noclone.kernels import inner, kernel, within
 from noclone.link.aes_simd import MULTIPLE
 from noclone.link.choices import BATCH, secret_words
 from noclone.link.detectors_simd import COUNT_BITS, TOGETHER, alive_clicks, events_of, in_gate
-from noclone.link.kernels import inner, within
 from noclone.link.sampling import TICK_BITS, TICKS
 from noclone.link.sampling_simd import exponentials
 
@@ -212,7 +211,7 @@ def note(cut, state, memory, dead_then, pending_then):  # type: ignore[no-untype
         pending_then[k] = pending[k]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def play(  # type: ignore[no-untyped-def]
     simd,
     keys,

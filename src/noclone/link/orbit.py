@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noclone.errors import InputError
+from noclone.extras import how_to_install
 from noclone.link.satellite import EARTH_GM_KM3_PER_S2, EARTH_RADIUS_KM
 from noclone.link.sun import sun_elevation_deg, sun_right_ascension_deg
 
@@ -116,7 +117,7 @@ class Satellite:
         if importlib.util.find_spec("skyfield") is None:
             raise InputError(
                 "orbits need Skyfield, which is not installed",
-                hint="in a clone: ./dev extras; elsewhere: pip install 'noclone[satellite]'",
+                hint=how_to_install("satellite"),
             )
         from skyfield.api import EarthSatellite, load
 

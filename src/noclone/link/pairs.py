@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from noclone.kernels import kernel
 from noclone.link.aes import aes256_keys
 from noclone.link.aes_simd import AES, aes256
 from noclone.link.choices import BATCH, alice_codes, basis_limits
@@ -308,7 +308,7 @@ class _End:
         return out[:n]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def would_be_clicks(simd, keys, stream, happened, jitter_ticks, out):  # type: ignore[no-untyped-def]
     """Set out to the clicks of `slot << 4 | set`, as `tick << 2 | detector`, and return how many there are.
 

@@ -13,6 +13,7 @@ from pydantic import Field
 from noclone.kms.border_messages import ACK_PATH
 from noclone.kms.border_out import Domain
 from noclone.network.fields import Name, Positive, SaeId, Section
+from noclone.spelling import did_you_mean
 
 FOREIGN_MAX = 10_000
 
@@ -57,7 +58,8 @@ def check_borders(borders: Sequence[BorderSection], nodes: set[str], saes: Mappi
             raise ValueError(f"{where}: there is another one; one border joins two domains so far")
         domains.add(border.domain)
         if border.node not in nodes:
-            raise ValueError(f"{where}: node = '{border.node}' is not one of: {', '.join(sorted(nodes))}")
+            meant = did_you_mean(border.node, nodes)
+            raise ValueError(f"{where}: node = '{border.node}' is not one of: {', '.join(sorted(nodes))}{meant}")
         for sae in border.saes:
             if sae in homes:
                 raise ValueError(

@@ -28,6 +28,7 @@ from noclone.network.live_attacks import LiveAttacks
 from noclone.network.plain_http import PlainServer
 from noclone.network.steering import DEEDS, Steering
 from noclone.network.wire import Wire
+from noclone.spelling import choices
 
 BODY_BYTES_MAX = 4096
 EVENTS_MAX = 1000
@@ -127,7 +128,7 @@ class Control:
         if link not in self.lights:
             raise InputError(
                 f"there is no simulated link '{link}' here, and Eve never touches real ones",
-                hint=f"there is: {', '.join(self.lights)}",
+                hint=choices(link, self.lights),
             )
         return self.lights[link]
 

@@ -16,6 +16,7 @@ from noclone.errors import InputError, NocloneError
 from noclone.events import EventLog
 from noclone.network.node import Node
 from noclone.network.scenario import Scenario
+from noclone.spelling import choices
 
 Target = Literal["node", "application"]
 KINDS: dict[Target, str] = {"node": "node", "application": "sae"}  # as events' subjects have it
@@ -77,8 +78,7 @@ class LiveAttacks:
         attack = self._attacks[name]
         there = self._ground.names(attack.target)
         if on not in there:
-            shown = ", ".join(there[:10]) + (", ..." if len(there) > 10 else "")
-            hint = f"'{name}' is carried out on one of: {shown}"
+            hint = choices(on, there, f"'{name}' is carried out on one of")
             raise InputError(f"there is no {attack.target} '{on[:64]}' here", hint=hint)
         if not 0 < strength <= 1:
             raise InputError(f"an attack's strength lies above 0 and up to 1, not {strength}")

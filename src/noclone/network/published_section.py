@@ -13,7 +13,7 @@ from pydantic import Field
 from noclone.network.fields import Name, NonNegative, Section
 
 UNITS = {
-    "key_bps": "bit/s of key",
+    "key_bps": "b/s of key",
     "key_bits": "bits of key in the best block",
     "sifted_bits": "sifted bits in it, both bases together",
 }

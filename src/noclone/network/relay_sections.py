@@ -18,6 +18,7 @@ from noclone.network.fields import NonNegative, Positive, SaeId, Section
 from noclone.network.routing import count_disjoint, fewest_between
 from noclone.records import LINK_PROFILE
 from noclone.relayed import relay_profile
+from noclone.spelling import did_you_mean
 
 SHARES = re.compile(r"([1-9][0-9]?)-of-([1-9][0-9]?)")
 ON_EXHAUSTION = re.compile(
@@ -184,7 +185,7 @@ def check_policies(
         seen.add(frozenset(section.between))
         for sae in section.between:
             if sae not in nodes:
-                raise ValueError(f"{where}: there is no application '{sae}'")
+                raise ValueError(f"{where}: there is no application '{sae}'{did_you_mean(sae, nodes)}")
         problem = _problem(section, nodes[section.between[0]], nodes[section.between[1]], edges)
         if problem:
             raise ValueError(f"{where}: {problem}")

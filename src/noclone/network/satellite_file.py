@@ -6,7 +6,6 @@ In: a file, or the name of a shipped one.  Out: a checked `SatelliteBrief`.
 from __future__ import annotations
 
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -14,7 +13,7 @@ from pydantic import Field, model_validator
 
 from noclone.errors import InputError
 from noclone.io.origins import check_origins, numbers
-from noclone.io.toml import load_toml, parse_toml
+from noclone.io.shipped import Shipped
 from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
 from noclone.link.orbit import Satellite, Station
 from noclone.network.fields import Name, NonNegative, Positive, Probability, Section
@@ -26,6 +25,9 @@ SECTIONS = ("satellite", "station", "downlink", "sky", "devices", "pairs")
 
 class SatelliteError(InputError):
     """A file of satellites cannot be read, or describes what cannot be."""
+
+
+SHIPPED = Shipped("noclone.network", "satellites", "file of satellites", SatelliteError)
 
 
 class SatelliteSection(OrbitSection):
@@ -163,21 +165,10 @@ class SatelliteBrief(Section):
         return [(one.name, one.satellite(one.name, in_utc(self.epoch or self.start))) for one in self.satellite]
 
 
-def shipped() -> list[str]:
-    """Return the names of shipped files."""
-    folder = resources.files("noclone.network") / "satellites"
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
-
-
 def load_satellites(path: Path | str) -> SatelliteBrief:
     """Read a file, or a shipped one by its name, such as `micius`.
 
     Raises:
         SatelliteError: It cannot be read, or does not fit.
     """
-    if Path(path).exists():
-        return load_toml(Path(path), SatelliteBrief, SatelliteError)
-    if str(path) not in shipped():
-        raise SatelliteError(f"'{path}' is neither a file nor shipped", hint=f"shipped: {', '.join(shipped())}")
-    text = (resources.files("noclone.network") / "satellites" / f"{path}.toml").read_text(encoding="utf-8")
-    return parse_toml(text, SatelliteBrief, SatelliteError, name=f"{path}.toml")
+    return SHIPPED.load(path, SatelliteBrief)

@@ -6,14 +6,13 @@ layers take: a link's light (`link_sections`), addresses. Units stand in the nam
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from noclone.errors import ScenarioError
-from noclone.io.toml import load_toml, parse_toml
+from noclone.io.shipped import Shipped
 from noclone.network.audit_section import AuditSection
 from noclone.network.border_sections import BorderSection, check_borders
 from noclone.network.fibre_section import FibreSection
@@ -24,7 +23,9 @@ from noclone.network.published_section import PublishedSection
 from noclone.network.relay_sections import Edges, PolicySection, RelaySection, check_policies
 from noclone.network.responses import ResponseSection
 from noclone.network.vendor_sections import VendorLinkSection
+from noclone.spelling import choices, did_you_mean
 
+SHIPPED = Shipped("noclone.network", "scenarios", "scenario", ScenarioError)
 NODES_MAX, LINKS_MAX = 400, 1200
 NOT_OF = {
     "bbm92": ("source",),
@@ -263,12 +264,13 @@ def _unique(what: str, names: list[str]) -> set[str]:
 
 def _known(where: str, field: str, name: str, names: set[str]) -> None:
     if name not in names:
-        raise ValueError(f"{where}: {field} = '{name}' is not one of: {', '.join(sorted(names))}")
+        meant = did_you_mean(name, names)
+        raise ValueError(f"{where}: {field} = '{name}' is not one of: {', '.join(sorted(names))}{meant}")
 
 
 def _find(what: str, name: str, known: dict[str, T]) -> T:
     if name not in known:
-        raise ScenarioError(f"this scenario has no {what} '{name}'", hint=f"it has: {', '.join(known) or 'none'}")
+        raise ScenarioError(f"this scenario has no {what} '{name}'", hint=choices(name, known, "it has"))
     return known[name]
 
 
@@ -278,27 +280,7 @@ def load_scenario(path: Path | str) -> Scenario:
     Raises:
         ScenarioError: The file cannot be read, or what it says is impossible.
     """
-    text = Path(path)
-    if text.suffix != ".toml" and not text.exists():
-        return parse_toml(shipped_text(str(path)), Scenario, ScenarioError, name=f"{path}.toml")
-    return load_toml(text, Scenario, ScenarioError)
-
-
-def shipped() -> list[str]:
-    """Return the names of the scenarios that come with noclone."""
-    folder = resources.files("noclone.network") / "scenarios"
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
-
-
-def shipped_text(name: str) -> str:
-    """Return the text of a shipped scenario."""
-    names = shipped()
-    if name not in names:
-        raise ScenarioError(
-            f"'{name}' is neither a file nor a shipped scenario",
-            hint=f"give a path that ends in .toml, or one of: {', '.join(names)}",
-        )
-    return (resources.files("noclone.network") / "scenarios" / f"{name}.toml").read_text(encoding="utf-8")
+    return SHIPPED.load(path, Scenario)
 
 
 def schema() -> dict[str, Any]:

@@ -17,6 +17,7 @@ from noclone.events import EventLog
 from noclone.network.node import Node
 from noclone.network.revocation import rotate
 from noclone.network.scenario import Scenario
+from noclone.spelling import choices
 
 Deed = Literal["drain", "resume", "rotate-kek", "renew"]
 DEEDS: tuple[Deed, ...] = ("drain", "resume", "rotate-kek", "renew")
@@ -79,7 +80,7 @@ class Steering:
             InputError: There is no such link, or a node at its end is drained.
         """
         if link not in self._ends:
-            raise InputError(f"there is no link '{link[:64]}' here", hint=f"there is: {', '.join(self._ends)}")
+            raise InputError(f"there is no link '{link[:64]}' here", hint=choices(link, self._ends))
         drained = sorted(self._drained.keys() & set(self._ends[link]))
         if running and drained:
             raise InputError(f"the node {drained[0]} is drained", hint="let the node go on: its links go on with it")
@@ -97,7 +98,7 @@ class Steering:
             NocloneError: It could not be done.
         """
         if node not in self._nodes:
-            raise InputError(f"there is no node '{node[:64]}' here", hint=f"there is: {', '.join(self._nodes)}")
+            raise InputError(f"there is no node '{node[:64]}' here", hint=choices(node, self._nodes))
         match deed:
             case "drain":
                 return await self._drain(node)
@@ -107,7 +108,7 @@ class Steering:
                 return await self._rotate_kek(node)
             case "renew":
                 return await self._renew(node)
-        raise InputError(f"'{deed[:40]}' cannot be done to a node", hint=f"these can: {', '.join(DEEDS)}")
+        raise InputError(f"'{deed[:40]}' cannot be done to a node", hint=choices(deed, DEEDS, "these can"))
 
     def close(self) -> None:
         """Wait for nothing any more."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from noclone.extras import how_to_install
 from noclone.network.topology_files import random_topology
 from noclone.plan.candidates import candidates_of
 from noclone.plan.sites import brief_of_topology
@@ -30,7 +31,7 @@ def bench_planner(
 ) -> dict[str, Any]:
     """Return seconds, of wall clock and of processor, and how far from the cheapest the network is at most."""
     if importlib.util.find_spec("scipy") is None:
-        return {"not_run": "SciPy is not installed: pip install 'noclone[plan]'"}
+        return {"not_run": f"SciPy is not installed; {how_to_install('plan')}"}
     brief = brief_of_topology(random_topology(sites, SEED), bps=BPS, pairs=demands)
     began, worked = time.perf_counter(), time.process_time()
     candidates, _ = candidates_of(brief)

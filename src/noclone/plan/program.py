@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from noclone.errors import NocloneError
+from noclone.extras import how_to_install
 
 INFEASIBLE = 2  # as SciPy numbers HiGHS's answers
 
@@ -127,5 +128,5 @@ def require_scipy() -> None:
     except ImportError:
         raise NocloneError(
             "the planner's solver is not installed",
-            hint="in a clone: ./dev extras; elsewhere: pip install 'noclone[plan]'",
+            hint=how_to_install("plan"),
         ) from None

@@ -17,6 +17,7 @@ from noclone.link.satellite import Downlink, Pass
 from noclone.network.fields import Name, NonNegative, Positive, Section, Text
 from noclone.network.topology_files import Place, Topology, read_graphml
 from noclone.plan.devices import AnyDevice
+from noclone.spelling import did_you_mean
 
 SITES_MAX, FIBRES_MAX, DEMANDS_MAX, DEVICES_MAX = 1000, 5000, 2000, 12
 
@@ -185,13 +186,15 @@ class Brief(Section):
         for satellite in self.satellites:
             for station in satellite.stations:
                 if station not in ground:
-                    raise ValueError(f"satellite '{satellite.name}' has a station at '{station}', which is no site")
+                    where = f"satellite '{satellite.name}' has a station at '{station}', which is no site"
+                    raise ValueError(where + did_you_mean(station, ground))
         for demand in self.demands:
             a, b = demand.between
             _ends("a demand", a, b, ground)
             for name in demand.avoid:
                 if name not in names or name in demand.between:
-                    raise ValueError(f"a demand avoids '{name}', which is no site or satellite between its ends")
+                    meant = did_you_mean(name, set(names) - set(demand.between)) if name not in names else ""
+                    raise ValueError(f"a demand avoids '{name}', which is no site or satellite between its ends{meant}")
         if twice := _twice(sorted(" and ".join(sorted(demand.between)) for demand in self.demands)):
             raise ValueError(f"two demands are for {twice}: make them one")
         return self
@@ -236,7 +239,7 @@ def _twice(names: list[str]) -> str | None:
 def _ends(what: str, a: str, b: str, ground: dict[str, SiteSection]) -> None:
     for end in (a, b):
         if end not in ground:
-            raise ValueError(f"{what} ends at '{end}', which is no site")
+            raise ValueError(f"{what} ends at '{end}', which is no site{did_you_mean(end, ground)}")
     if a == b:
         raise ValueError(f"{what} has '{a}' at both ends")
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import noclone
 from noclone.errors import NocloneError
+from noclone.extras import how_to_install
 from noclone.plan.candidates import candidates_of
 from noclone.plan.sites import Brief
 from noclone.plan.solver import NoPlan, solve
@@ -94,7 +95,7 @@ def sweep(
     except ImportError:
         raise NocloneError(
             "sweeps run on Dask, which is not installed",
-            hint="in a clone: ./dev extras; elsewhere: pip install 'noclone[plan]'",
+            hint=how_to_install("plan"),
         ) from None
     return _here(tasks, on_plan) if cluster is None else _there(tasks, cluster, on_plan)
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from noclone.io.toml import validate
 from noclone.plan.devices import CATALOGUE
 from noclone.plan.sites import Brief, PlanError
+from noclone.spelling import choices
 
 POINTS_MAX = 1000
 FORM = "write NAME=first:last:count, such as demands=0.5:4:8, or NAME=1,2,5"
@@ -94,18 +95,25 @@ def varied(brief: Brief, chosen: dict[str, float]) -> Brief:
 
 def _set(data: dict[str, Any], name: str, value: float) -> None:
     """Set a number deep in the brief: keys of tables, and names of a list's entries."""
-    here: Any = data
+    here = data
     *tables, field = name.split(".")
     for part in tables:
-        if isinstance(here, list):
-            here = next((entry for entry in here if entry.get("name") == part), None)
-        else:
-            here = here.get(part) if isinstance(here, dict) else None
-        if here is None:
-            break
-    known = here if isinstance(here, dict) else {}
-    if isinstance(known.get(field), bool | str | list | dict) or field not in known:
-        numbers = [key for key, old in known.items() if isinstance(old, int | float) and not isinstance(old, bool)]
-        hint = f"numbers there: {', '.join(numbers)}" if numbers else "such as demands, costs.node, device.NAME.cost"
-        raise PlanError(f"--sweep {name}: the brief has no such number", hint=hint)
+        inside = {key: found for key, old in here.items() if (found := _tables(old)) is not None}
+        if part not in inside:
+            raise _no_such(name, part, inside, "tables there")
+        here = inside[part]
+    numbers = [key for key, old in here.items() if not isinstance(old, bool | str | list | dict)]
+    if field not in numbers:
+        raise _no_such(name, field, numbers if tables else ["demands", *numbers], "numbers there")
     here[field] = int(value) if isinstance(here[field], int) and value == int(value) else value
+
+
+def _tables(value: Any) -> dict[str, Any] | None:
+    """Return a table, or a list's tables by name; None where it is neither."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return {entry["name"]: entry for entry in value if entry.get("name")}
+    return value if isinstance(value, dict) else None
+
+
+def _no_such(name: str, part: str, known: Iterable[str], words: str) -> PlanError:
+    return PlanError(f"--sweep {name}: the brief has no such number", hint=choices(part, known, words))

@@ -79,30 +79,6 @@ def _clicks(seen: float, background: float) -> float:
     return (background + seen * (2.0 + seen)) / (1.0 + seen) ** 2
 
 
-def best_mean_pairs(source: PairSource, efficiency: float = 1.16) -> float:
-    """Return the brightness that gives most key."""
-    low, high = 1e-4, 2.0
-
-    def rate(log_pairs: float) -> float:
-        bright = PairSource(
-            math.exp(log_pairs),
-            source.eta_alice,
-            source.eta_bob,
-            source.background_alice,
-            source.background_bob,
-            source.misalignment,
-        )
-        return bright.rate(efficiency)
-
-    grid = [math.log(low) + i / 60 * math.log(high / low) for i in range(61)]
-    middle = max(grid, key=rate)
-    step = grid[1] - grid[0]
-    while step > 1e-4:
-        middle = max((middle - step, middle, middle + step), key=rate)
-        step /= 2
-    return math.exp(middle)
-
-
 def _phase_error(n_key: float, n_test: float, error: float, eps_secrecy: float) -> float:
     """Return the bound on the key basis' phase errors, Q + mu, at most one half."""
     if n_key <= 0 or n_test <= 0:

@@ -37,6 +37,7 @@ from noclone.proofs.sns import JIANG2019
 from noclone.proofs.twin_field import CAL2019
 from noclone.protocols import LinkProtocol
 from noclone.records import DecoyBB84
+from noclone.spelling import choices
 
 __all__ = ["DEFAULT_PROOF", "PROOFS", "KeyLength", "Term", "choose_proof", "expected_length", "secret_length"]
 
@@ -183,7 +184,7 @@ def expected_length(
 def choose_proof(name: str, protocol: LinkProtocol) -> Proof:
     """Return the proof of that name, or say which to use instead."""
     if name not in PROOFS:
-        raise InputError(f"there is no proof called '{name}'", hint=f"known: {', '.join(sorted(PROOFS))}")
+        raise InputError(f"there is no proof called '{name}'", hint=choices(name, sorted(PROOFS)))
     proof = PROOFS[name]
     fitting = [p.name for p in PROOFS.values() if p.protocol == protocol.NAME]
     if proof.protocol != protocol.NAME:

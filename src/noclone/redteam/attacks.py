@@ -30,6 +30,7 @@ from noclone.redteam import (
 from noclone.redteam.light import LightAttack
 from noclone.redteam.messages import MessageAttack
 from noclone.redteam.middle import MIDDLE_ATTACKS
+from noclone.spelling import choices
 
 LIGHT_ATTACKS: dict[str, LightAttack] = {
     module.ATTACK.name: module.ATTACK
@@ -69,7 +70,7 @@ def resolve(name: str, strength: float, light: LinkLight) -> Eavesdropper:
     """
     every = {**LIGHT_ATTACKS, **MIDDLE_ATTACKS, **MESSAGE_ATTACKS}
     if name not in every:
-        raise InputError(f"there is no attack '{name}' on a link", hint=f"there is: {', '.join(every)}")
+        raise InputError(f"there is no attack '{name}' on a link", hint=choices(name, every))
     if not 0 <= strength <= 1:
         raise InputError(f"an attack's strength lies between 0 and 1, not {strength}")
     if name in LIGHT_ATTACKS:

@@ -6,7 +6,7 @@ In: names of attacks, a seed.  Out: `Row`s, as plain values for `--json` and the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from noclone.errors import InputError
 from noclone.redteam.catalogue import CATALOGUE
 from noclone.redteam.entry import Entry
 from noclone.redteam.rows import Row
+from noclone.spelling import choices
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +55,16 @@ def try_attack(entry: Entry, seed: bytes, strength: float = 1.0) -> Tried:
     return Tried(entry, tuple(row for row in rows if row is not None), time.monotonic() - started)
 
 
-def try_all(
-    seed: bytes,
-    names: Sequence[str] = (),
-    *,
-    strength: float = 1.0,
-    on_attack: Callable[[str], None] | None = None,
-) -> Iterator[Tried]:
-    """Try attacks, one after the other: those named, or all.
+def select(names: Sequence[str] = ()) -> tuple[Entry, ...]:
+    """Return the attacks of these names, or all.
 
     Raises:
         InputError: There is no attack of a name.
     """
     for name in names:
         if name not in CATALOGUE:
-            raise InputError(f"there is no attack '{name}'", hint=f"there is: {', '.join(CATALOGUE)}")
-    for name in names or CATALOGUE:
-        if on_attack is not None:
-            on_attack(name)
-        yield try_attack(CATALOGUE[name], seed, strength)
+            raise InputError(f"there is no attack '{name}'", hint=choices(name, CATALOGUE))
+    return tuple(CATALOGUE[name] for name in names or CATALOGUE)
 
 
 def to_json(tried: Sequence[Tried], seed: int | None = None) -> dict[str, Any]:

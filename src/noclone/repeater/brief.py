@@ -6,16 +6,18 @@ In: a file, or the name of a shipped one.  Out: a checked `RepeaterBrief`, which
 from __future__ import annotations
 
 import tomllib
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import Field
 
-from noclone.io.toml import load_toml, parse_toml
+from noclone.io.shipped import Shipped
 from noclone.repeater.chain import Chain
 from noclone.repeater.clocked import Clocked
 from noclone.repeater.tables import Name, RepeaterError, RepeaterTables, Table, Two
+from noclone.spelling import did_you_mean
+
+SHIPPED = Shipped("noclone.repeater", "shipped", "file of repeaters", RepeaterError)
 
 
 class RequestTable(Table):
@@ -52,26 +54,18 @@ class RepeaterBrief(RepeaterTables):
         return self.model_copy(update={"rules": rules, "origins": origins})
 
 
-def shipped() -> list[str]:
-    """Return the names of shipped files."""
-    folder = files("noclone.repeater").joinpath("shipped")
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
-
-
 def shipped_tables(name: str) -> dict[str, Any]:
     """Return the tables of a shipped file as they are written, without the file's own name and request.
 
     Raises:
         ValueError: As pydantic's validators do: there is no such file.
     """
-    if name not in shipped():
-        raise ValueError(f"'{name}' is no shipped file of repeaters; there are: {', '.join(shipped())}")
-    data, tables = tomllib.loads(_shipped_text(name)), RepeaterTables.model_fields
+    names = SHIPPED.names()
+    if name not in names:
+        meant = did_you_mean(name, names)
+        raise ValueError(f"'{name}' is no shipped file of repeaters; there are: {', '.join(names)}{meant}")
+    data, tables = tomllib.loads(SHIPPED.text(name)), RepeaterTables.model_fields
     return {key: value for key, value in data.items() if key in tables}
-
-
-def _shipped_text(name: str) -> str:
-    return files("noclone.repeater").joinpath("shipped", f"{name}.toml").read_text(encoding="utf-8")
 
 
 def load_repeaters(path: Path | str) -> RepeaterBrief:
@@ -80,9 +74,4 @@ def load_repeaters(path: Path | str) -> RepeaterBrief:
     Raises:
         RepeaterError: It cannot be read, or does not fit.
     """
-    place = Path(path)
-    if not place.exists() and str(path) in shipped():
-        return parse_toml(_shipped_text(str(path)), RepeaterBrief, RepeaterError, name=f"{path}.toml")
-    if not place.exists():
-        raise RepeaterError(f"'{path}' is neither a file nor shipped", hint=f"shipped: {', '.join(shipped())}")
-    return load_toml(place, RepeaterBrief, RepeaterError)
+    return SHIPPED.load(path, RepeaterBrief)

@@ -113,8 +113,7 @@ class RepeaterResult:
             f"  BBM92, long blocks: {self.fraction:.4f} secret bits a pair, {ours['secret_bps']:.4g} a second"
             if self.fraction
             else "  BBM92: NO KEY from pairs like these",
-            f"  this block: {self.block.n_key} pairs for key and {self.block.n_test} for the test: "
-            f"{self.block.secret_bits} secret bits (secrecy {self.epsilons.secrecy:g})",
+            self._block_line(),
             f"  who must be trusted: {TRUST}",
             *_spared(self.path),
             f"  without repeaters no protocol gets more than {_alone(self.length_km):.3g} secret bits a pulse through "
@@ -130,6 +129,14 @@ class RepeaterResult:
         if self.brief.source:
             lines.append(f"  {self.brief.source}")
         return lines
+
+    def _block_line(self) -> str:
+        """Say what this block gave; where long ones would give key, that it is too short."""
+        block = self.block
+        gave = f"{block.secret_bits} secret bits (secrecy {self.epsilons.secrecy:g})"
+        if not block.secret_bits:
+            gave = "NO KEY: too few pairs (--pairs asks for more)" if self.fraction else "NO KEY"
+        return f"  this block: {block.n_key} pairs for key and {block.n_test} for the test: {gave}"
 
 
 def _spared(path: tuple[str, ...]) -> list[str]:

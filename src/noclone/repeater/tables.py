@@ -19,6 +19,7 @@ from noclone.repeater.chain import Chain, Rules
 from noclone.repeater.clocked import Clocked
 from noclone.repeater.links import Emitters, Link, one_click, reflected, two_clicks
 from noclone.repeater.pairs import BellPair, Memory
+from noclone.spelling import choices
 
 NODES_MAX, LINKS_MAX = 2000, 10_000
 SECTIONS = ("devices", "memory", "rules", "link", "clock")
@@ -166,7 +167,9 @@ class RepeaterTables(Table):
         for ends, link in self._best().items():
             graph.add_edge(*sorted(ends), mean_s=link.mean_s)
         if a == b or a not in graph or b not in graph or not networkx.has_path(graph, a, b):
-            raise RepeaterError(f"no links lead from {a} to {b}", hint=f"there are: {', '.join(sorted(graph)[:20])}")
+            raise RepeaterError(
+                f"no links lead from {a} to {b}", hint=choices(a if a not in graph else b, sorted(graph), "there are")
+            )
         return list(networkx.shortest_path(graph, a, b, weight="mean_s"))
 
     def chain_between(self, a: str, b: str) -> Chain:

@@ -9,6 +9,7 @@ from noclone.errors import InputError, ScenarioError
 from noclone.network.blocks import error_rate, plan_link
 from noclone.network.link_sections import LinkSection
 from noclone.network.scenario import Scenario
+from noclone.spelling import choices
 
 MORE_LOSS = "more_loss_db"  # on top of what the link has
 CHANGES = {
@@ -35,7 +36,7 @@ def changed_link(scenario: Scenario, name: str, changes: dict[str, Any]) -> dict
     data = section.model_dump(mode="json")
     for field, value in changes.items():
         if field not in CHANGES:
-            raise InputError(f"'{field[:40]}' cannot be changed here", hint=f"these can: {', '.join(CHANGES)}")
+            raise InputError(f"'{field[:40]}' cannot be changed here", hint=choices(field, CHANGES, "these can"))
         part, low, high = CHANGES[field]
         if type(value) not in (int, float) or not low <= value <= high:
             raise InputError(f"{field} lies between {low:g} and {high:g}")

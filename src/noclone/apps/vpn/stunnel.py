@@ -22,6 +22,7 @@ from noclone.apps.vpn.psk_handshake import check_key
 from noclone.apps.whole_file import whole_file
 from noclone.client import Key
 from noclone.errors import InputError, TunnelError
+from noclone.spelling import choices
 
 KEY_BYTES = 32
 RELOAD_S = 3.0
@@ -199,7 +200,7 @@ def _options(path: Path, name: str) -> dict[str, str]:
             option, _, value = stripped.partition("=")
             found[option.strip().lower()] = value.strip()
     if name not in sections:
-        raise InputError(f"{path} has no service [{name}]", hint=f"it has: {', '.join(sorted(sections)) or 'none'}")
+        raise InputError(f"{path} has no service [{name}]", hint=choices(name, sorted(sections), "it has"))
     return found
 
 
