@@ -58,15 +58,15 @@ class LightKeys:
     bob: bytes = field(repr=False)
     eve: bytes = field(repr=False)
 
-    def readout(self, devices: LinkDevices, p_max: float) -> Readout:
-        """Return Bob's detectors, all alive; p_max as in `pulses.Law`."""
+    def readout(self, devices: LinkDevices, segment_slots: int) -> Readout:
+        """Return Bob's detectors, all alive; see `Readout.of`."""
         active = devices.receiver.scheme == "active"
         return Readout.of(
             devices.clocked,
             detector_key=self.detectors,
             bob_key=self.bob,
             bob_limit=share_of_32_bits(devices.source.protocol.p_key_bob) if active else None,
-            segment_slots=segment_length(p_max),
+            segment_slots=segment_slots,
         )
 
 
@@ -96,6 +96,7 @@ class Pulses:
             jitter_ticks=devices.jitter_periods * TICKS,
             length=segment_slots,
         )
+        self.length = segment_slots
         self._detectors = devices.receiver.detectors
         self._spare: deque[I64] = deque()
 
@@ -182,7 +183,7 @@ def transmit_chunks(
         raise ValueError(f"segment_slots must lie between 1 and 2^{MAX_SEGMENT_BITS}, and is {length}")
     keys = light_keys(alice_seed, physics_seed, link, block)
     pulses = Pulses(devices, table, keys.table, length)
-    readout = keys.readout(devices, table.p_max)
+    readout = keys.readout(devices, length)
     lengths = Lengths(n_slots, length)
     late = Late.of(devices, tap, alice_seed, keys.eve)
     card = _on_card(pulses)

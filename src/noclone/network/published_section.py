@@ -16,15 +16,19 @@ UNITS = {
     "key_bps": "b/s of key",
     "key_bits": "bits of key in the best block",
     "sifted_bits": "sifted bits in it, both bases together",
+    "sifted_bps": "sifted b/s, both bases together",
+    "error_rate": "of the test bits wrong",
 }
+What = Literal["key_bps", "key_bits", "sifted_bits", "sifted_bps", "error_rate"]
 
 
 class PublishedSection(Section):
     """A published number, to stand beside ours."""
 
     link: Name
-    what: Literal["key_bps", "key_bits", "sifted_bits"] = Field(
-        description="bits a second of light; bits of the best block; sifted bits of that block, both bases together"
+    what: What = Field(
+        description="key a second of light; key of the best block; sifted bits of that block, both bases together; the "
+        "same a second of light; share of wrong test bits"
     )
     value: NonNegative
     source: str = Field(description="the publication, and whether it was read there")
@@ -34,7 +38,7 @@ def beside(published: Iterable[PublishedSection], found: Mapping[str, Mapping[st
     """Return the published numbers with ours.
 
     Args:
-        found: Of each link that was run, `key_bps`, `key_bits` and `sifted_bits`.
+        found: Of each link that was run, all that may be published.
     """
     return [{**one.model_dump(), "ours": found[one.link][one.what]} for one in published if one.link in found]
 
@@ -42,6 +46,13 @@ def beside(published: Iterable[PublishedSection], found: Mapping[str, Mapping[st
 def lines(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the same for people."""
     return [
-        f"  {row['link']}: {row['ours']:,.0f} {UNITS[row['what']]}; published {row['value']:,.0f}: {row['source']}"
+        f"  {row['link']}: {_shown(row, 'ours')} {UNITS[row['what']]}; "
+        f"published {_shown(row, 'value')}: {row['source']}"
         for row in rows
     ]
+
+
+def _shown(row: Mapping[str, Any], which: str) -> str:
+    if row["what"] == "error_rate":
+        return f"{row[which]:.2%}"
+    return f"{row[which]:,.2f}" if row["value"] < 10 else f"{row[which]:,.0f}"
