@@ -4,7 +4,8 @@ In: a `Scene`.  Out: for a threat, the scene with the links that it concerns; a 
 
     decoy-bb84  Alice's transmitter, Bob's detectors
     bbm92       both ends' detectors: the source of pairs may be Eve's (Bennett, Brassard, Mermin 1992); over repeaters
-                the ends' memories and what reads them: the repeaters may be Eve's (Lo and Chau 1999)
+                the ends' memories and what reads them: the repeaters may be Eve's (Lo and Chau 1999); from a
+                satellite the two stations' detectors: the satellite is the source (Yin et al. 2020)
     mdi         both ends' transmitters: the station and its detectors may be Eve's (Lo, Curty, Qi 2012)
     twin-field  the same (Curty, Azuma, Lo 2019)
     sns         the same (Wang, Yu, Hu 2018)
@@ -52,6 +53,7 @@ WORDS = {
     "sns": "trusts both ends' transmitters, and no detector: the station between may be anybody's",
     "cv": "trusts Alice's transmitter and Bob's coherent detector, its local oscillator and the calibration of its "
     "shot noise; its proof covers collective Gaussian attacks only",
+    "bbm92 from a satellite": "trusts both stations' detectors, and not the satellite: its source may be anybody's",
     "bbm92 over repeaters": "trusts both ends' memories and what reads them, and none of the repeaters between",
 }
 SPARED = {
@@ -92,16 +94,27 @@ def trusts_of(link: LinkSection) -> str:
 
 
 def spared_nodes(links: Iterable[LinkSection]) -> list[str]:
-    """Return a sentence for each link over repeaters: what a relay along the same way would make one trust besides."""
-    return [
+    """Return a sentence for each link over repeaters, or with a satellite between: what a relay would change."""
+    return [_spared(link) for link in links if link.repeaters or link.ends_on_ground]
+
+
+def _spared(link: LinkSection) -> str:
+    if link.ends_on_ground:
+        return (
+            f"{link.name}: the satellite sends halves of pairs to both stations; it can stop the link and learns "
+            "nothing of its keys, whoever holds it. With a key of its own to either station it would be a relay, and "
+            "one more that knows them."
+        )
+    relays = _listed([f"node:{name}" for name in link.repeaters])
+    return (
         f"{link.name}: {_listed(link.repeaters)} can stop the link and learn nothing of its keys, whoever holds them; "
-        f"relays there would each be one more that knows them ({_listed([f'node:{name}' for name in link.repeaters])})."
-        for link in links
-        if link.repeaters
-    ]
+        f"relays there would each be one more that knows them ({relays})."
+    )
 
 
 def _kind(link: LinkSection) -> str:
+    if link.ends_on_ground:
+        return f"{link.protocol} from a satellite"
     return f"{link.protocol} over repeaters" if link.repeater is not None else link.protocol
 
 

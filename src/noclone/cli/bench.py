@@ -16,7 +16,8 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from noclone.cli.terminal import INTERRUPTED, Json, announce_compilation, say
+from noclone.cli.compiling import BLOCKS, prepare
+from noclone.cli.terminal import INTERRUPTED, Json, say
 
 Stage = Literal[
     "link",
@@ -124,7 +125,7 @@ def bench(
     from noclone import gpu
     from noclone.cli.bench_machine import describe, measure_limits
 
-    announce_compilation()
+    prepare(*BLOCKS)
     measured: dict[str, Any] = {"schema": SCHEMA, "machine": describe()}
     interrupted = False
     try:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from noclone.cli.terminal import Json, announce_compilation, grouped, show, si, stderr, stdout
+from noclone.cli.compiling import BLOCKS, prepare
+from noclone.cli.terminal import Json, grouped, show, si, stderr, stdout
 
 if TYPE_CHECKING:
     from noclone.audit.verdict import Verdict
@@ -47,7 +48,7 @@ def demo(
     source = file or Path(noclone.records.__file__)
     if not source.is_file():
         raise InputError(f"{source}: there is no such file")
-    announce_compilation()
+    prepare(*BLOCKS)
     started = time.monotonic()
     log = EventLog()
     tell = (stderr if as_json else stdout).print  # with its markup: these lines are our own

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cyclopts import Parameter, validators
 
-from noclone.cli.terminal import Json, announce_compilation, grouped, progress, say, show
+from noclone.cli.compiling import prepare
+from noclone.cli.terminal import Json, grouped, progress, say, show
 from noclone.errors import InputError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def record(
         origin=origin_of(seeded),
         devices=f"noclone's simulator, scenario {network.name}",
     )
-    announce_compilation()
+    prepare("light")
     detected = 0
 
     def light() -> Iterator[tuple[Settings, Detections]]:
@@ -125,7 +126,7 @@ def distill(
 
     if output is not None:
         _may_write(output, overwrite)
-    announce_compilation()
+    prepare("cascade", "chain")
     with open_recording(recording) as opened:
         head = opened.head
         job = RecordedJob(

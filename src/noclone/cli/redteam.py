@@ -8,7 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from noclone.cli.terminal import Json, announce_compilation, parts, say, show
+from noclone.cli.compiling import BLOCKS, prepare
+from noclone.cli.terminal import Json, parts, say, show
 
 
 def redteam(
@@ -42,7 +43,7 @@ def redteam(
     chosen = select(() if all_attacks else names)
     if seed is None:
         seed = secrets.randbelow(1 << 53)
-    announce_compilation()
+    prepare(*BLOCKS)
     tried = []
     with parts(f"red team, seed {seed}", len(chosen), as_json=as_json) as attack_done:
         for entry in chosen:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter, validators
 
-from noclone.cli.terminal import Json, announce_compilation, progress, show
+from noclone.cli.compiling import prepare
+from noclone.cli.terminal import Json, progress, show
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -73,7 +74,7 @@ def repeater(
         rules = {"cutoff_s": cutoff_s, "swap_success": swap_success, "swap_quality": swap_quality, "pumps": pumps}
         brief = _uniform(length_km, links, devices, {"dephasing_s": dephasing_s}, rules)
     drawn = secrets.randbelow(1 << 53) if seed is None else seed
-    announce_compilation()
+    prepare("repeaters")
     with progress() as bar:
         tried = _tried(brief, rng.seed_from_int(drawn), bar) if best_cutoff else []
         if tried:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, validators
 
-from noclone.cli.terminal import INTERRUPTED, Json, announce_compilation, grouped, parts, say, show, si
+from noclone.cli.compiling import BLOCKS, prepare
+from noclone.cli.terminal import INTERRUPTED, Json, grouped, parts, say, show, si
 
 if TYPE_CHECKING:
     from noclone.network.scenario import Scenario
@@ -51,7 +52,7 @@ def run(
     _say_who_gives_none(network, as_json=as_json)
     folder = RunFolder(output, network)
     folder.write_run(seed=seed, blocks=blocks)
-    announce_compilation()
+    prepare(*BLOCKS)
     log = EventLog(folder.events)
     try:
         with parts(

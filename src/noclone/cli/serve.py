@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from noclone.cli.compiling import BLOCKS, prepare
 from noclone.cli.setup import default_pki
-from noclone.cli.terminal import JsonLines, announce_compilation, say
+from noclone.cli.terminal import JsonLines, say
 
 if TYPE_CHECKING:
     from noclone.events import Event, EventLog
@@ -208,7 +209,7 @@ def _prepare(
 
     network = load_scenario(scenario)
     options = RunOptions(seed=None if seed is None else rng.seed_from_int(seed), speed=speed)
-    announce_compilation()
+    prepare(*BLOCKS)
     log = EventLog()
     log.listen(_print_json if as_json else partial(_print_words, both_ends=both_ends))
     return network, log, options

@@ -6,19 +6,15 @@ A command builds plain data (for `--json`) and lines of text (for people), and h
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-import noclone
 
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON document instead of text.")]
 JsonLines = Annotated[bool, Parameter(name="--json", negative=(), help="Print events to stdout, one JSON line each.")]
@@ -89,14 +85,6 @@ def parts(what: str, total: int, *, as_json: bool) -> Iterator[Callable[[], None
                 say(f"{what}: {done} of {total}")
 
         yield part_done
-
-
-def announce_compilation() -> None:
-    """Say that the first run compiles, if this is it."""
-    place = os.environ.get("NUMBA_CACHE_DIR")
-    folder = Path(place) if place else Path(noclone.__file__).parent
-    if next(folder.rglob("*.nbi"), None) is None:
-        say("compiling kernels (first run only, about half a minute) ...")
 
 
 def grouped(number: float, digits: int = 0) -> str:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from noclone.cli.terminal import Json, announce_compilation, progress, say, show
+from noclone.cli.compiling import BLOCKS, prepare
+from noclone.cli.terminal import Json, progress, say, show
 
 All = Annotated[bool, Parameter(name="--all", negative=())]
 Rows = Annotated[bool, Parameter(name="--rows", negative=())]
@@ -35,7 +36,7 @@ def validate(
         show(data, source_lines(chosen), as_json=as_json)
         return 0
     if any(one.slow for one in chosen):
-        announce_compilation()
+        prepare(*BLOCKS)
     with progress() as bar:
         task = bar.add_task("published results", total=len(chosen))
         outcomes = evaluate(chosen, lambda _: bar.advance(task))

@@ -10,7 +10,6 @@ omega_(2b) at every level: one table serves all. Elements are pairs of uint64, l
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from noclone.crypto.gf128 import cantor_basis
@@ -24,6 +23,7 @@ from noclone.crypto.gf128_simd import (
     two_levels_back,
 )
 from noclone.crypto.vectors import SIMD
+from noclone.kernels import kernel
 
 Elements = NDArray[np.uint64]  # shape (n, 2)
 
@@ -55,7 +55,7 @@ def twiddles(log2_points: int) -> Elements:
     return table
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _near(simd, at, k, block, table):  # type: ignore[no-untyped-def]
     blocks = 1
     level = k
@@ -74,7 +74,7 @@ def _near(simd, at, k, block, table):  # type: ignore[no-untyped-def]
     last_levels(simd, at, table + b * 16, table + b * 32, blocks >> 2)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _near_back(simd, at, k, block, table):  # type: ignore[no-untyped-def]
     blocks = 1 << (k - 2)
     b = block * blocks
@@ -94,7 +94,7 @@ def _near_back(simd, at, k, block, table):  # type: ignore[no-untyped-def]
             two_levels_back(simd, at + (j << level) * 16, quarter * 16, table + b * 16, table + b * 32, quarter >> 2)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _forward(simd, at, k, table):  # type: ignore[no-untyped-def]
     """Go depth first over the levels that are larger than the near memory, two levels at a time."""
     top = k
@@ -112,7 +112,7 @@ def _forward(simd, at, k, table):  # type: ignore[no-untyped-def]
         _near(simd, at + (c << top) * 16, top, c, table)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _backward(simd, at, k, table):  # type: ignore[no-untyped-def]
     top = k
     while top > _NEAR:
@@ -130,7 +130,7 @@ def _backward(simd, at, k, table):  # type: ignore[no-untyped-def]
             level += 2
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _scale(simd, at, factors, n_vectors):  # type: ignore[no-untyped-def]
     multiply_vectors(simd, at, factors, n_vectors)
 

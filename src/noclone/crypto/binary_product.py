@@ -14,23 +14,23 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from noclone.bits import Words
 from noclone.crypto import additive_fft
+from noclone.kernels import kernel
 
 _SHORT_LOG2 = 4  # the change of basis ends in blocks of 2^4 rows, which are too short to be done where they lie
 MAX_WORDS = 1 << additive_fft.MAX_LOG2
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _add(rows, others):  # type: ignore[no-untyped-def]
     for j in range(len(rows)):
         rows[j] ^= others[j]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _expand(a, levels, power, width, back):  # type: ignore[no-untyped-def]
     """Expand each block of 2^levels rows of `width` words at y^(2^power) + y, in place; or undo it.
 

@@ -35,6 +35,7 @@ from noclone.crypto.nim_simd import (
     two_levels,
     two_levels_back,
 )
+from noclone.kernels import kernel
 
 _ROW_LOG2 = 12  # no row or column is longer: omega_(2b) is kept for b < 2^(12 - 1)
 
@@ -134,7 +135,7 @@ def _up_truncated(simd, start, levels, first, width, known, numbers, table):  # 
         level += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def down(simd, at, levels, block, width, n_in, n_out, strip, near, numbers, table):  # type: ignore[no-untyped-def]
     """Turn the coefficients of block `block`, 2^levels rows of `width` points, into values.
 
@@ -154,7 +155,7 @@ def down(simd, at, levels, block, width, n_in, n_out, strip, near, numbers, tabl
                 copy_points(simd, at + (row * width + start) * 64, near + row * strip * 64, strip)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def up(simd, at, levels, block, width, n_known, strip, near, numbers, table):  # type: ignore[no-untyped-def]
     """Turn values back into coefficients; rows from n_known on hold coefficients that are zero, or lie in no memory."""
     for start in range(0, width, strip):
@@ -170,7 +171,7 @@ def up(simd, at, levels, block, width, n_known, strip, near, numbers, table):  #
                 copy_points(simd, at + (row * width + start) * 64, near + row * strip * 64, strip)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def multiply_tiles(simd, at, log2_tile, block, n, partners, numbers, table):  # type: ignore[no-untyped-def]
     """Turn n blocks of coefficients into values, multiply these by their partners, and turn them back."""
     for i in range(n):
@@ -180,7 +181,7 @@ def multiply_tiles(simd, at, log2_tile, block, n, partners, numbers, table):  # 
         _up(simd, place, log2_tile, block + i, 1, numbers, table)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def multiply_values(simd, at, n, partners):  # type: ignore[no-untyped-def]
     """Multiply n values, a multiple of 4, by their partners."""
     multiply_points(simd, at, partners, n)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from copy import copy
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from noclone.crypto.gf128_simd import horner16, multiply_vectors
 from noclone.crypto.polynomial_hash import BLOCK_BYTES, STRIPE_BYTES
 from noclone.crypto.vectors import SIMD
+from noclone.kernels import kernel
 
 _STEP_BLOCKS = STRIPE_BYTES // BLOCK_BYTES
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def begin(simd, work):  # type: ignore[no-untyped-def]
     """Make ready to hash. `work` is 40 elements of zeros, but for number 16, which is h.
 
@@ -31,14 +31,14 @@ def begin(simd, work):  # type: ignore[no-untyped-def]
             work[16 + k, j] = work[32, j]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def absorb(simd, work, data, n_steps):  # type: ignore[no-untyped-def]
     """Take in sixteen blocks a step from an address on: each running sum becomes itself times h^16, and a block."""
     at = work.ctypes.data
     horner16(simd, data, at + 31 * 16, at, n_steps)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def extend(simd, work, stripe, begun, data):  # type: ignore[no-untyped-def]
     """Take in as many whole stripes as there are; `stripe` holds the `begun` bytes before `data`, and then the rest."""
     at = np.int64(0)
@@ -56,7 +56,7 @@ def extend(simd, work, stripe, begun, data):  # type: ignore[no-untyped-def]
         stripe[i] = data[at + i]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def finish(simd, work):  # type: ignore[no-untyped-def]
     """Leave in element 0 of `work` the hash of what was taken in: sum k is due h^(16 - k)."""
     at = work.ctypes.data
@@ -71,7 +71,7 @@ def finish(simd, work):  # type: ignore[no-untyped-def]
             work[0, j] ^= work[k, j]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _evaluate(simd, work, head, data, n_steps, tail):  # type: ignore[no-untyped-def]
     """Leave in element 0 of `work` the hash of head, data and tail, which are addresses."""
     begin(simd, work)

@@ -20,8 +20,10 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic, overload
+
+from noclone.kernels import kernel
 
 VERSION = 3
 VARIANTS = ("portable", "bmi2")
@@ -96,7 +98,7 @@ def _pdep(typingctx, word, mask):  # type: ignore[no-untyped-def]
     return signature, lambda _context, builder, _signature, args: _call(builder, "llvm.x86.bmi.pdep.64", args)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _moves(mask, moves):  # type: ignore[no-untyped-def]
     """Work out which bits move right by 1, 2, 4 .. 32, so that those of `mask` end up together."""
     zeros = ~mask << np.uint64(1)  # bit i: is the bit to its right missing
@@ -109,7 +111,7 @@ def _moves(mask, moves):  # type: ignore[no-untyped-def]
         zeros &= ~odd
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def gather_portable(word, mask):  # type: ignore[no-untyped-def]
     """Do what `gather` does, on any processor (Warren 2013, section 7-4)."""
     moves = np.empty(6, np.uint64)
@@ -121,7 +123,7 @@ def gather_portable(word, mask):  # type: ignore[no-untyped-def]
     return word
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def spread_portable(word, mask):  # type: ignore[no-untyped-def]
     """Do what `spread` does, on any processor (Warren 2013, section 7-5)."""
     moves = np.empty(6, np.uint64)

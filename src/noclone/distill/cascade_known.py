@@ -16,10 +16,10 @@ query) are given by their addresses.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from noclone.distill.cascade_words import count, load, load_int, store, store_byte, store_int, take, trailing_zeros
+from noclone.kernels import kernel
 
 RECORD_WORDS = 4
 RECORD = 8 * RECORD_WORDS
@@ -45,7 +45,7 @@ def _tables() -> list[NDArray[np.uint64]]:
 TOGGLED, ABOVE, PARITY = _tables()
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def flip(row, s, words, deep, toggled, above):  # type: ignore[no-untyped-def]
     """Enter an error at leaf s; return the smallest known block that holds it, as a query, or -1: a single position."""
     tile = s >> 6
@@ -62,7 +62,7 @@ def flip(row, s, words, deep, toggled, above):  # type: ignore[no-untyped-def]
     return tile << 6 | trailing_zeros(unasked) if unasked else -1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def tell_roots(row, tile, node, words, deep, parity):  # type: ignore[no-untyped-def]
     """Where the halves of a node are low tiles, let these know their roots' parities."""
     if deep and tile >= words and node > 31:
@@ -74,7 +74,7 @@ def tell_roots(row, tile, node, words, deep, parity):  # type: ignore[no-untyped
         store(at + RECORD, load(at + RECORD) & ~1 | right)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def open_passes(outcomes, n_tops, height, k, lanes, known, asked, active, counts, told):  # type: ignore[no-untyped-def]
     """Ask for the left half of each odd top block of pass 1; `known` is the array of all records.
 
@@ -112,7 +112,7 @@ def open_passes(outcomes, n_tops, height, k, lanes, known, asked, active, counts
     return n, n_active
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def begin_wave(row, candidates, n_candidates, parity, following, told):  # type: ignore[no-untyped-def]
     """Ask about those candidates that are odd, once each; return how many."""
     n = 0

@@ -11,11 +11,11 @@ c, and the inverse of a. One party's secret, `chunks`, has its sums of 64 places
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from noclone.distill import cascade_desk as on
 from noclone.distill.cascade_known import U0, U1
 from noclone.distill.cascade_words import load, load_byte, load_int, put, store, store_byte, take
+from noclone.kernels import kernel
 
 _START_MASK = (1 << 26) - 1
 _LEVEL_MASK = 63
@@ -23,13 +23,13 @@ _ORDER_BYTES = 24
 LATE = 2
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def late_queries(search, k):  # type: ignore[no-untyped-def]
     """Return how many parities a late search asks for: all quarters but the last, or one half."""
     return 3 if (search >> 26) & _LEVEL_MASK < k - 1 else 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def open_late(desk, outcomes, known, late, active, counts):  # type: ignore[no-untyped-def]
     """Enter the top blocks of all late passes, as `late_parities` writes them, and wake idle frames.
 
@@ -58,7 +58,7 @@ def open_late(desk, outcomes, known, late, active, counts):  # type: ignore[no-u
     desk[on.LATE_OPEN] = 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def flip_late(desk, b, o, frame):  # type: ignore[no-untyped-def]
     """Enter an error at position o of one frame of batch b in late passes: in top blocks, and in sums if one's own."""
     m, passes, blocks = desk[on.FRAME_BITS], desk[on.LATE_PASSES], desk[on.LATE_BLOCKS]
@@ -76,7 +76,7 @@ def flip_late(desk, b, o, frame):  # type: ignore[no-untyped-def]
             store(at, load(at) ^ frame)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def first_odd(desk, f):  # type: ignore[no-untyped-def]
     """Return a frame's first odd block of a late pass, as a search; or 0."""
     b, k = f // desk[on.LANES], desk[on.LEVELS]
@@ -91,7 +91,7 @@ def first_odd(desk, f):  # type: ignore[no-untyped-def]
     return 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def enter_late(desk, search, outcomes):  # type: ignore[no-untyped-def]
     """Enter a late search's outcomes, a byte each; return the search, 0 at its end, and then the position found."""
     m, k = desk[on.FRAME_BITS], desk[on.LEVELS]
@@ -110,7 +110,7 @@ def enter_late(desk, search, outcomes):  # type: ignore[no-untyped-def]
     return p << 32 | v << 26 | s, -1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _late_sum(source, m, a, c, low, high):  # type: ignore[no-untyped-def]
     position = (a * low + c) % m
     x = 0
@@ -121,7 +121,7 @@ def _late_sum(source, m, a, c, low, high):  # type: ignore[no-untyped-def]
     return x
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _late_parity(source, m, a, c, chunk, low, high):  # type: ignore[no-untyped-def]
     """Add up places low .. high of a late pass; `source` is a batch of the key, `chunk` its sums, by address."""
     first = (low + 63) >> 6
@@ -134,7 +134,7 @@ def _late_parity(source, m, a, c, chunk, low, high):  # type: ignore[no-untyped-
     return x
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def searched_parities(desk, out):  # type: ignore[no-untyped-def]
     """Write one party's parities, a byte each, for all late searches of the round at hand."""
     m, k, lanes = desk[on.FRAME_BITS], desk[on.LEVELS], desk[on.LANES]
@@ -159,7 +159,7 @@ def searched_parities(desk, out):  # type: ignore[no-untyped-def]
             out += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _sum_chunks(source, orders, chunk):  # type: ignore[no-untyped-def]
     """Add each position to the sums of 64 places that hold it, two passes at a time: the sums are at hand, keys not."""
     m = len(source)
@@ -179,7 +179,7 @@ def _sum_chunks(source, orders, chunk):  # type: ignore[no-untyped-def]
             place2 -= m if place2 >= m else 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def late_parities(sliced, orders, depth, lanes, chunks, at, out):  # type: ignore[no-untyped-def]
     """Sum the late passes 64 places at a time into `chunks`, zeros before; write all top parities but each pass's last.
 

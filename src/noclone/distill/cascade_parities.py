@@ -12,14 +12,15 @@ The order of a late pass is affine: place t holds position (a t + c) mod m, for 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from noclone.kernels import kernel
 
 _U1 = np.uint64(1)
 _U0 = np.uint64(0)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def draw_permutations(seeds, perm):  # type: ignore[no-untyped-def]
     """Fill each row with a permutation: Fisher-Yates driven by SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
     for p in range(perm.shape[0]):
@@ -40,7 +41,7 @@ def draw_permutations(seeds, perm):  # type: ignore[no-untyped-def]
             row[j] = held
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def place_leaves(order, k, leaf):  # type: ignore[no-untyped-def]
     """Note the leaf that holds each position, in passes 0 and 1: the largest s with s m >> k <= its place."""
     m = order.shape[0]
@@ -50,7 +51,7 @@ def place_leaves(order, k, leaf):  # type: ignore[no-untyped-def]
         leaf[1, order[i]] = s
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def slice_key(words, lanes, order, sliced):  # type: ignore[no-untyped-def]
     """Deal the key out: place order[i] of a batch, which is position i, holds the key's next `lanes` bits there."""
     batches, m = sliced.shape
@@ -66,7 +67,7 @@ def slice_key(words, lanes, order, sliced):  # type: ignore[no-untyped-def]
             sliced[b, i] = value & mask
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def join_key(sliced, lanes, order, words):  # type: ignore[no-untyped-def]
     """Undo `slice_key`; `words` begin as zeros."""
     batches, m = sliced.shape

@@ -18,16 +18,16 @@ the left half is asked for; these bits of the parities are gathered into the mes
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from noclone.distill.bit_kernels import gather, spread
 from noclone.distill.cascade_words import count, prefetch, put, take, transpose64
+from noclone.kernels import kernel
 
 _U1 = np.uint64(1)
 _U0 = np.uint64(0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _heap(part, n, tile):  # type: ignore[no-untyped-def]
     """Fill a tile's upper nodes from the parities of n neighbours, a power of two; `part` is overwritten."""
     half = n >> 1
@@ -40,7 +40,7 @@ def _heap(part, n, tile):  # type: ignore[no-untyped-def]
     tile[0] = part[0]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def build_tiles(source, order, k, low, mid):  # type: ignore[no-untyped-def]
     """Write one batch's tiles of one pass; `order` is empty for pass 0, whose places are the positions."""
     m = len(source)
@@ -63,7 +63,7 @@ def build_tiles(source, order, k, low, mid):  # type: ignore[no-untyped-def]
         _heap(part, np.int64(64), mid[j])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def find_singles(m, k, singles):  # type: ignore[no-untyped-def]
     """Mark the blocks of height 1 that hold one position: bit 32 + i of word w for leaves 64 w + 2 i and the next."""
     for w in range(len(singles)):
@@ -73,7 +73,7 @@ def find_singles(m, k, singles):  # type: ignore[no-untyped-def]
                 singles[w] |= _U1 << np.uint64(32 + i)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def top_parities(tiles, lo, told, lanes, out):  # type: ignore[no-untyped-def]
     """Write each batch's first `told` top blocks, one bit for each frame; they are nodes lo .. 2 lo - 1."""
     at = np.int64(0)
@@ -90,7 +90,7 @@ def top_parities(tiles, lo, told, lanes, out):  # type: ignore[no-untyped-def]
             at += lanes
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def want_tops(outcomes, lo, n_tops, lanes, wanted):  # type: ignore[no-untyped-def]
     """Want the left half of every odd top block of pass 0; return how many there are."""
     mask = ~_U0 if lanes == 64 else (_U1 << np.uint64(lanes)) - _U1
@@ -105,7 +105,7 @@ def want_tops(outcomes, lo, n_tops, lanes, wanted):  # type: ignore[no-untyped-d
     return total
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def ask_level(bits, tiles, wanted, lo, out):  # type: ignore[no-untyped-def]
     """Write the wanted parities of nodes lo .. 2 lo - 1 of all tiles."""
     w = 0
@@ -128,7 +128,7 @@ def ask_level(bits, tiles, wanted, lo, out):  # type: ignore[no-untyped-def]
     out[w] = word
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def enter_level(bits, outcomes, lo, per, stride, offset, wanted, below):  # type: ignore[no-untyped-def]
     """Enter the outcomes of one level of pass 0: of each odd block one half is odd, and wanted next.
 
@@ -152,7 +152,7 @@ def enter_level(bits, outcomes, lo, per, stride, offset, wanted, below):  # type
                 below[x + stride] = lanes ^ left
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def settle_singles(singles, wanted, found):  # type: ignore[no-untyped-def]
     """Note as found what is wanted in blocks of one position; return how many queries that saves."""
     saved = np.int64(0)
@@ -167,7 +167,7 @@ def settle_singles(singles, wanted, found):  # type: ignore[no-untyped-def]
     return saved
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def correct_found(found, k, sliced):  # type: ignore[no-untyped-def]
     """Flip what pass 0 found, leaf by leaf."""
     batches, m = sliced.shape
@@ -176,7 +176,7 @@ def correct_found(found, k, sliced):  # type: ignore[no-untyped-def]
             sliced[b, s if m == 1 << k else s * m >> k] ^= found[b << k | s]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def fill_rows(odd, asked, own, above, singles, rows):  # type: ignore[no-untyped-def]
     """Turn one batch's tiles into records of single frames, rows[lane, tile], of which each is touched but once.
 
@@ -206,7 +206,7 @@ def fill_rows(odd, asked, own, above, singles, rows):  # type: ignore[no-untyped
             rows[lane, w, 3] = _U0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def open_rows(outcomes, lo, n_tops, lanes, tiles):  # type: ignore[no-untyped-def]
     """Fill tiles' upper nodes from the outcomes of pass 1's top blocks, which are nodes lo .. 2 lo - 1.
 

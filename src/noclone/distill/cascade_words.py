@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
 from noclone.distill.bit_kernels import plane_of_bytes
+from noclone.kernels import kernel
 
 
 def _unary(emit: Callable[[Any, Any], Any]) -> Any:
@@ -94,14 +95,14 @@ def _bytes_of_word(_context, word, out):  # type: ignore[no-untyped-def]
     return types.void(types.int64, types.int64), emit
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def bytes_of_bits(bits, n, out):  # type: ignore[no-untyped-def]
     """Write n bits, packed from an address on, as bytes of 0 and 1 to another; up to 63 behind them are written too."""
     for i in range(0, n, 64):
         _bytes_of_word(load(bits + i // 8), out + i)  # type: ignore[call-arg]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def bits_of_bytes(source, n, out):  # type: ignore[no-untyped-def]
     """Undo `bytes_of_bits`; 64 bytes are read at a time, and bits behind the n-th in the last word are zeros."""
     for i in range(0, n, 64):
@@ -109,7 +110,7 @@ def bits_of_bytes(source, n, out):  # type: ignore[no-untyped-def]
         store(out + i // 8, np.int64(plane_of_bytes(source + i, 0)) & every)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put(words, at, bits, n):  # type: ignore[no-untyped-def]
     """Write the n lowest bits, the others being zeros, at bit `at` of words that are still zeros there."""
     w = at >> 6
@@ -119,7 +120,7 @@ def put(words, at, bits, n):  # type: ignore[no-untyped-def]
         words[w + 1] |= bits >> np.uint64(64 - shift)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def take(words, at, n):  # type: ignore[no-untyped-def]
     """Return n bits from bit `at` on; what stands above them is not cleared."""
     w = at >> 6
@@ -178,7 +179,7 @@ def _transpose_at(_context, address):  # type: ignore[no-untyped-def]
     return types.void(types.intp), emit
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def transpose64(a):  # type: ignore[no-untyped-def]
     """Transpose 64 x 64 bits in place."""
     _transpose_at(a.ctypes.data)  # type: ignore[call-arg]

@@ -16,7 +16,6 @@ from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from noclone.counts import Counts
 from noclone.distill.authentication import AuthenticationPool
@@ -25,6 +24,7 @@ from noclone.distill.lanes import BlockInput, distill_blocks
 from noclone.distill.messages import Kind
 from noclone.distill.parties import Party, alice, bob
 from noclone.distill.session import DistilledBlock, converse
+from noclone.kernels import kernel
 from noclone.process import prepare_to_compute
 from noclone.proofs.agreement import agree
 from noclone.proofs.epsilon import Epsilons
@@ -54,7 +54,7 @@ class ListedSettings:
         return codes
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def look_up(table, slots, codes):  # type: ignore[no-untyped-def]
     """Look up every slot in a table whose length is a power of two."""
     last = np.uint64(len(table) - 1)

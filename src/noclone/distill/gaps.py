@@ -12,7 +12,6 @@ is log2(m) + 1.44.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from noclone.distill.bit_kernels import (
     bit_length,
@@ -23,6 +22,7 @@ from noclone.distill.bit_kernels import (
     slots_of_gaps,
 )
 from noclone.distill.cascade_words import load, load_byte
+from noclone.kernels import kernel
 from noclone.records import Detections
 
 GROUP = 64
@@ -31,7 +31,7 @@ WIDTH_MAX = 48  # slots are numbers below 2^48
 SLOT_SHIFT = np.uint64(Detections.SLOT_SHIFT)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def write_events(events, previous, widths, planes, bases, values):  # type: ignore[no-untyped-def]
     """Write each group's width and planes, and one bit for the basis and for the value of each event.
 
@@ -69,7 +69,7 @@ def write_events(events, previous, widths, planes, bases, values):  # type: igno
     return used
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _gaps(events, first, count, previous, gaps, flags):  # type: ignore[no-untyped-def]
     """Do what `gaps_of_events` does for a group of less than 64 events, with zeros behind them."""
     one = np.uint64(1)
@@ -85,7 +85,7 @@ def _gaps(events, first, count, previous, gaps, flags):  # type: ignore[no-untyp
     return every
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def read_slots(widths, planes, n_planes, previous, n_slots, slots):  # type: ignore[no-untyped-def]
     """Read one slot for each element of `slots`.
 
@@ -121,7 +121,7 @@ def read_slots(widths, planes, n_planes, previous, n_slots, slots):  # type: ign
     return used == n_planes
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _slots(small, width, slot, slots, first, count):  # type: ignore[no-untyped-def]
     """Add up a group's gaps, each given in bytes, from `slot` on; return the last slot."""
     for i in range(count):
@@ -132,7 +132,7 @@ def _slots(small, width, slot, slots, first, count):  # type: ignore[no-untyped-
     return slot
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _sound(planes, start, width, count):  # type: ignore[no-untyped-def]
     """Return whether the highest plane of a group holds a one, and none of them one behind the last of its gaps."""
     if width == 0:

@@ -26,8 +26,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from noclone.kernels import kernel
 
 VERSION = 1
 TOKEN: tuple[int, ...] = (
@@ -173,7 +175,7 @@ check: Any = intrinsic(_check)
 signs: Any = intrinsic(_signs)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def fits(program, bits, circulant, syndrome, pattern):  # type: ignore[no-untyped-def]
     """Say whether a packed error pattern has the syndrome, exactly."""
     words = circulant >> 6
@@ -195,7 +197,7 @@ def fits(program, bits, circulant, syndrome, pattern):  # type: ignore[no-untype
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def decode(  # type: ignore[no-untyped-def]
     token, program, places, mirrors, bits, circulant, schedule, prior, syndromes, chosen, patterns, iterations
 ):  # fmt: skip

@@ -9,15 +9,15 @@ holds nothing, a zero at both ends.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from noclone.distill.cascade_words import trailing_zeros, transpose64
+from noclone.kernels import kernel
 
 _U1 = np.uint64(1)
 _U0 = np.uint64(0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def deal(words, batch, lanes, m, order, sliced):  # type: ignore[no-untyped-def]
     """Fill the positions of one batch."""
     mask = ~_U0 if lanes == 64 else (_U1 << np.uint64(lanes)) - _U1
@@ -35,7 +35,7 @@ def deal(words, batch, lanes, m, order, sliced):  # type: ignore[no-untyped-def]
         sliced[j] = value & mask
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def pack_rows(sliced, lanes, rows):  # type: ignore[no-untyped-def]
     """Turn one batch's sliced bits into a row of bits for each frame."""
     tile = np.empty(64, np.uint64)
@@ -47,7 +47,7 @@ def pack_rows(sliced, lanes, rows):  # type: ignore[no-untyped-def]
             rows[lane, w] = tile[lane]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def syndromes(sliced, circulant, row, half, column, shift, whole, first_half):  # type: ignore[no-untyped-def]
     """Sum the positions of each check, sliced, into `whole`; those of its first half into `first_half` also."""
     whole[:] = _U0
@@ -61,7 +61,7 @@ def syndromes(sliced, circulant, row, half, column, shift, whole, first_half):  
         _add(sliced, source, ahead, circulant, into, whole)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _add(sliced, source, ahead, circulant, into, sums):  # type: ignore[no-untyped-def]
     """Add a circulant's positions, shifted cyclically."""
     for i in range(circulant - ahead):
@@ -70,7 +70,7 @@ def _add(sliced, source, ahead, circulant, into, sums):  # type: ignore[no-untyp
         sums[into + circulant - ahead + i] ^= sliced[source + i]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def flip(words, n_bits, lanes, m, order, patterns, frames):  # type: ignore[no-untyped-def]
     """Flip the key's bits that the error patterns of these frames name; return how many."""
     count = 0
@@ -89,7 +89,7 @@ def flip(words, n_bits, lanes, m, order, patterns, frames):  # type: ignore[no-u
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def move(words, n_bits, lanes, m, frames, part, back):  # type: ignore[no-untyped-def]
     """Copy the bits of some frames to `part`, one frame after the other; or `back` over the key's."""
     for i in range(len(frames)):

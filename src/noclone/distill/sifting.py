@@ -17,13 +17,13 @@ import struct
 from dataclasses import dataclass, field
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from noclone.bits import Words, count_ones, word_count
 from noclone.distill.bit_kernels import BITS, gather, ones, plane_of_bytes, spread
 from noclone.distill.gaps import GROUP, PLANES_BEHIND, WIDTH_MAX, read_slots, write_events
 from noclone.errors import Aborted, InputError
+from noclone.kernels import kernel
 from noclone.records import U8, U64, Basis
 
 CHUNK = 1 << 17
@@ -278,7 +278,7 @@ def _words(raw: U8, count: int) -> Words:
     return words
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put(row, at, bits):  # type: ignore[no-untyped-def]
     """Write `bits` into a packed row from bit `at` on; whatever they are too many for goes into the word behind."""
     word, shift = at >> 6, np.uint64(at & 63)
@@ -286,14 +286,14 @@ def put(row, at, bits):  # type: ignore[no-untyped-def]
     row[word + 1] = (bits >> np.uint64(1)) >> (np.uint64(63) - shift)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def cut(row, at):  # type: ignore[no-untyped-def]
     """Return the 64 bits of a packed row from bit `at` on."""
     word, shift = at >> 6, np.uint64(at & 63)
     return (row[word] >> shift) | ((row[word + 1] << np.uint64(1)) << (np.uint64(63) - shift))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def sift_settings(token, codes, theirs, matches, told, key, test, sums):  # type: ignore[no-untyped-def]
     """Append Alice's bits where she has one and the bases agree; write matches and their intensities; count matches."""
     key_sums, test_sums, matched = _row(sums, 0), _row(sums, 1), np.int64(0)
@@ -321,7 +321,7 @@ def sift_settings(token, codes, theirs, matches, told, key, test, sums):  # type
     return matched
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def sift_detections(token, values, bases, matches, told, key, test, sums):  # type: ignore[no-untyped-def]
     """Append Bob's bits where Alice says that the bases agree, with the intensities that she told."""
     key_sums, test_sums, matched = _row(sums, 0), _row(sums, 1), np.int64(0)
@@ -335,13 +335,13 @@ def sift_detections(token, values, bases, matches, told, key, test, sums):  # ty
         sums[0, k], sums[1, k] = key_sums[k], test_sums[k]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _row(sums, basis):  # type: ignore[no-untyped-def]
     """Return the sums of one basis, for the processor's registers: in memory, every word that is written is a doubt."""
     return sums[basis, 0], sums[basis, 1], sums[basis, 2], sums[basis, 3]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _keep(token, rows, sums, value, low, high, chosen):  # type: ignore[no-untyped-def]
     """Append the chosen bits of a group to one basis' rows; return its sums with them."""
     put(rows[0], sums[0], gather(token, value, chosen))

@@ -11,10 +11,10 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from noclone.bits import Words, word_count
+from noclone.kernels import kernel
 from noclone.protocols import GaussianModulation
 from noclone.records import F32, I16, QUADRATURE_UNIT, U8, Amplitudes
 
@@ -117,7 +117,7 @@ def guesses(
     return pack_slice(bits, 0), sure
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put_in_bins(values, step, count, out):  # type: ignore[no-untyped-def]
     """Set out to the bin of each value: those of one width around zero, the outermost without an end."""
     half = count >> 1
@@ -126,7 +126,7 @@ def put_in_bins(values, step, count, out):  # type: ignore[no-untyped-def]
         out[i] = min(max(number, 0), count - 1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def between(low, high):  # type: ignore[no-untyped-def]
     """Return how often a standard normal number lies between, without cancellation in the tails."""
     root = math.sqrt(0.5)
@@ -135,7 +135,7 @@ def between(low, high):  # type: ignore[no-untyped-def]
     return 0.5 * (math.erfc(-high * root) - math.erfc(-low * root))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def guess(x, below, number, slices, step, unit, gain, deviation, weight, most, bits, sure):  # type: ignore[no-untyped-def]
     """Set bits and sure to the likelier value of a slice, and by how much it is likelier."""
     count = 1 << slices

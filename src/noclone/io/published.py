@@ -17,6 +17,8 @@ WORDS = {
     "key_bits": "bits of key in the best block",
     "secret_bits": "bits of key in the best pass",
     "sifted_bits": "sifted bits in it, both bases together",
+    "sifted_bps": "sifted b/s, both bases together",
+    "error_rate": "of the test bits wrong",
     "rate_hz": "pairs a second",
     "fidelity": "mean fidelity",
     "clocked_rate_hz": "pairs a second, on demand",
@@ -46,13 +48,16 @@ def lines(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return such rows for people, with the link's name where one has it."""
     out = []
     for row in rows:
+        what, error = row["what"], row["plus_minus"]
         of = f"{row['link']}: " if "link" in row else ""
-        ours = "no" if row["ours"] is None else _shown(row["ours"])
-        error = "" if row["plus_minus"] is None else f" ± {row['plus_minus']:g}"
-        theirs = f"{'above ' if row['at_least'] else ''}{_shown(row['value'])}{error}"
-        out.append(f"  {of}{ours} {WORDS[row['what']]}; published {theirs}: {row['source']}")
+        ours = "no" if row["ours"] is None else _shown(what, row["ours"])
+        theirs = f"{'above ' if row['at_least'] else ''}{_shown(what, row['value'])}"
+        within = "" if error is None else f" ± {_shown(what, error)}"
+        out.append(f"  {of}{ours} {WORDS[what]}; published {theirs}{within}: {row['source']}")
     return out
 
 
-def _shown(number: float) -> str:
+def _shown(what: str, number: float) -> str:
+    if what == "error_rate":
+        return f"{number:.2%}"
     return f"{number:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}") if number >= 1000 else f"{number:.4g}"

@@ -41,7 +41,7 @@ def bench_relay(
     hops: int = 4,
     block_bytes: int = 1 << 16,
     at_once: int = 3,
-    stock_bytes: int = 4 << 20,
+    stock_bytes: int = 12 << 20,
     folder: Path | None = None,
 ) -> dict[str, Any]:
     """Measure relayed keys of 256 bits.
@@ -51,7 +51,7 @@ def bench_relay(
         hops: Length of the chain.
         block_bytes: Key that one relay makes.
         at_once: Relays under way at the same time.
-        stock_bytes: Key that each fibre has stored; half of it serves this direction.
+        stock_bytes: Key that each fibre has stored; half of it serves this direction, and must last.
         folder: Where the stores lie; it should be on the disk that is to be measured.
     """
     names = [f"n{i:02}" for i in range(hops + 1)]

@@ -9,17 +9,16 @@ Of Alice's block, bits 32-63 choose the intensity, bits 0-31 the basis, bit 64 t
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from noclone.kernels import inner, kernel
 from noclone.link.aes_simd import MULTIPLE, aes256
 from noclone.link.choices_simd import settings
-from noclone.link.kernels import inner
 
 BATCH = 512  # slots worked on together: a multiple of what the vectors take, and small enough to stay near the core
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def setting(low, high, bright, middle, dim, key):  # type: ignore[no-untyped-def]
     """Return the code that two random words choose; the limits are shares of 2^32; `choices_simd` does many."""
     draw = np.int64(low >> np.uint64(32))
@@ -70,7 +69,7 @@ def codes_of(simd, keys, first, shift, where, limits, codes):  # type: ignore[no
     settings(simd, keys.ctypes.data, first, shift, where, limits.ctypes.data, codes.ctypes.data, BATCH)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def alice_codes(simd, keys, slots, limits, out):  # type: ignore[no-untyped-def]
     """Set out to Alice's settings in any number of slots; limits as in `codes_of`."""
     rest, codes, none = np.zeros(BATCH, np.uint64), np.empty(BATCH, np.int64), np.int64(0)
@@ -86,7 +85,7 @@ def alice_codes(simd, keys, slots, limits, out):  # type: ignore[no-untyped-def]
             out[first + j] = codes[j]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def write_bases(simd, keys, limits, events, n_events):  # type: ignore[no-untyped-def]
     """Write Bob's basis into bit 1 of events[:n_events], which have room for `BATCH` more."""
     codes = np.empty(BATCH, np.int64)
@@ -97,7 +96,7 @@ def write_bases(simd, keys, limits, events, n_events):  # type: ignore[no-untype
             events[first + j] |= np.uint64(codes[j] & 2)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def eve_outcomes(simd, keys, slots, limits, codes, out):  # type: ignore[no-untyped-def]
     """Set out to the tap's outcomes in any number of slots, where Alice's settings were codes."""
     some = np.zeros(BATCH, np.uint64)

@@ -10,12 +10,11 @@ work that cannot be shared among threads; see `detectors_simd`.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from noclone.kernels import inner, kernel, within
 from noclone.link.aes_simd import MULTIPLE
 from noclone.link.choices import BATCH, secret_words
 from noclone.link.detectors_simd import COUNT_BITS, TOGETHER, alive_clicks, events_of, in_gate
-from noclone.link.kernels import inner, within
 from noclone.link.sampling import TICK_BITS, TICKS
 from noclone.link.sampling_simd import exponentials
 
@@ -181,7 +180,7 @@ def squash(simd, keys, passive, events, several, listed):  # type: ignore[no-unt
             events[i] = event
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def read_out(  # type: ignore[no-untyped-def]
     simd,
     keys,

@@ -6,10 +6,9 @@ In: proposals that are kept (`pulses_simd.sort_out`), random words.  Out: clicks
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from noclone.kernels import inner, kernel, within
 from noclone.link.aes_simd import MULTIPLE, ars7
-from noclone.link.kernels import inner, within
 from noclone.link.pulses_simd import PLACE_BITS, copy_words, disorder
 from noclone.link.sampling import TICK_BITS, TICKS
 from noclone.link.sampling_simd import central_ticks, tail_ticks
@@ -20,7 +19,7 @@ LOWER_HALF = np.uint64(0xFFFFFFFF)
 PLACES = np.uint64((1 << PLACE_BITS) - 1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def arrivals(simd, words, n, jitter_ticks, tails, numbers, ticks):  # type: ignore[no-untyped-def]
     """Set ticks[:n] to where in (or outside) its slot each photon falls.
 

@@ -12,9 +12,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from noclone.kernels import kernel
 from noclone.link.aes_simd import AES, aes256
 from noclone.link.choices import BATCH, codes_of
 from noclone.link.sampling import RAREST, geometric
@@ -115,7 +115,7 @@ class JointSampler:
             out = np.empty(2 * len(out), np.int64)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def happenings(simd, keys, stream, first, n_slots, mean_negated, choosers, rows, limits, sets, out):  # type: ignore[no-untyped-def]
     """Fill out with what happens in a segment; return how much, or -1 where there is no room."""
     counters = np.empty(BATCH, np.uint64)

@@ -95,6 +95,7 @@ class Pulses:
             jitter_ticks=devices.jitter_periods * TICKS,
             length=segment_slots,
         )
+        self.length = segment_slots
         self._detectors = devices.receiver.detectors
         self._spare: deque[I64] = deque()
 

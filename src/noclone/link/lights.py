@@ -17,7 +17,7 @@ from noclone.link.light import transmit_chunks
 from noclone.link.meeting import Meeting, expected_station_counts, transmit_to_station
 from noclone.link.pairs import PairDevices, transmit_pairs
 from noclone.link.pairs_theory import expected_pair_counts
-from noclone.link.passing import PassLight, expected_pass_counts, transmit_pass
+from noclone.link.passing import PassLight, expected_pass_counts, transmit_pairs_down, transmit_pass
 from noclone.link.quadratures import CoherentDevices, SeededAmplitudes, expected_quadratures, transmit_quadratures
 from noclone.link.settings import MeasuredSettings, SeededSettings, SendingSettings
 from noclone.link.sns import SnsStation, expected_sns_counts
@@ -96,6 +96,9 @@ def chunks(
     match light:
         case PairDevices():
             yield from transmit_pairs(light, **block_of)
+            return
+        case PassLight(protocol=EntangledPairs()):
+            yield from transmit_pairs_down(light, **block_of)
             return
         case HeraldedPairs():
             yield from transmit_heralded(

@@ -106,6 +106,18 @@ class Track:
         return self.unix_s.size * self.step_s
 
 
+def together(first: Track, second: Track) -> tuple[Track, Track] | None:
+    """Return the parts of two passes in which both stations see the satellite at once; None where they never do."""
+    both, *places = np.intersect1d(first.unix_s, second.unix_s, return_indices=True)
+    if not both.size:
+        return None
+    a, b = (
+        Track(one.station, both, one.step_s, one.range_km[at], one.elevation_deg[at], one.sun_deg[at])
+        for one, at in zip((first, second), places, strict=True)
+    )
+    return a, b
+
+
 class Satellite:
     """A satellite whose place is known at any time near its elements' epoch.
 

@@ -6,6 +6,7 @@ into its record.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -15,10 +16,12 @@ from numpy.typing import NDArray
 from noclone import rng
 from noclone.link.devices import LinkDevices
 from noclone.link.tap import Tap
+from noclone.protocols import EntangledPairs
 from noclone.records import NOTHING, U8, AliceRecord, Basis, Detections, Settings
 
 if TYPE_CHECKING:
     from noclone.link.lights import LinkLight
+    from noclone.link.segments import Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,27 +105,41 @@ def _outcomes(detections: Detections, tap: Tap, codes: U8, eve: bytes) -> NDArra
 def _notes(detections: Detections, light: LinkLight, alice_seed: bytes, physics_seed: bytes) -> NDArray[np.int64]:
     from noclone.link.heralded import HeraldedPairs, notes_between
     from noclone.link.joint import NOTE_SHIFT
-    from noclone.link.meeting import Meeting, station_sampler
-    from noclone.link.pairs import PairDevices, pair_sampler
 
     if isinstance(light, HeraldedPairs):
         return notes_between(light, detections.slots, physics_seed, detections.link, detections.block)
-    place = alice_seed, physics_seed, detections.link, detections.block
-    if isinstance(light, Meeting):
-        sampler = station_sampler(light, *place)
-    elif isinstance(light, PairDevices):
-        sampler = pair_sampler(light, *place)
-    else:
-        return np.zeros(len(detections), np.int64)  # nothing is in the middle
-    slots, n_slots = detections.slots.astype(np.int64), detections.n_slots
+    slots = detections.slots.astype(np.int64)
     notes = np.zeros(len(slots), np.int64)
-    for first in range(0, n_slots, sampler.length):
-        happened = sampler.clicks(first // sampler.length, min(sampler.length, n_slots - first))
-        if not len(happened):
-            continue
-        begin, end = np.searchsorted(slots, [first, first + sampler.length])
-        here = slots[begin:end] - first
-        places = np.minimum(np.searchsorted(happened, here << 16), len(happened) - 1)
-        found = happened[places]
-        notes[begin:end] = np.where(found >> 16 == here, found >> NOTE_SHIFT & 0xFF, 0)
+    first = 0
+    for segment, (worker, n_slots) in enumerate(_segments(detections, light, alice_seed, physics_seed)):
+        happened = worker.clicks(segment, n_slots)
+        begin, end = np.searchsorted(slots, [first, first + n_slots])
+        if len(happened):
+            here = slots[begin:end] - first
+            places = np.minimum(np.searchsorted(happened, here << 16), len(happened) - 1)
+            found = happened[places]
+            notes[begin:end] = np.where(found >> 16 == here, found >> NOTE_SHIFT & 0xFF, 0)
+        first += n_slots
     return notes
+
+
+def _segments(
+    detections: Detections, light: LinkLight, alice_seed: bytes, physics_seed: bytes
+) -> Iterator[tuple[Worker, int]]:
+    """Yield who works each segment of a light out again, and its slots; nothing where nothing is in the middle."""
+    from noclone.link.meeting import Meeting, station_sampler
+    from noclone.link.pairs import PairDevices, PairKeys, PairSampler
+    from noclone.link.passing import PassLight, pair_legs
+    from noclone.link.segments import Lengths
+
+    place = alice_seed, physics_seed, detections.link, detections.block
+    match light:
+        case PassLight(protocol=EntangledPairs()):
+            legs = pair_legs(light, PairKeys.of(*place))
+            yield from ((legs, length) for length in legs.lengths)
+        case Meeting():
+            station = station_sampler(light, *place)
+            yield from ((station, length) for length in Lengths(detections.n_slots, station.length))
+        case PairDevices():
+            pairs = PairSampler(light, PairKeys.of(*place))
+            yield from ((pairs, length) for length in Lengths(detections.n_slots, pairs.length))

@@ -11,15 +11,14 @@ overlap of two squeezed modes; for one mode of polarisation and one detector eac
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from noclone.kernels import kernel
 from noclone.link.aes import aes256_keys
 from noclone.link.aes_simd import AES, aes256
 from noclone.link.choices import BATCH, alice_codes, basis_limits
@@ -73,12 +72,16 @@ class PairSource:
         if not 0.0 < self.mean_pairs <= 4.0:
             raise ValueError(f"mean_pairs must be above 0 and at most 4, and is {self.mean_pairs!r}")
 
-    def silence(self, alice: F64, bob: F64) -> float:
-        """Return the probability that nothing of a slot is seen, where the two see 1 - alice and 1 - bob of it."""
+    def silence(self, alice: F64, bob: F64) -> F64:
+        """Return the probability that nothing of a slot is seen, where the two see 1 - alice and 1 - bob of it.
+
+        Args:
+            alice, bob: Matrices [..., 2, 2], of as many cases as there are.
+        """
         seen = np.eye(2) - alice @ bob
         if self.statistics == "poisson":
-            return math.exp(-self.mean_pairs * float(np.trace(seen)) / 2.0)
-        return 1.0 / float(np.linalg.det(np.eye(2) + self.mean_pairs / 2.0 * seen))
+            return np.asarray(np.exp(-self.mean_pairs * np.trace(seen, axis1=-2, axis2=-1) / 2.0))
+        return np.asarray(1.0 / np.linalg.det(np.eye(2) + self.mean_pairs / 2.0 * seen))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +156,9 @@ class PairDevices:
         """
         alice = absorbed(self.receiver_alice, eta_alice, row[0], self.protocol.p_key_alice)
         bob = absorbed(self.receiver, eta_bob, row[1], self.protocol.p_key_bob)
-        wrong = self.misalignment
-        out = np.empty((len(bob), len(alice)))
-        for b in range(len(bob)):
-            swapped = bob[swap_values(b)]
-            for a in range(len(alice)):
-                right = self.source.silence(alice[a], bob[b])
-                out[b, a] = (1 - wrong) * right + wrong * self.source.silence(alice[a], swapped)
-        return out.reshape(-1)
+        wrong, swapped = self.misalignment, bob[[swap_values(b) for b in range(len(bob))]]
+        right, turned = (self.source.silence(alice[None], seen[:, None]) for seen in (bob, swapped))
+        return np.asarray((1 - wrong) * right + wrong * turned).reshape(-1)
 
     def table(self) -> F64:
         """Return the probability of each set of all detectors, for each row of `rows`: of the light alone."""
@@ -194,19 +192,47 @@ def dark_law(devices: PairDevices) -> JointLaw:
     return JointLaw.of(np.zeros((CODES, CODES), np.int64), independent(-np.expm1(-means))[None, :])
 
 
-def pair_sampler(
-    devices: PairDevices,
-    alice_seed: bytes,
-    physics_seed: bytes,
-    link: str,
-    block: int,
-    segment_slots: int | None = None,
-) -> JointSampler:
-    """Return what tells of each segment of a block what its light does; see `transmit_pairs`."""
-    law = devices.law()
-    bob, light = (physics_key(physics_seed, link, block, part) for part in PARTS[:2])
-    keys = np.stack([aes256_keys(key) for key in (alice_seed, bob, light)])
-    return JointSampler(law, keys, basis_choices(devices.protocol), segment_slots or segment_length(law.p_max))
+@dataclass(frozen=True, slots=True)
+class PairKeys:
+    """What is random in one block, beside what Alice chooses.
+
+    Args:
+        alice_seed: Her choices of a basis, for this block and no other.
+        seeds: One for each of `PARTS`.
+        table: uint64[3, 30]: round keys of Alice's choices, Bob's and nature's.
+    """
+
+    alice_seed: bytes
+    seeds: dict[str, bytes]
+    table: U64
+
+    @classmethod
+    def of(cls, alice_seed: bytes, physics_seed: bytes, link: str, block: int) -> PairKeys:
+        """Return the keys of a block; link and block are mixed into `physics_seed` here."""
+        seeds = {part: physics_key(physics_seed, link, block, part) for part in PARTS}
+        return cls(alice_seed, seeds, np.stack([aes256_keys(key) for key in (alice_seed, *list(seeds.values())[:2])]))
+
+
+class PairSampler:
+    """What the light of a block and the darkness do in each of its segments: a `segments.Worker`.
+
+    Args:
+        length: Slots of a segment; chosen from the devices if None.
+    """
+
+    def __init__(self, devices: PairDevices, keys: PairKeys, length: int | None = None) -> None:
+        law, choosers = devices.law(), basis_choices(devices.protocol)
+        self.length = length or segment_length(law.p_max)
+        self._light = JointSampler(law, keys.table, choosers, self.length)
+        self._dark = JointSampler(dark_law(devices), keys.table, choosers, self.length, purpose=1)
+
+    def clicks(self, segment: int, n_slots: int, first_slot: int | None = None) -> I64:
+        """Return what the light does in a segment; see `joint.JointSampler`."""
+        return self._light.clicks(segment, n_slots, first_slot)
+
+    def dark(self, segment: int, n_slots: int, first_slot: int | None = None) -> I64:
+        """Return what the darkness does there."""
+        return self._dark.clicks(segment, n_slots, first_slot)
 
 
 def transmit_pairs(
@@ -230,31 +256,12 @@ def transmit_pairs(
     """
     if not 0 < n_slots <= MAX_SLOTS:
         raise ValueError(f"n_slots must lie between 1 and {MAX_SLOTS}, and is {n_slots}")
-    seeds = {part: physics_key(physics_seed, link, block, part) for part in PARTS}
-    keys = np.stack([aes256_keys(key) for key in (alice_seed, seeds["bob"], seeds["light"])])
-    choosers = basis_choices(devices.protocol)
-    light = pair_sampler(devices, alice_seed, physics_seed, link, block, segment_slots)
-    length = light.length
-    dark = JointSampler(dark_law(devices), keys, choosers, length, purpose=1)
-    ends = [
-        _End(clocked, keys[2], side, shift, seeds[part], basis_key, int(choosers[side, 3]))
-        for side, (clocked, shift, part, basis_key) in enumerate(
-            zip(
-                devices.clocked,
-                (0, devices.receiver_alice.detectors),
-                PARTS[2:],
-                (alice_seed, seeds["bob"]),
-                strict=True,
-            )
-        )
-    ]
-    lengths = Lengths(n_slots, length)
-    for segment, seen in enumerate(in_order(light, lengths, threads)):
-        n = min(length, n_slots - segment * length)
-        unlit = dark.clicks(segment, n)
+    keys = PairKeys.of(alice_seed, physics_seed, link, block)
+    sampler = PairSampler(devices, keys, segment_slots)
+    readout, lengths = PairReadout(devices, keys), Lengths(n_slots, sampler.length)
+    for segment, (seen, n) in enumerate(zip(in_order(sampler, lengths, threads), lengths, strict=True)):
         last = segment == len(lengths) - 1
-        alice, bob = (end.events(segment, segment * length, n, seen, unlit, last=last) for end in ends)
-        yield alice, mark_chsh(bob, keys[1], choosers[1]) if devices.protocol.p_chsh > 0 else bob
+        yield readout.events(segment, segment * sampler.length, n, seen, sampler.dark(segment, n), last=last)
 
 
 def mark_chsh(events: U64, keys: U64, limits: I64) -> U64:
@@ -265,6 +272,25 @@ def mark_chsh(events: U64, keys: U64, limits: I64) -> U64:
     which = np.uint64(Detections.CHSH) | (codes & 1).astype(np.uint64) << np.uint64(1)
     marked = events & ~np.uint64(Detections.BASIS) | which
     return np.where(codes >> 2 > 0, marked, events)
+
+
+class PairReadout:
+    """Both ends' detectors during a block, whose losses and dark counts are of no matter here."""
+
+    def __init__(self, devices: PairDevices, keys: PairKeys) -> None:
+        self._keys, self._choosers = keys.table, basis_choices(devices.protocol)
+        self._chsh = devices.protocol.p_chsh > 0
+        bases = (keys.alice_seed, keys.seeds["bob"])
+        shifts = (0, devices.receiver_alice.detectors)
+        self._ends = [
+            _End(clocked, keys.table[2], side, shifts[side], keys.seeds[PARTS[2 + side]], bases[side], limits)
+            for side, (clocked, limits) in enumerate(zip(devices.clocked, map(int, self._choosers[:, 3]), strict=True))
+        ]
+
+    def events(self, segment: int, first: int, n_slots: int, seen: I64, dark: I64, *, last: bool) -> tuple[U64, U64]:
+        """Return what is certain of Alice's events and Bob's after a segment."""
+        alice, bob = (end.events(segment, first, n_slots, seen, dark, last=last) for end in self._ends)
+        return alice, mark_chsh(bob, self._keys[1], self._choosers[1]) if self._chsh else bob
 
 
 class _End:
@@ -293,7 +319,7 @@ class _End:
         return out[:n]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def would_be_clicks(simd, keys, stream, happened, jitter_ticks, out):  # type: ignore[no-untyped-def]
     """Set out to the clicks of `slot << 4 | set`, as `tick << 2 | detector`, and return how many there are.
 

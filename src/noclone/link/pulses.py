@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from noclone.kernels import inner, kernel
 from noclone.link.choices import BATCH, codes_of, eve_batch
 from noclone.link.hits import add_clicks, arrivals, closer_words
-from noclone.link.kernels import inner
 from noclone.link.pulses_simd import COPIED, PLACE_BITS, proposals, sort_out
 from noclone.link.sampling import TICKS
 
@@ -80,7 +79,7 @@ def find_cases(simd, keys, first_slot, at, choosers, words, signed, rows):  # ty
             rows[j] = (rows[j] << 1) | ((codes[j] >> 1) & 1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def would_be_clicks(  # type: ignore[no-untyped-def]
     simd, keys, segment, first_slot, n_slots, mean_negated, choosers, law, jitter_ticks, clicks
 ):

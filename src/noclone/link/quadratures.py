@@ -21,9 +21,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
-from numba import njit
 
 from noclone.counts import Moments
+from noclone.kernels import kernel
 from noclone.link.aes import aes256_keys
 from noclone.link.aes_simd import AES, aes256
 from noclone.link.choices import BATCH
@@ -163,7 +163,7 @@ def expected_quadratures(devices: CoherentDevices, n_slots: int) -> ExpectedCoun
     return ExpectedCounts(n_slots, (key,), (test,), (wrong * key,), (wrong * test,), devices.clock_hz, moments)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def normal_pair(low, high):  # type: ignore[no-untyped-def]
     """Return two independent standard normal numbers of two uniform words (Box and Muller 1958)."""
     radius = math.sqrt(-2.0 * math.log((np.float64(low >> np.uint64(11)) + 0.5) * UNIFORM))
@@ -171,7 +171,7 @@ def normal_pair(low, high):  # type: ignore[no-untyped-def]
     return radius * math.cos(angle), radius * math.sin(angle)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def amplitudes(simd, keys, first, scale, out):  # type: ignore[no-untyped-def]
     """Set out[:, 0] and out[:, 1] to Alice's amplitudes from slot `first` on."""
     counters, lows, highs = np.empty(BATCH, np.uint64), np.empty(BATCH, np.uint64), np.empty(BATCH, np.uint64)
@@ -185,7 +185,7 @@ def amplitudes(simd, keys, first, scale, out):  # type: ignore[no-untyped-def]
             out[start + j, 0], out[start + j, 1] = np.float32(scale * x), np.float32(scale * p)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def read_quadratures(simd, keys, first, count, signal, noise, both, out):  # type: ignore[no-untyped-def]
     """Set out to Bob's values of `count` slots from `first` on.
 
@@ -217,7 +217,7 @@ def read_quadratures(simd, keys, first, count, signal, noise, both, out):  # typ
                 out[at] = reading(signal * (p if which else x) + noise * z) << 1 | which
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def reading(value):  # type: ignore[no-untyped-def]
     """Return the whole number that the converter shows."""
     return np.int64(math.floor(min(max(value, -QUADRATURE_MAX), QUADRATURE_MAX) + 0.5))

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from noclone.kernels import kernel
 
 LN_2 = 0.6931471805599453
 LOG_START = 0.6875
@@ -79,7 +80,7 @@ TAIL_LOW = (
 TAIL = math.floor(0.075 * 2**32)  # of the 2^32 shares, so many lie farther out on either side
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def natural_log(x):  # type: ignore[no-untyped-def]
     """Return ln(x) of a normal number above zero, to about 1e-16 of 1; `sampling_simd` does many.
 
@@ -106,7 +107,7 @@ def natural_log(x):  # type: ignore[no-untyped-def]
     return r * s + (LOGS[i] + np.float64(k) * LN_2)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def geometric(word, mean_negated):  # type: ignore[no-untyped-def]
     """Turn a 64-bit word into how many slots it is to the next proposal, 1 or more; `sampling_simd.gap` does many.
 
@@ -119,7 +120,7 @@ def geometric(word, mean_negated):  # type: ignore[no-untyped-def]
     return np.int64(natural_log(u) * mean_negated) + 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _polynomial(x, coefficients):  # type: ignore[no-untyped-def]
     """Evaluate by Horner's scheme, the highest coefficient first."""
     total = coefficients[0]
@@ -128,7 +129,7 @@ def _polynomial(x, coefficients):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def normal_quantile(p):  # type: ignore[no-untyped-def]
     """Return the standard normal deviate below which a share p of the law lies, to about 1e-15.
 
@@ -142,14 +143,14 @@ def normal_quantile(p):  # type: ignore[no-untyped-def]
     return math.copysign(_polynomial(r, TAIL_TOP) / _polynomial(r, TAIL_LOW), q)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def is_tail(word):  # type: ignore[no-untyped-def]
     """Return whether a word's upper half falls outside the central part of the normal law."""
     half = np.int64(word >> np.uint64(32))
     return (half < TAIL) | (half > (1 << 32) - 1 - TAIL)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def photon_tick(word, jitter_ticks):  # type: ignore[no-untyped-def]
     """Turn a word's upper half into the tick at which a photon arrives; `sampling_simd` does many.
 

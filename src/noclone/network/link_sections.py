@@ -24,6 +24,7 @@ from noclone.network.distillation_section import DistillationSection
 from noclone.network.fibre_section import FibreSection
 from noclone.network.fields import Name, NonNegative, Positive, Probability, Section
 from noclone.network.flaws_sections import FlawsSection, GuardsSection
+from noclone.network.link_tables import ALL_TABLES, check_tables, refuse_strangers
 from noclone.network.pass_section import PassSection
 from noclone.network.repeater_section import RepeaterSection
 from noclone.proofs.epsilon import Epsilons
@@ -34,23 +35,7 @@ from noclone.units import transmittance
 
 if TYPE_CHECKING:
     from noclone.link.lights import LinkLight
-
-# The tables of a link of each protocol: those that it must have, those that it may; from a satellite, others.
-TABLES: dict[str, tuple[set[str], set[str]]] = {
-    "decoy-bb84": ({"source", "receiver", "fibre"}, set()),
-    "bbm92": ({"pairs", "receiver", "fibre"}, {"receiver_alice", "fibre_alice"}),
-    "mdi": ({"source", "station", "fibre"}, {"source_bob", "fibre_alice"}),
-    "twin-field": ({"source", "station", "fibre"}, {"source_bob", "fibre_alice"}),
-    "sns": ({"source", "station", "fibre"}, {"source_bob", "fibre_alice"}),
-    "cv": ({"modulation", "coherent", "fibre"}, set()),
-}
-# Where this table takes the place of a fibre: the protocol that can, and the tables that it then has.
-INSTEAD_OF_FIBRE = {
-    "passes": ("decoy-bb84", {"source", "receiver", "passes"}),
-    "repeater": ("bbm92", {"repeater"}),
-}
-IN_FILES = {"passes": "pass"}  # what a table is called there, where Python has the word for itself
-ALL_TABLES = sorted(set(INSTEAD_OF_FIBRE).union(*(needed | possible for needed, possible in TABLES.values())))
+    from noclone.link.pairs import PairDevices
 
 
 class SourceSection(Section):
@@ -178,7 +163,10 @@ class LinkSection(Section):
     coherent: CoherentSection | None = Field(default=None, description="cv: Bob's detector")
     fibre: FibreSection | None = Field(default=None, description="what the light goes through")
     passes: PassSection | None = Field(
-        default=None, alias="pass", description="instead of a fibre: of Alice, a satellite, over Bob, a ground station"
+        default=None,
+        alias="pass",
+        description="instead of a fibre: of Alice, a satellite, over Bob, a ground station; with bbm92 of a satellite "
+        "with the source, over both ends",
     )
     repeater: RepeaterSection | None = Field(
         default=None, description="bbm92, instead of a fibre: repeaters between the ends, which deliver pairs"
@@ -195,32 +183,16 @@ class LinkSection(Section):
     @model_validator(mode="before")
     @classmethod
     def _has_no_strange_table(cls, data: Any) -> Any:
-        """Name a table that the protocol does not have before anything is said about what is in it."""
-        protocol = data.get("protocol", "decoy-bb84") if isinstance(data, dict) else None
-        if not isinstance(protocol, str) or protocol not in TABLES:
-            return data
-        known = set.union(*TABLES[protocol])
-        for instead, (kind, needed) in INSTEAD_OF_FIBRE.items():
-            known |= needed | {instead} if kind == protocol else set()
-        given = {table for table in ALL_TABLES for key in (table, _in_file(table)) if data.get(key) is not None}
-        strange = sorted(given - known)
-        if strange:
-            raise ValueError(f"link '{data.get('name', '?')}': {protocol} has no [link.{_in_file(strange[0])}]")
+        refuse_strangers(data)
         return data
 
     @model_validator(mode="after")
     def _fits_physics(self) -> Self:
         if self.alice == self.bob:
             raise ValueError(f"link '{self.name}' has the same node, '{self.alice}', at both ends")
-        needed, possible = self._tables()
-        given = {table for table in ALL_TABLES if getattr(self, table) is not None}
         if self.flaws != FlawsSection() and (self.protocol != "decoy-bb84" or self.passes is not None):
             raise ValueError(f"link '{self.name}': flaws are modelled for decoy-bb84 only, in a fibre")
-        if missing := sorted(needed - given):
-            raise ValueError(f"link '{self.name}': {self.protocol} needs [link.{_in_file(missing[0])}]")
-        if strange := sorted(given - needed - possible):
-            kind = " over repeaters" if self.repeater is not None else ""
-            raise ValueError(f"link '{self.name}': {self.protocol}{kind} has no [link.{_in_file(strange[0])}]")
+        check_tables(self.name, self.protocol, {table: getattr(self, table) for table in ALL_TABLES})
         for laser in (self.source, self.source_bob):
             if laser is not None and (laser.key_intensity is None) == (self.protocol in ("twin-field", "sns")):
                 raise ValueError(f"link '{self.name}': key_intensity is for twin-field and sns links, and needed there")
@@ -229,18 +201,21 @@ class LinkSection(Section):
         if self.protocol == "cv":
             check_values(self.name, self.distillation, self.fibre)
         try:
-            _ = self.light() if self.passes is None else self.devices_under(0.0)
+            self._check_light()
         except InputError as error:
             raise ValueError(f"link '{self.name}': {error.message}") from None
         self.epsilons()
         return self
 
-    def _tables(self) -> tuple[set[str], set[str]]:
-        """Return the tables that the link must have, and those that it may."""
-        for instead, (_, needed) in INSTEAD_OF_FIBRE.items():
-            if getattr(self, instead) is not None:
-                return needed, set()
-        return TABLES[self.protocol]
+    def _check_light(self) -> None:
+        if self.passes is None:
+            self.light()
+            return
+        self.passes.check_ends(both=self.ends_on_ground)
+        if self.ends_on_ground:
+            self.pairs_under(0.0, 0.0)
+        else:
+            self.devices_under(0.0)
 
     @property
     def reconciliation(self) -> Reconciliation:
@@ -256,13 +231,18 @@ class LinkSection(Section):
 
     @property
     def length_km(self) -> float:
-        """How much fibre lies between the two ends; of a satellite's link, how high it flies."""
+        """How much fibre lies between the two ends; of a satellite's link, how high it flies, by each way down."""
         if self.passes is not None:
-            return self.passes.height_km
+            return self.passes.height_km * (2 if self.ends_on_ground else 1)
         if self.repeater is not None:
             return self.repeater.length_km(self.alice, self.bob)
         arms = self._arms
         return arms[1].length_km if self.protocol in ("decoy-bb84", "cv") else sum(arm.length_km for arm in arms)
+
+    @property
+    def ends_on_ground(self) -> bool:
+        """Whether a satellite's link has two stations for its ends, and the satellite, nobody's node, between them."""
+        return self.passes is not None and self.protocol == "bbm92"
 
     @property
     def repeaters(self) -> list[str]:
@@ -301,7 +281,17 @@ class LinkSection(Section):
                 assert self.coherent is not None
                 return coherent_devices(self.modulation, self.coherent, self._arms[1].fibre())
 
-    def _pairs(self) -> LinkLight:
+    def _pairs(self) -> PairDevices:
+        near, far = self._arms
+        devices = self.pairs_under(near.noise_hz(), far.noise_hz())
+        return replace(devices, fibre_alice=near.fibre(), fibre=far.fibre())
+
+    def pairs_under(self, noise_alice_hz: float, noise_hz: float) -> PairDevices:
+        """Return source and receivers of a link of entangled pairs, without the ways between them.
+
+        Args:
+            noise_alice_hz, noise_hz: Photons a second that reach Alice's and Bob's receiver beside the source's.
+        """
         from noclone.link.pairs import PairDevices, PairSource  # numba: only where it is needed
 
         assert self.pairs is not None
@@ -309,15 +299,8 @@ class LinkSection(Section):
         alice, bob = self.receiver_alice or self.receiver, self.receiver
         source = PairSource(self.pairs.clock_hz, self.pairs.mean_pairs, self.pairs.statistics)
         protocol = EntangledPairs(alice.p_key, bob.p_key, self.pairs.p_chsh)
-        near, far = self._arms
-        return PairDevices(
-            source,
-            near.fibre(),
-            far.fibre(),
-            alice.receiver(near.noise_hz()),
-            bob.receiver(far.noise_hz()),
-            protocol,
-        )
+        none = Fibre(0.0, 0.0)
+        return PairDevices(source, none, none, alice.receiver(noise_alice_hz), bob.receiver(noise_hz), protocol)
 
     def _station(self) -> LinkLight:
         from noclone.link.sns import SnsStation  # numba
@@ -380,7 +363,3 @@ class LinkSection(Section):
     def epsilons(self) -> Epsilons:
         """Return the failure probabilities that a block is made for."""
         return Epsilons(self.distillation.eps_secrecy, self.distillation.eps_correctness)
-
-
-def _in_file(table: str) -> str:
-    return IN_FILES.get(table, table)

@@ -10,13 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from noclone.io.origins import with_origins
 from noclone.io.published import beside
-from noclone.link.orbit import Track
+from noclone.link.orbit import Track, together
 from noclone.network.satellite_file import PairsSection, SatelliteBrief
-from noclone.network.satellite_pass import Exposure, Gains, PassKey, losses_db, moments
+from noclone.network.satellite_pass import Exposure, Gains, PassKey, least_and_most, losses_db, moments
 from noclone.proofs.entangled import PairSource, finite_length
 from noclone.proofs.entropy import error_entropy
 from noclone.proofs.epsilon import Epsilons
@@ -149,7 +147,7 @@ def _key_of_track(
         float(track.elevation_deg.max()),
         float(track.range_km.min()),
         float(track.sun_deg.max()),
-        exposure.key(losses_db(track, downlink), epsilons, brief.proof),
+        exposure.key(least_and_most(losses_db(track, downlink)), epsilons, brief.proof),
     )
 
 
@@ -177,10 +175,12 @@ def _from_orbit(
     seconds = coincidences = wrong = 0.0
     for first in tracks[between[0]]:
         for second in tracks[between[1]]:
-            both, in_first, in_second = np.intersect1d(first.unix_s, second.unix_s, return_indices=True)
-            seconds += both.size * brief.step_s
-            for i, j in zip(in_first, in_second, strict=True):
-                number, error = _coincidences(brief, source, (first, int(i)), (second, int(j)))
+            both = together(first, second)
+            if both is None:
+                continue
+            seconds += both[0].duration_s
+            for i in range(both[0].unix_s.size):
+                number, error = _coincidences(brief, source, both, i)
                 coincidences, wrong = coincidences + number, wrong + number * error
     error = wrong / coincidences if coincidences else 0.5
     # Half of the coincidences are of the same basis: a quarter in each.
@@ -190,11 +190,13 @@ def _from_orbit(
     return FromOrbit(between, satellite, seconds, coincidences / 2, error, bits)
 
 
-def _coincidences(brief: SatelliteBrief, source: PairsSection, *ends: tuple[Track, int]) -> tuple[float, float]:
+def _coincidences(
+    brief: SatelliteBrief, source: PairsSection, ends: tuple[Track, Track], k: int
+) -> tuple[float, float]:
     """Return the coincidences of one step and their share of errors, windows taken for pulses of the source."""
     downlink, window_s = brief.downlink.downlink(), source.window_ns * 1e-9
     arms = []
-    for track, k in ends:
+    for track in ends:
         loss_db = downlink.loss_db(float(track.range_km[k]), float(track.elevation_deg[k]))
         noise = 4 * (brief.devices.dark_count_hz + sky_hz(brief, float(track.sun_deg[k]))) * window_s
         arms.append((transmittance(loss_db) * brief.devices.detector_efficiency, -math.expm1(-noise)))

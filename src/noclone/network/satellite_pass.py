@@ -94,16 +94,30 @@ def moments(
             yield steady_db + fade_db, noise_hz, seen.step_s / len(cases)
 
 
-def losses_db(seen: Seen, downlink: Downlink) -> tuple[float, float]:
-    """Return the least and the most loss of a pass, pointing by its mean."""
-    pairs = zip(seen.range_km, seen.elevation_deg, strict=True)
-    losses = [downlink.loss_db(float(distance_km), float(elevation)) for distance_km, elevation in pairs]
-    return min(losses), max(losses)
+def steady(seen: Seen, downlink: Downlink, sky_hz: Callable[[float], float]) -> Iterator[tuple[float, float, float]]:
+    """Yield the same, pointing by its mean: one case of each step."""
+    for distance_km, elevation, sun in zip(seen.range_km, seen.elevation_deg, seen.sun_deg, strict=True):
+        yield downlink.loss_db(float(distance_km), float(elevation)), sky_hz(float(sun)), seen.step_s
+
+
+def losses_db(seen: Seen, downlink: Downlink) -> F64:
+    """Return the loss of each step of a pass, pointing by its mean."""
+    return np.array([loss_db for loss_db, _, _ in steady(seen, downlink, lambda _: 0.0)])
+
+
+def least_and_most(losses: F64) -> tuple[float, float]:
+    """Return the ends of the range that these lie in."""
+    return float(losses.min()), float(losses.max())
 
 
 def rounded_up(loss_db: float, sky_hz: float) -> tuple[int, int]:
     """Return loss and noise in whole steps, a little more than they are: it errs on the safe side."""
     return math.ceil(loss_db / LOSS_STEP_DB - 1e-9), math.ceil(math.log1p(sky_hz) / NOISE_STEP - 1e-9)
+
+
+def sky_of(steps: int) -> float:
+    """Return the light of the sky that was rounded up to so many steps."""
+    return math.expm1(steps * NOISE_STEP)
 
 
 class Gains:
@@ -130,7 +144,7 @@ class Gains:
         """Return what the light meets under a loss and a noise."""
         if place not in self._met:
             loss, noise = place
-            devices = self._devices(math.expm1(noise * NOISE_STEP))
+            devices = self._devices(sky_of(noise))
             self._met[place] = replace(devices, fibre=Fibre(0.0, 0.0, loss * LOSS_STEP_DB))
         return self._met[place]
 
@@ -185,4 +199,4 @@ def key_of_pass(
     seen, exposure = geometry(over, step_s), Exposure(Gains(lambda _: devices))
     for one in moments(seen, downlink, FADES, lambda _: 0.0):
         exposure.add(*one)
-    return exposure.key(losses_db(seen, downlink), epsilons, proof, efficiency)
+    return exposure.key(least_and_most(losses_db(seen, downlink)), epsilons, proof, efficiency)

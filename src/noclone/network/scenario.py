@@ -42,8 +42,9 @@ class PublishedSection(Published):
     """A published number of a link, to stand beside what its run gives."""
 
     link: Name
-    what: Literal["key_bps", "key_bits", "sifted_bits"] = Field(
-        description="bits a second of light; bits of the best block; sifted bits of that block, both bases together"
+    what: Literal["key_bps", "key_bits", "sifted_bits", "sifted_bps", "error_rate"] = Field(
+        description="key a second of light; key of the best block; sifted bits of that block, both bases together; the "
+        "same a second of light; share of wrong test bits"
     )
 
 

@@ -47,10 +47,11 @@ class LinkSummary:
         light_s: Seconds of light: what the real link would have taken, the time between a satellite's passes apart.
         wall_s: Seconds that this machine took.
         detections: Bob's, of all blocks.
+        sifted_bits: Of all blocks, both bases together.
         test_bits, test_errors: Bits of the test basis that were compared, and those that differed.
         passes: Of a satellite's link, each block's pass.
         best_bits: Secret bits of the block with most.
-        best_sifted: Its sifted bits, of both bases.
+        best_sifted: Its sifted bits, of both bases; where no block gave key, the most that one had.
         refill_bits: Bits of key that went back into the authentication pool; `secret_bits` are without them.
     """
 
@@ -68,19 +69,35 @@ class LinkSummary:
     best_bits: int = 0
     best_sifted: int = 0
     refill_bits: int = 0
+    sifted_bits: int = 0
 
     @property
     def secret_bps(self) -> float:
         """Secret bits per second of light."""
         return self.secret_bits / self.light_s if self.light_s else 0.0
 
-    def counted(self, statistics: BlockStatistics | None) -> None:
-        """Add what was seen in a block."""
-        if statistics is not None:
-            self.detections += statistics.detections
-        if statistics is not None and statistics.counts is not None:
-            self.test_bits += statistics.counts.test_total
-            self.test_errors += sum(statistics.counts.m_test)
+    @property
+    def published(self) -> dict[str, float]:
+        """What may have been published of such a link."""
+        return {
+            "key_bps": self.secret_bps,
+            "key_bits": self.best_bits,
+            "sifted_bits": self.best_sifted,
+            "sifted_bps": self.sifted_bits / self.light_s if self.light_s else 0.0,
+            "error_rate": self.test_errors / self.test_bits if self.test_bits else 0.0,
+        }
+
+    def counted(self, statistics: BlockStatistics | None, key_bits: int = 0) -> None:
+        """Add what was seen in a block, and the key that it gave."""
+        self.detections += statistics.detections if statistics is not None else 0
+        if statistics is None or statistics.counts is None:
+            return
+        counts = statistics.counts
+        sifted = counts.key_total + counts.test_total
+        self.sifted_bits += sifted
+        self.test_bits += counts.test_total
+        self.test_errors += sum(counts.m_test)
+        self.best_bits, self.best_sifted = max((self.best_bits, self.best_sifted), (key_bits, sifted))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +117,7 @@ class RunResult:
 
     def beside(self) -> list[dict[str, Any]]:
         """Return what was published of this system, with what the run gave: of links that finished a block."""
-        found = {
-            one.link: {"key_bps": one.secret_bps, "key_bits": one.best_bits, "sifted_bits": one.best_sifted}
-            for one in self.links
-            if one.blocks
-        }
+        found = {one.link: one.published for one in self.links if one.blocks}
         return [row for one in self.published if one.link in found for row in beside([one], found[one.link])]
 
     def to_json(self) -> dict[str, Any]:
@@ -239,12 +252,9 @@ class _LinkRun:
             summary.reasons[abort.verdict] = summary.reasons.get(abort.verdict, 0) + 1
         else:
             record_distilled(self._log, result.alice)
-            summary.counted(result.alice.statistics)
+            summary.counted(result.alice.statistics, result.alice.key.n_bits)
             summary.secret_bits += result.alice.key.n_bits
             summary.refill_bits += result.alice.statistics.refill_bits
-            counts = result.alice.statistics.counts
-            if result.alice.key.n_bits > summary.best_bits and counts is not None:
-                summary.best_bits, summary.best_sifted = result.alice.key.n_bits, counts.key_total + counts.test_total
         summary.blocks += 1
         if plan.overpass is not None:
             summary.passes.append(plan.overpass)

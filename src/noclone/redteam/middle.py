@@ -7,7 +7,7 @@ can where nobody tests: every sifted bit of the key basis that she touched is he
 rate that both ends expect. What the test basis shows, and whether key comes out all the same, is for the protocol.
 
     separable-source        two photons of one value in the key basis, and no entanglement (Bennett, Brassard, Mermin,
-                            Phys. Rev. Lett. 68, 557 (1992)): half of the test bits are wrong
+                            Phys. Rev. Lett. 68, 557 (1992)): half of the test bits are wrong; also from a satellite
     measuring-repeater      over repeaters: either end gets a memory of one value of the key basis, as noisy as the
                             chain was to be, and no entanglement: half of the test bits are wrong
     measuring-station       MDI-QKD: each pulse is measured in the key basis, and an announcement made up of two
@@ -43,6 +43,7 @@ from noclone.link.lights import LinkLight
 from noclone.link.meeting import F64, I64, ROWS, UNIFORM, Meeting, Seeds, weights
 from noclone.link.overheard import Overheard
 from noclone.link.pairs import PairDevices, PairSource
+from noclone.link.passing import PassLight, Stretch
 from noclone.link.settings import share_of_32_bits
 from noclone.link.sns import SLICE_SHIFT, SnsStation
 from noclone.link.station import PSI_MINUS, PSI_PLUS, STATES, BellStation
@@ -85,7 +86,7 @@ class MiddleAttack:
         Raises:
             InputError: The link has nothing in its middle, or something else.
         """
-        if type(light) is not self.honest:
+        if not self.meets(light):
             raise InputError(
                 f"'{self.name}' has nothing to attack on a link of {light.protocol.NAME}",
                 hint="`noclone attack list` says which links an attack is for",
@@ -95,7 +96,19 @@ class MiddleAttack:
             touched, value = view.outcomes & TOUCHED, (view.outcomes & VALUE) // VALUE
             return information(EveRecord(value.astype(np.uint8), (touched * (1 + value)).astype(np.uint8)), view)
 
-        return Eavesdropper(NO_TAP, self.held(light, strength) if strength else light, learned)
+        return Eavesdropper(NO_TAP, self._with_eve(light, strength) if strength else light, learned)
+
+    def meets(self, light: LinkLight) -> bool:
+        """Say whether this is an attack on that light, wherever its middle is: a satellite's, throughout its pass."""
+        if isinstance(light, PassLight):
+            return type(light.stretches[0].devices) is self.honest
+        return type(light) is self.honest
+
+    def _with_eve(self, light: LinkLight, strength: float) -> LinkLight:
+        if isinstance(light, PassLight):
+            held = {one.devices: self.held(one.devices, strength) for one in light.stretches}
+            return PassLight(tuple(Stretch(held[one.devices], one.n_slots) for one in light.stretches))  # type: ignore[arg-type]
+        return self.held(light, strength)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +117,9 @@ class TwoPhotons(PairSource):
 
     value: int = 0
 
-    def silence(self, alice: F64, bob: F64) -> float:
+    def silence(self, alice: F64, bob: F64) -> F64:
         """Return the probability that nothing is seen; see `PairSource.silence`."""
-        return float(alice[self.value, self.value] * bob[self.value, self.value])
+        return np.asarray(alice[..., self.value, self.value] * bob[..., self.value, self.value])
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from noclone.kernels import kernel
 
 NEVER = np.int64(1 << 62)
 FREE = np.int64(-1)
@@ -37,7 +38,7 @@ EVENTS, BIRTHS, SWAPS, FAILED_SWAPS, DISCARDED, PUMPED = range(6)
 COUNTED = 6
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def set_event(tree, link, key):  # type: ignore[no-untyped-def]
     """Note a link's next event; the tree keeps the least of each two below it."""
     place = tree.size // 2 + link
@@ -52,7 +53,7 @@ def set_event(tree, link, key):  # type: ignore[no-untyped-def]
         place >>= 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def next_link(tree):  # type: ignore[no-untyped-def]
     """Return the link whose event comes first."""
     place, leaves = 1, tree.size // 2
@@ -61,13 +62,13 @@ def next_link(tree):  # type: ignore[no-untyped-def]
     return place - leaves
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def attempts(random, log_fail):  # type: ignore[no-untyped-def]
     """Return how many attempts the first success takes."""
     return 1.0 + math.floor(math.log(1.0 - random.random()) / log_fail)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def entangle(random, links, nodes, i, pumps, cutoff_ns, made, counted):  # type: ignore[no-untyped-def]
     """Let a link work until it has a pair, purified `pumps` times; return how long that took.
 
@@ -102,7 +103,7 @@ def entangle(random, links, nodes, i, pumps, cutoff_ns, made, counted):  # type:
             return took
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def begin(random, links, nodes, memories, tree, i, now, rules, made, counted):  # type: ignore[no-untyped-def]
     """Start a link if both its memories are free and it does not work yet."""
     event = tree[tree.size // 2 + i]
@@ -114,14 +115,14 @@ def begin(random, links, nodes, memories, tree, i, now, rules, made, counted):  
     set_event(tree, i, 2 * (start + np.int64(took)))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def begin_all(random, links, nodes, memories, tree, now, rules, made, counted):  # type: ignore[no-untyped-def]
     """Start every link that can."""
     for i in range(links.shape[0]):
         begin(random, links, nodes, memories, tree, i, now, rules, made, counted)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def discard(nodes, memories, one, now, rules):  # type: ignore[no-untyped-def]
     """Give up the pair of a memory whose time is up, if it holds one; return the other half's memory, or its own."""
     node = one // 2
@@ -135,7 +136,7 @@ def discard(nodes, memories, one, now, rules):  # type: ignore[no-untyped-def]
     return other
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def store(memories, pairs, i, now, made):  # type: ignore[no-untyped-def]
     """Put a link's new pair into its memories."""
     right, left = 2 * i + 1, 2 * i + 2
@@ -146,7 +147,7 @@ def store(memories, pairs, i, now, made):  # type: ignore[no-untyped-def]
     pairs[right, LOST:] = 0.0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def swap(random, nodes, memories, pairs, node, now, success, quality, counted):  # type: ignore[no-untyped-def]
     """Join the two pairs that a node holds; return the left and right memories of what came of it, and if it did."""
     from_left, from_right = 2 * node, 2 * node + 1
@@ -173,7 +174,7 @@ def swap(random, nodes, memories, pairs, node, now, success, quality, counted): 
     return a, b, True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def hand_over(nodes, memories, pairs, held_ends, correlations):  # type: ignore[no-untyped-def]
     """Write the correlations of the pair that spans the chain, free its memories, return when both ends know of it."""
     far = memories.shape[0] - 2
@@ -192,7 +193,7 @@ def hand_over(nodes, memories, pairs, held_ends, correlations):  # type: ignore[
     return until
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def deliver(random, links, nodes, rules, clock, tree, memories, pairs, made, counted, times, correlations, most_events):  # type: ignore[no-untyped-def]
     """Go on from a state until the output is full or so many events have passed; return how many were delivered.
 
