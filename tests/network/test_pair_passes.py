@@ -276,3 +276,16 @@ def test_passes_that_never_are_end_in_words(tmp_path: Path, changed: str, messag
     network = scenario(tmp_path, ORBIT=CIRCLE + changed)
     with pytest.raises(ScenarioError, match=message):
         plan_link(network.links[0])
+
+
+def test_defaults_reach_links_of_pairs_too(tmp_path: Path) -> None:
+    text = FLAT.format(port=9440)
+    section = text[text.index("[link.pass]") : text.index("[link.receiver]")]
+    path = tmp_path / "defaults.toml"
+    path.write_text(text.replace(section, "") + section.replace("[link.pass]", "[defaults.pass]"), encoding="utf-8")
+    with pytest.raises(
+        ScenarioError, match=r"needs \[link.fibre\]"
+    ):  # as of any link: it has to say that it has passes
+        load_scenario(path)
+    path.write_text(path.read_text().replace("[link.pairs]", "pass = {}\n[link.pairs]"), encoding="utf-8")
+    assert load_scenario(path).links[0].passes == scenario(tmp_path).links[0].passes

@@ -23,7 +23,7 @@ from noclone.crypto.gf128_simd import (
     two_levels_back,
 )
 from noclone.crypto.vectors import SIMD
-from noclone.kernels import kernel
+from noclone.kernels import inner, kernel
 
 Elements = NDArray[np.uint64]  # shape (n, 2)
 
@@ -55,7 +55,7 @@ def twiddles(log2_points: int) -> Elements:
     return table
 
 
-@kernel
+@inner
 def _near(simd, at, k, block, table):  # type: ignore[no-untyped-def]
     blocks = 1
     level = k
@@ -74,7 +74,7 @@ def _near(simd, at, k, block, table):  # type: ignore[no-untyped-def]
     last_levels(simd, at, table + b * 16, table + b * 32, blocks >> 2)
 
 
-@kernel
+@inner
 def _near_back(simd, at, k, block, table):  # type: ignore[no-untyped-def]
     blocks = 1 << (k - 2)
     b = block * blocks

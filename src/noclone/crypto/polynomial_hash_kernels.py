@@ -13,6 +13,7 @@ from noclone.crypto.vectors import SIMD
 from noclone.kernels import kernel
 
 _STEP_BLOCKS = STRIPE_BYTES // BLOCK_BYTES
+_ONE = np.int64(1)  # a plain 1 would be a type of its own, and a kernel of its own
 
 
 @kernel
@@ -48,7 +49,7 @@ def extend(simd, work, stripe, begun, data):  # type: ignore[no-untyped-def]
             stripe[begun + i] = data[i]
         if begun + at < STRIPE_BYTES:
             return
-        absorb(simd, work, stripe.ctypes.data, 1)
+        absorb(simd, work, np.int64(stripe.ctypes.data), _ONE)
     whole = (len(data) - at) // STRIPE_BYTES
     absorb(simd, work, data.ctypes.data + at, whole)
     at += whole * STRIPE_BYTES
@@ -75,9 +76,9 @@ def finish(simd, work):  # type: ignore[no-untyped-def]
 def _evaluate(simd, work, head, data, n_steps, tail):  # type: ignore[no-untyped-def]
     """Leave in element 0 of `work` the hash of head, data and tail, which are addresses."""
     begin(simd, work)
-    absorb(simd, work, head, 1)
+    absorb(simd, work, head, _ONE)
     absorb(simd, work, data, n_steps)
-    absorb(simd, work, tail, 1)
+    absorb(simd, work, tail, _ONE)
     finish(simd, work)
 
 

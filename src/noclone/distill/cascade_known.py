@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noclone.distill.cascade_words import count, load, load_int, store, store_byte, store_int, take, trailing_zeros
-from noclone.kernels import kernel
+from noclone.kernels import inner, kernel
 
 RECORD_WORDS = 4
 RECORD = 8 * RECORD_WORDS
@@ -62,7 +62,7 @@ def flip(row, s, words, deep, toggled, above):  # type: ignore[no-untyped-def]
     return tile << 6 | trailing_zeros(unasked) if unasked else -1
 
 
-@kernel
+@inner
 def tell_roots(row, tile, node, words, deep, parity):  # type: ignore[no-untyped-def]
     """Where the halves of a node are low tiles, let these know their roots' parities."""
     if deep and tile >= words and node > 31:
@@ -112,7 +112,7 @@ def open_passes(outcomes, n_tops, height, k, lanes, known, asked, active, counts
     return n, n_active
 
 
-@kernel
+@inner
 def begin_wave(row, candidates, n_candidates, parity, following, told):  # type: ignore[no-untyped-def]
     """Ask about those candidates that are odd, once each; return how many."""
     n = 0

@@ -15,7 +15,7 @@ import numpy as np
 from noclone.distill import cascade_desk as on
 from noclone.distill.cascade_known import U0, U1
 from noclone.distill.cascade_words import load, load_byte, load_int, put, store, store_byte, take
-from noclone.kernels import kernel
+from noclone.kernels import inner, kernel
 
 _START_MASK = (1 << 26) - 1
 _LEVEL_MASK = 63
@@ -23,7 +23,7 @@ _ORDER_BYTES = 24
 LATE = 2
 
 
-@kernel
+@inner
 def late_queries(search, k):  # type: ignore[no-untyped-def]
     """Return how many parities a late search asks for: all quarters but the last, or one half."""
     return 3 if (search >> 26) & _LEVEL_MASK < k - 1 else 1
@@ -91,7 +91,7 @@ def first_odd(desk, f):  # type: ignore[no-untyped-def]
     return 0
 
 
-@kernel
+@inner
 def enter_late(desk, search, outcomes):  # type: ignore[no-untyped-def]
     """Enter a late search's outcomes, a byte each; return the search, 0 at its end, and then the position found."""
     m, k = desk[on.FRAME_BITS], desk[on.LEVELS]
@@ -110,7 +110,7 @@ def enter_late(desk, search, outcomes):  # type: ignore[no-untyped-def]
     return p << 32 | v << 26 | s, -1
 
 
-@kernel
+@inner
 def _late_sum(source, m, a, c, low, high):  # type: ignore[no-untyped-def]
     position = (a * low + c) % m
     x = 0
@@ -121,7 +121,7 @@ def _late_sum(source, m, a, c, low, high):  # type: ignore[no-untyped-def]
     return x
 
 
-@kernel
+@inner
 def _late_parity(source, m, a, c, chunk, low, high):  # type: ignore[no-untyped-def]
     """Add up places low .. high of a late pass; `source` is a batch of the key, `chunk` its sums, by address."""
     first = (low + 63) >> 6
@@ -159,7 +159,7 @@ def searched_parities(desk, out):  # type: ignore[no-untyped-def]
             out += 1
 
 
-@kernel
+@inner
 def _sum_chunks(source, orders, chunk):  # type: ignore[no-untyped-def]
     """Add each position to the sums of 64 places that hold it, two passes at a time: the sums are at hand, keys not."""
     m = len(source)

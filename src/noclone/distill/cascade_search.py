@@ -36,13 +36,13 @@ from noclone.distill.cascade_words import (
     store_byte,
     store_int,
 )
-from noclone.kernels import kernel
+from noclone.kernels import inner, kernel
 
 LATE = 2  # what a frame searches in: pass 0, pass 1, or a late one
 OK, FLIPPED_TWICE, QUEUE_FULL = 0, 1, 2
 
 
-@kernel
+@inner
 def _enter(row, queries, n_queries, outcomes, words, deep, singles, following, told, found):  # type: ignore[no-untyped-def]
     """Enter a wave's outcomes: the odd half of each block is searched next, or is an error at leaf found[..].
 
@@ -83,7 +83,7 @@ def _enter(row, queries, n_queries, outcomes, words, deep, singles, following, t
     return n, errors
 
 
-@kernel
+@inner
 def _enter_errors(desk, f, p, errors):  # type: ignore[no-untyped-def]
     """Enter the errors that one frame found in one wave of pass p, and note the blocks that they make odd in the other.
 
@@ -127,7 +127,7 @@ def _enter_errors(desk, f, p, errors):  # type: ignore[no-untyped-def]
     return OK if worst == 0 else FLIPPED_TWICE
 
 
-@kernel
+@inner
 def _enter_late_error(desk, f, o):  # type: ignore[no-untyped-def]
     """Enter an error at position o that a late search found; return a status."""
     m, room = desk[on.FRAME_BITS], desk[on.ROOM]
@@ -152,7 +152,7 @@ def _enter_late_error(desk, f, o):  # type: ignore[no-untyped-def]
     return OK
 
 
-@kernel
+@inner
 def _next_wave(desk, f, following, told, end):  # type: ignore[no-untyped-def]
     """Let a frame whose wave has ended begin the next one or a late search; return the queries in trees, and all."""
     mode_at = desk[on.MODES] + f
@@ -179,7 +179,7 @@ def _next_wave(desk, f, following, told, end):  # type: ignore[no-untyped-def]
     return 0, 0
 
 
-@kernel
+@inner
 def _enter_late(desk, f, outcomes):  # type: ignore[no-untyped-def]
     """Enter the outcomes of one frame's late search; return how many queries follow, how many errors, and a status."""
     at = desk[on.SEARCHES] + 8 * f
@@ -190,7 +190,7 @@ def _enter_late(desk, f, outcomes):  # type: ignore[no-untyped-def]
     return 0, 1, _enter_late_error(desk, f, o)
 
 
-@kernel
+@inner
 def _enter_wave(desk, f, p, queries, n, outcomes, following, told, end):  # type: ignore[no-untyped-def]
     """Enter one frame's outcomes in pass p; return how many queries follow, how many errors, and a status."""
     row = desk[on.KNOWN] + (2 * f + p) * RECORD * desk[on.TILES]

@@ -12,10 +12,10 @@ import numpy as np
 from noclone.distill import cascade_desk as on
 from noclone.distill.cascade_known import AHEAD, ASKED, OWN, RECORD, tell_roots
 from noclone.distill.cascade_words import count, load, load_byte, load_int, store, store_byte, store_int
-from noclone.kernels import kernel
+from noclone.kernels import inner
 
 
-@kernel
+@inner
 def _ask(row, tile, node, following, told, n, end):  # type: ignore[no-untyped-def]
     """Ask about a block and about its halves; return how many queries there are then, at most up to address `end`."""
     at = row + tile * RECORD
@@ -30,7 +30,7 @@ def _ask(row, tile, node, following, told, n, end):  # type: ignore[no-untyped-d
     return n
 
 
-@kernel
+@inner
 def begin_tail_wave(row, candidates, n_candidates, parity, following, told, end):  # type: ignore[no-untyped-def]
     """Ask about those candidates that are odd, once each, and about their halves; return how many queries follow."""
     n = np.int64(0)
@@ -42,7 +42,7 @@ def begin_tail_wave(row, candidates, n_candidates, parity, following, told, end)
     return n
 
 
-@kernel
+@inner
 def _descend(desk, row, tile, node, deep, following, told, n, end, errors):  # type: ignore[no-untyped-def]
     """From an odd block go down as far as parities are known; ask there, or note the error at the end."""
     words, singles = desk[on.WORDS], desk[on.SINGLES]
@@ -65,7 +65,7 @@ def _descend(desk, row, tile, node, deep, following, told, n, end, errors):  # t
         node = 2 * node + 1 - (load(at) >> node & 1)
 
 
-@kernel
+@inner
 def enter_tail(desk, row, queries, n_queries, outcomes, deep, following, told, end):  # type: ignore[no-untyped-def]
     """Enter a wave's outcomes where halves were asked about ahead; return queries and errors, or -1, -1: no room."""
     words, parity = desk[on.WORDS], desk[on.PARITY]

@@ -21,13 +21,13 @@ import numpy as np
 
 from noclone.distill.bit_kernels import gather, spread
 from noclone.distill.cascade_words import count, prefetch, put, take, transpose64
-from noclone.kernels import kernel
+from noclone.kernels import inner, kernel
 
 _U1 = np.uint64(1)
 _U0 = np.uint64(0)
 
 
-@kernel
+@inner
 def _heap(part, n, tile):  # type: ignore[no-untyped-def]
     """Fill a tile's upper nodes from the parities of n neighbours, a power of two; `part` is overwritten."""
     half = n >> 1

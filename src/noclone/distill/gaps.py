@@ -22,7 +22,7 @@ from noclone.distill.bit_kernels import (
     slots_of_gaps,
 )
 from noclone.distill.cascade_words import load, load_byte
-from noclone.kernels import kernel
+from noclone.kernels import inner, kernel
 from noclone.records import Detections
 
 GROUP = 64
@@ -69,7 +69,7 @@ def write_events(events, previous, widths, planes, bases, values):  # type: igno
     return used
 
 
-@kernel
+@inner
 def _gaps(events, first, count, previous, gaps, flags):  # type: ignore[no-untyped-def]
     """Do what `gaps_of_events` does for a group of less than 64 events, with zeros behind them."""
     one = np.uint64(1)
@@ -121,7 +121,7 @@ def read_slots(widths, planes, n_planes, previous, n_slots, slots):  # type: ign
     return used == n_planes
 
 
-@kernel
+@inner
 def _slots(small, width, slot, slots, first, count):  # type: ignore[no-untyped-def]
     """Add up a group's gaps, each given in bytes, from `slot` on; return the last slot."""
     for i in range(count):
@@ -132,7 +132,7 @@ def _slots(small, width, slot, slots, first, count):  # type: ignore[no-untyped-
     return slot
 
 
-@kernel
+@inner
 def _sound(planes, start, width, count):  # type: ignore[no-untyped-def]
     """Return whether the highest plane of a group holds a one, and none of them one behind the last of its gaps."""
     if width == 0:

@@ -23,7 +23,7 @@ from noclone.bits import Words, count_ones, word_count
 from noclone.distill.bit_kernels import BITS, gather, ones, plane_of_bytes, spread
 from noclone.distill.gaps import GROUP, PLANES_BEHIND, WIDTH_MAX, read_slots, write_events
 from noclone.errors import Aborted, InputError
-from noclone.kernels import kernel
+from noclone.kernels import inner, kernel
 from noclone.records import U8, U64, Basis
 
 CHUNK = 1 << 17
@@ -278,7 +278,7 @@ def _words(raw: U8, count: int) -> Words:
     return words
 
 
-@kernel
+@inner
 def put(row, at, bits):  # type: ignore[no-untyped-def]
     """Write `bits` into a packed row from bit `at` on; whatever they are too many for goes into the word behind."""
     word, shift = at >> 6, np.uint64(at & 63)
@@ -286,7 +286,7 @@ def put(row, at, bits):  # type: ignore[no-untyped-def]
     row[word + 1] = (bits >> np.uint64(1)) >> (np.uint64(63) - shift)
 
 
-@kernel
+@inner
 def cut(row, at):  # type: ignore[no-untyped-def]
     """Return the 64 bits of a packed row from bit `at` on."""
     word, shift = at >> 6, np.uint64(at & 63)
@@ -296,7 +296,7 @@ def cut(row, at):  # type: ignore[no-untyped-def]
 @kernel
 def sift_settings(token, codes, theirs, matches, told, key, test, sums):  # type: ignore[no-untyped-def]
     """Append Alice's bits where she has one and the bases agree; write matches and their intensities; count matches."""
-    key_sums, test_sums, matched = _row(sums, 0), _row(sums, 1), np.int64(0)
+    key_sums, test_sums, matched = _row(sums, np.int64(0)), _row(sums, np.int64(1)), np.int64(0)
     padded = np.zeros(GROUP, np.uint8)
     at = np.int64(codes.ctypes.data)
     every = ~np.uint64(0)
@@ -324,7 +324,7 @@ def sift_settings(token, codes, theirs, matches, told, key, test, sums):  # type
 @kernel
 def sift_detections(token, values, bases, matches, told, key, test, sums):  # type: ignore[no-untyped-def]
     """Append Bob's bits where Alice says that the bases agree, with the intensities that she told."""
-    key_sums, test_sums, matched = _row(sums, 0), _row(sums, 1), np.int64(0)
+    key_sums, test_sums, matched = _row(sums, np.int64(0)), _row(sums, np.int64(1)), np.int64(0)
     for group in range(len(matches)):
         same, basis = matches[group], bases[group]
         low, high = spread(token, cut(told[0], matched), same), spread(token, cut(told[1], matched), same)
@@ -335,13 +335,13 @@ def sift_detections(token, values, bases, matches, told, key, test, sums):  # ty
         sums[0, k], sums[1, k] = key_sums[k], test_sums[k]
 
 
-@kernel
+@inner
 def _row(sums, basis):  # type: ignore[no-untyped-def]
     """Return the sums of one basis, for the processor's registers: in memory, every word that is written is a doubt."""
     return sums[basis, 0], sums[basis, 1], sums[basis, 2], sums[basis, 3]
 
 
-@kernel
+@inner
 def _keep(token, rows, sums, value, low, high, chosen):  # type: ignore[no-untyped-def]
     """Append the chosen bits of a group to one basis' rows; return its sums with them."""
     put(rows[0], sums[0], gather(token, value, chosen))

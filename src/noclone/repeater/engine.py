@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 
-from noclone.kernels import kernel
+from noclone.kernels import inner, kernel
 
 NEVER = np.int64(1 << 62)
 FREE = np.int64(-1)
@@ -38,7 +38,7 @@ EVENTS, BIRTHS, SWAPS, FAILED_SWAPS, DISCARDED, PUMPED = range(6)
 COUNTED = 6
 
 
-@kernel
+@inner
 def set_event(tree, link, key):  # type: ignore[no-untyped-def]
     """Note a link's next event; the tree keeps the least of each two below it."""
     place = tree.size // 2 + link
@@ -53,7 +53,7 @@ def set_event(tree, link, key):  # type: ignore[no-untyped-def]
         place >>= 1
 
 
-@kernel
+@inner
 def next_link(tree):  # type: ignore[no-untyped-def]
     """Return the link whose event comes first."""
     place, leaves = 1, tree.size // 2
@@ -68,7 +68,7 @@ def attempts(random, log_fail):  # type: ignore[no-untyped-def]
     return 1.0 + math.floor(math.log(1.0 - random.random()) / log_fail)
 
 
-@kernel
+@inner
 def entangle(random, links, nodes, i, pumps, cutoff_ns, made, counted):  # type: ignore[no-untyped-def]
     """Let a link work until it has a pair, purified `pumps` times; return how long that took.
 
@@ -103,7 +103,7 @@ def entangle(random, links, nodes, i, pumps, cutoff_ns, made, counted):  # type:
             return took
 
 
-@kernel
+@inner
 def begin(random, links, nodes, memories, tree, i, now, rules, made, counted):  # type: ignore[no-untyped-def]
     """Start a link if both its memories are free and it does not work yet."""
     event = tree[tree.size // 2 + i]
@@ -122,7 +122,7 @@ def begin_all(random, links, nodes, memories, tree, now, rules, made, counted): 
         begin(random, links, nodes, memories, tree, i, now, rules, made, counted)
 
 
-@kernel
+@inner
 def discard(nodes, memories, one, now, rules):  # type: ignore[no-untyped-def]
     """Give up the pair of a memory whose time is up, if it holds one; return the other half's memory, or its own."""
     node = one // 2
@@ -136,7 +136,7 @@ def discard(nodes, memories, one, now, rules):  # type: ignore[no-untyped-def]
     return other
 
 
-@kernel
+@inner
 def store(memories, pairs, i, now, made):  # type: ignore[no-untyped-def]
     """Put a link's new pair into its memories."""
     right, left = 2 * i + 1, 2 * i + 2
@@ -147,7 +147,7 @@ def store(memories, pairs, i, now, made):  # type: ignore[no-untyped-def]
     pairs[right, LOST:] = 0.0
 
 
-@kernel
+@inner
 def swap(random, nodes, memories, pairs, node, now, success, quality, counted):  # type: ignore[no-untyped-def]
     """Join the two pairs that a node holds; return the left and right memories of what came of it, and if it did."""
     from_left, from_right = 2 * node, 2 * node + 1
@@ -174,7 +174,7 @@ def swap(random, nodes, memories, pairs, node, now, success, quality, counted): 
     return a, b, True
 
 
-@kernel
+@inner
 def hand_over(nodes, memories, pairs, held_ends, correlations):  # type: ignore[no-untyped-def]
     """Write the correlations of the pair that spans the chain, free its memories, return when both ends know of it."""
     far = memories.shape[0] - 2
@@ -247,7 +247,7 @@ def deliver(random, links, nodes, rules, clock, tree, memories, pairs, made, cou
             times[delivered, 1] = clock[0]
             delivered += 1
             if stream:
-                begin(random, links, nodes, memories, tree, 0, now, rules, made, counted)
+                begin(random, links, nodes, memories, tree, np.int64(0), now, rules, made, counted)
                 begin(random, links, nodes, memories, tree, last, now, rules, made, counted)
             else:
                 memories[:, PARTNER] = FREE
