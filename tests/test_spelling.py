@@ -48,6 +48,7 @@ SITES = str(Path(__file__).parents[1] / "examples" / "sites.toml")
 @pytest.mark.parametrize(
     ("words", "meant"),
     [
+        (["sattelite", "day"], "satellite"),
         (["run", "metroo"], "metro"),
         (["serve", "metroo"], "metro"),
         (["repeater", "bostn"], "boston"),

@@ -8,19 +8,15 @@ import stat
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from noclone.clock import ManualClock
-from noclone.distill.authentication import AuthenticationPool, Mark
 from noclone.errors import KeysExhausted, StoreError
-from noclone.kms.keys import Assignment, Refused, Span, StoredKey, direction_of, key_id_of, values_of
+from noclone.kms.keys import Assignment, Refused, Span, StoredKey, key_id_of, values_of
 from noclone.kms.pools import BlockName
-from noclone.kms.sealing import Sealer, encode, load_kek
 from noclone.kms.store import Store, StoreSettings
 from noclone.records import BlockProvenance, SecretKey
 
@@ -574,142 +570,3 @@ def test_one_failing_operation_does_not_take_the_others_down(place: Place) -> No
             broken.result()
     with pytest.raises(StoreError, match="closed"):
         store.commits.submit(lambda _: 1)
-
-
-@given(st.text(max_size=20), st.integers(0, 1 << 40), st.integers(0, 1), st.integers(0, 1 << 30))
-def test_key_ids_are_version_8_uuids_and_depend_on_every_part(link: str, block: int, way: int, first: int) -> None:
-    identifier = uuid.UUID(key_id_of(Span(link, block, first, 1), way))
-    assert identifier.version == 8
-    assert identifier.variant == uuid.RFC_4122
-    others = {
-        key_id_of(Span(link + "x", block, first, 1), way),
-        key_id_of(Span(link, block + 1, first, 1), way),
-        key_id_of(Span(link, block, first + 1, 1), way),
-        key_id_of(Span(link, block, first, 1), 1 - way),
-    }
-    assert len(others) == 4
-    assert str(identifier) not in others
-    assert str(identifier) == key_id_of(Span(link, block, first, 9), way)
-
-
-def test_directions_are_opposite_at_the_two_ends() -> None:
-    assert direction_of("alder", "birch") == 0
-    assert direction_of("birch", "alder") == 1
-
-
-@given(st.lists(st.binary(max_size=5), max_size=4), st.lists(st.binary(max_size=5), max_size=4))
-def test_different_lists_never_encode_alike(first: list[bytes], second: list[bytes]) -> None:
-    assert (encode(*first) == encode(*second)) == (first == second)
-
-
-def test_a_sealed_secret_opens_only_as_what_it_is() -> None:
-    sealer = Sealer(KEK, "store-1")
-    sealed = sealer.seal(b"secret", "key", "id-1", "birch", "slave")
-    assert sealer.open(sealed, "key", "id-1", "birch", "slave") == b"secret"
-    assert sealer.seal(b"secret", "key", "id-1", "birch", "slave") != sealed
-    for context in (
-        ("key", "id-2", "birch", "slave"),
-        ("key", "id-1", "cedar", "slave"),
-        ("key", "id-1", "birch", "x"),
-    ):
-        with pytest.raises(StoreError):
-            sealer.open(sealed, *context)
-    with pytest.raises(StoreError):
-        Sealer(KEK, "store-2").open(sealed, "key", "id-1", "birch", "slave")
-    with pytest.raises(StoreError):
-        sealer.open(sealed[:11], "key", "id-1", "birch", "slave")
-
-
-def test_a_key_encryption_key_must_be_private_and_whole(tmp_path: Path) -> None:
-    path = tmp_path / "kek"
-    with pytest.raises(StoreError, match="cannot be read"):
-        load_kek(path)
-    path.write_text(KEK.hex() + "\n")
-    path.chmod(0o640)
-    with pytest.raises(StoreError, match="others than its owner"):
-        load_kek(path)
-    path.chmod(0o600)
-    assert load_kek(path) == KEK
-    path.write_text(KEK.hex()[:-2])
-    with pytest.raises(StoreError, match="64 hexadecimal digits") as short:
-        raise_hint(lambda: load_kek(path))
-    assert KEK.hex()[:16] not in str(short.value)
-    link = tmp_path / "link"
-    link.symlink_to(path)
-    with pytest.raises(StoreError):
-        load_kek(link)
-
-
-def raise_hint(call: Callable[[], object]) -> None:
-    try:
-        call()
-    except StoreError as error:
-        raise StoreError(f"{error.message}; {error.hint}") from None
-
-
-def test_marks_and_refills_of_a_link_survive(place: Place) -> None:
-    secret, refill = os.urandom(640), os.urandom(256)
-    with Store.open(place("a"), name="alder", kek=KEK) as store:
-        ledger = store.ledger("alder-birch")
-        state = ledger.load(secret)
-        key = secret[:-64]  # the last pair is its name
-        assert (state.segments, state.last_block, state.cumulative_epsilon) == ({0: (key, 0)}, -1, 0.0)
-        ledger.mark(0, 3, 5)
-        ledger.refill(6, refill, 2e-10)
-        ledger.mark(6, 1, 7)
-        ledger.mark(0, 2, 4)  # never backwards
-    with Store.open(place("a"), name="alder", kek=KEK) as store:
-        ledger = store.ledger("alder-birch")
-        state = ledger.load(secret)
-        wiped = bytes(3 * 64) + key[3 * 64 :]
-        assert state.segments == {0: (wiped, 3), 6: (bytes(64) + refill[64:], 1)}
-        assert (state.last_block, state.cumulative_epsilon) == (7, 2e-10)
-        ledger.mark(6, 4, 8)
-        assert ledger.load(secret).segments == {0: (wiped, 3)}
-        assert ledger.marks() == {0: 3, 6: 4}
-        ledger.refill(6, refill, 1e-10)  # a spent segment never comes back, epsilon never falls
-        assert ledger.load(secret).segments == {0: (wiped, 3)}
-        assert ledger.load(secret).cumulative_epsilon == 2e-10
-        fresh = os.urandom(640)
-        assert ledger.load(fresh).segments == {0: (fresh[:-64], 0)}
-        ledger.mark(0, 1, 8, ahead=(4,))
-        assert ledger.load(secret).segments[0] == (wiped, 3), "a secret that comes back is as spent as it was"
-        spent = bytes(64) + fresh[64:256] + bytes(64) + fresh[320:-64]
-        assert ledger.load(fresh).segments[0] == (spent, 1)
-        assert ledger.load(fresh).last_block == 8
-
-
-def test_spent_pairs_are_wiped_from_the_secret_before_they_are_marked(tmp_path: Path) -> None:
-    """A store that is lost takes its marks with it; the secret's file still knows."""
-    secret = os.urandom(640)
-    file = tmp_path / "secret"
-    file.write_bytes(secret)
-
-    def wipe(pairs: Sequence[int]) -> None:
-        data = bytearray(file.read_bytes())
-        for pair in pairs:
-            data[64 * pair : 64 * pair + 64] = bytes(64)
-        file.write_bytes(data)
-
-    with Store.open(tmp_path / "a.db", name="alder", kek=KEK) as store:
-        ledger = store.ledger("alder-birch", wipe)
-        ledger.load(file.read_bytes())
-        ledger.mark(0, 2, 0, ahead=(5,))
-    with Store.open(tmp_path / "new.db", name="alder", kek=KEK) as store:
-        state = store.ledger("alder-birch", wipe).load(file.read_bytes())
-    pool = AuthenticationPool("alice", state.segments)
-    assert pool.marks() == (Mark(0, 2, 9, (5,)),)
-
-
-def test_a_secret_that_cannot_be_wiped_is_not_used(tmp_path: Path) -> None:
-    def wipe(pairs: Sequence[int]) -> None:
-        raise StoreError("read-only")
-
-    with Store.open(tmp_path / "a.db", name="alder", kek=KEK) as store:
-        ledger = store.ledger("alder-birch", wipe)
-        ledger.load(os.urandom(640))
-        with pytest.raises(StoreError):
-            ledger.mark(0, 1, 0)
-        assert ledger.marks() == {0: 0}
-        with pytest.raises(StoreError, match="has 64 bytes"):
-            ledger.load(bytes(64))

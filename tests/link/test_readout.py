@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from noclone.link.readout import Readout
+from noclone.link import readout as module
+from noclone.link.readout import Readout, Segment
 from noclone.link.sampling import TICK_BITS, TICKS
+from noclone.link.segments import Crew
 
 KEY = bytes(range(32))
 
 
-def readout(*, passive=True, dead=0.0, gate=1.0, jitter_ticks=0.0, p=0.0, lifetime=0.0) -> Readout:
+def readout(*, passive=True, dead=0.0, gate=1.0, jitter_ticks=0.0, p=0.0, lifetime=0.0, stretch=256) -> Readout:
     return Readout(
         detector_key=KEY,
         bob_key=KEY[::-1],
@@ -25,11 +27,12 @@ def readout(*, passive=True, dead=0.0, gate=1.0, jitter_ticks=0.0, p=0.0, lifeti
         jitter_ticks=jitter_ticks,
         afterpulse_probability=p,
         afterpulse_lifetime_periods=lifetime,
+        stretch_slots=stretch,
     )
 
 
 def draw(number: int, purpose: int) -> tuple[int, int]:
-    """Return the detectors' two words for an afterpulse (purpose 0) or a slot (purpose 1)."""
+    """Return the detectors' two words for a slot (purpose 1), or an afterpulse of the stretch from slot i (4 i + 2)."""
     data = number.to_bytes(8, "little") + purpose.to_bytes(8, "little")
     block = Cipher(algorithms.AES(KEY), modes.ECB()).encryptor().update(data)
     return int.from_bytes(block[:8], "little"), int.from_bytes(block[8:], "little")
@@ -39,21 +42,23 @@ def exponential(word: int) -> float:
     return -math.log(((word >> 11) + 1) * 2.0**-53)
 
 
-def twin(clicks, n_slots, dead, gate, p, lifetime):
+def twin(clicks, n_slots, dead, gate, p, lifetime, stretch=256):
     """Return the events of sorted clicks."""
     heap = [int(c) for c in clicks]
     heapq.heapify(heap)
-    dead_until, until, afterpulses, slots = [-(2**62)] * 4, -1, 0, {}
+    dead_until, until, afterpulses, slots, now = [-(2**62)] * 4, -1, 0, {}, 0
     while heap:
         click = heapq.heappop(heap)
         ticks, d = click >> 2, click & 3
         if ticks >= n_slots << TICK_BITS or ticks < max(0, dead_until[d]):
             continue
+        if (begin := (ticks >> TICK_BITS) // stretch * stretch) != now:
+            until, afterpulses, now = -1, 0, begin
         dead_until[d] = ticks + round(dead * TICKS)
         if p:
-            until = int(exponential(draw(afterpulses, 0)[0]) / -math.log1p(-p)) if until < 0 else until
+            until = int(exponential(draw(afterpulses, 2 + 4 * now)[0]) / -math.log1p(-p)) if until < 0 else until
             if until == 0:
-                delay = int(exponential(draw(afterpulses, 0)[1]) * lifetime * TICKS)
+                delay = int(exponential(draw(afterpulses, 2 + 4 * now)[1]) * lifetime * TICKS)
                 heapq.heappush(heap, (dead_until[d] + delay) << 2 | d)
                 afterpulses += 1
             until -= 1
@@ -147,3 +152,51 @@ def test_active_basis_is_bobs_own_function_of_the_slot():
     assert 0.4 < np.mean(list(bases.values())) < 0.6
     for event in later.tolist():
         assert bases[event >> 16] == event >> 1 & 1
+
+
+def segments_of(clicks, slots, n_slots, cut):
+    """Yield segments of so many slots; a click belongs to the slot that its photon was sent in."""
+    for first in range(0, n_slots, cut):
+        some = np.sort(clicks[(slots >= first) & (slots < first + cut)])
+        length = min(cut, n_slots - first)
+        yield Segment(some - (first << TICK_BITS << 2), first, length, first + cut >= n_slots)
+
+
+@pytest.mark.parametrize(
+    ("options", "cut", "soon"),
+    [
+        ({"dead": 30, "p": 0.1, "lifetime": 20.0}, 1024, True),
+        ({"dead": 30, "p": 0.1, "lifetime": 20.0, "jitter_ticks": TICKS / 4, "gate": 0.8}, 1024, True),
+        ({"dead": 30, "p": 0.1, "lifetime": 20.0, "passive": False, "stretch": 64}, 700, True),  # cuts within stretches
+        ({"dead": 5000, "p": 0.5, "lifetime": 3.0}, 1024, False),  # hardly ever agree
+        ({"p": 0.95, "lifetime": 900.0, "stretch": 32}, 1024, False),  # more afterpulses than there is room for
+    ],
+)
+def test_playing_ahead_changes_nothing(options, cut, soon, monkeypatch):
+    n_slots, rng, agreed = 40_000, np.random.default_rng(10), []
+    slots = np.sort(rng.integers(0, n_slots, 20_000))
+    noise = np.clip(rng.normal(0, options.get("jitter_ticks", 0), len(slots)), -1.5 * TICKS, 1.5 * TICKS)
+    clicks = (slots << TICK_BITS) + TICKS // 2 + noise.astype(np.int64) << 2 | rng.integers(0, 4, len(slots))
+    if not options.get("passive", True):
+        clicks &= ~np.int64(2)
+    segments, plain = list(segments_of(clicks, slots, n_slots, cut)), readout(**options)
+    one = [plain.segment(some.clicks, some.first_slot, some.n_slots, last=some.last) for some in segments]
+    in_turn = Readout._in_turn
+
+    def listening(self, run, alone):
+        events = in_turn(self, run, alone)
+        agreed.append(alone is not None and self._memory is alone.memory)
+        return events
+
+    monkeypatch.setattr(Readout, "_in_turn", listening)
+    for threads, stretches in ((2, 2), (1, 1000), (3, 1000)):  # the first with several runs in a segment
+        agreed.clear()
+        monkeypatch.setattr(module, "STRETCHES_OF_RUN", stretches)
+        done = []
+        with Crew(threads) as crew:
+            events = list(readout(**options).follow(segments, crew, 2 * threads, done.append))
+        assert done == segments
+        assert len(events) > len(segments) if stretches == 2 else len(events) == len(segments)
+        assert np.array_equal(np.concatenate(events), np.concatenate(one))
+    assert np.mean(agreed) > 0.8 if soon else np.mean(agreed) < 0.2
+    assert sum(map(len, one)) > 20

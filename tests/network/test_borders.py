@@ -20,6 +20,7 @@ from noclone.errors import KmeError, NocloneError, ScenarioError
 from noclone.events import EventLog
 from noclone.io import tls
 from noclone.io.https_client import Address, call
+from noclone.kms import border_out
 from noclone.network.identities import load_border, load_kme, load_sae
 from noclone.network.metrics import Metrics
 from noclone.network.node import RunOptions
@@ -204,7 +205,10 @@ def explain(scenario: Path, pki: Path, key_id: str) -> dict[str, Any]:
     return out
 
 
-def test_when_the_other_operator_is_away_nobody_gets_a_key(tmp_path: Path, free_ports: Callable[[], int]) -> None:
+def test_when_the_other_operator_is_away_nobody_gets_a_key(
+    tmp_path: Path, free_ports: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(border_out, "VOID_AGAIN_S", 1.0)
     west, east = two_operators(tmp_path, free_ports)
 
     async def story() -> None:

@@ -221,7 +221,7 @@ def test_a_run_shows_passes_and_published_numbers(tmp_path: Path, capsys: pytest
     text = capsys.readouterr().out
     assert "pass 90 s, up to 85 degrees" in text
     assert "more bits of key refilled the authentication pool" in text
-    assert text.count("published 12,345: Somebody et al.") == 3
+    assert text.count("published 12\N{NARROW NO-BREAK SPACE}345: Somebody et al.") == 3
     assert run_command([*command, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["published"]
     assert all(row["value"] == 12345 < row["ours"] for row in rows if row["what"] != "key_bps")

@@ -149,6 +149,7 @@ def test_what_cannot_be_met_is_said_with_the_reason() -> None:
 def test_a_site_that_may_not_relay_does_not() -> None:
     fibres = [("a", "b", 40.0), ("b", "d", 40.0), ("a", "c", 90.0), ("c", "d", 90.0)]
     given = brief(fibres, [("a", "d", 1000.0, 1)], site={"b": {"trusted": False}})
+    given = given.model_copy(update={"devices": [DeviceSection(name="x", cost=1.0)]})  # no station may stand at b
     candidates, _ = candidates_of(given, only_what_runs=True)
     assert solve(given, candidates).relays == ("c",)
 

@@ -112,6 +112,7 @@ def run_command(tokens: list[str] | None = None) -> int:
             sys.stdout.write(overview())
             sys.stdout.flush()
             return 0
+        _refuse_an_unknown_command(given[0])
         _refuse_a_missing_card()
         code = application()(given)
     except (NocloneError, KeyboardInterrupt, OSError) as error:
@@ -139,6 +140,17 @@ def _say_why(error: BaseException) -> int:
         case OSError():
             complain(f"{error.filename or 'the system'}: {error.strerror or error}", "is there space, and permission?")
     return 1
+
+
+def _refuse_an_unknown_command(word: str) -> None:
+    """Say so with all that there are: the parser would name eight of them."""
+    from noclone.errors import InputError
+    from noclone.spelling import choices
+
+    names = [name for _, _, name, _ in COMMANDS]
+    if not word.startswith("-") and word not in names:
+        hint = choices(word, names)
+        raise InputError(f"there is no command '{word}'", hint=f"{hint}; `noclone --help` says what each does")
 
 
 def _refuse_a_missing_card() -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from noclone.repeater.brief import RepeaterBrief
+    from noclone.repeater.result import RepeaterResult
     from noclone.repeater.tuning import Tried
 
 Km = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=100_000))]
@@ -64,9 +65,7 @@ def repeater(
         seed: A number that makes the run repeatable; one is drawn where none is given.
     """
     from noclone import rng
-    from noclone.proofs.epsilon import Epsilons
     from noclone.repeater.brief import load_repeaters
-    from noclone.repeater.result import serve
 
     if scenario is not None:
         brief = load_repeaters(scenario)
@@ -74,22 +73,13 @@ def repeater(
         devices = {"scheme": scheme, "emission": emission, "visibility": visibility}
         rules = {"cutoff_s": cutoff_s, "swap_success": swap_success, "swap_quality": swap_quality, "pumps": pumps}
         brief = _uniform(length_km, links, devices, {"dephasing_s": dephasing_s}, rules)
-    wanted = pairs or brief.request.pairs
     drawn = secrets.randbelow(1 << 53) if seed is None else seed
     prepare("repeaters")
-    tried: list[Tried] = []
     with progress() as bar:
-        if best_cutoff:
-            tried = _tried(brief, rng.seed_from_int(drawn), bar)
+        tried = _tried(brief, rng.seed_from_int(drawn), bar) if best_cutoff else []
+        if tried:
             brief = brief.with_cutoff(tried[0].cutoff_s)
-        task = bar.add_task(f"{brief.name}, seed {drawn}", total=wanted)
-        found = serve(
-            brief,
-            wanted,
-            rng.seed_from_int(drawn),
-            Epsilons(eps_secrecy, 1e-15),
-            lambda done: bar.update(task, completed=done),
-        )
+        found = _served(brief, pairs or brief.request.pairs, drawn, eps_secrecy, bar)
     data, lines = {**found.to_json(), "seed": drawn}, found.lines()
     if tried:
         data["cutoffs"] = [asdict(one) for one in tried]
@@ -106,6 +96,16 @@ def _tried(brief: RepeaterBrief, seed: bytes, bar: Progress) -> list[Tried]:
     found = best_cutoff(brief.chain(), seed, tell=lambda: bar.advance(task))
     bar.remove_task(task)
     return found
+
+
+def _served(brief: RepeaterBrief, pairs: int, seed: int, eps_secrecy: float, bar: Progress) -> RepeaterResult:
+    from noclone import rng
+    from noclone.proofs.epsilon import Epsilons
+    from noclone.repeater.result import serve
+
+    task = bar.add_task(f"{brief.name}, seed {seed}", total=pairs)
+    epsilons = Epsilons(eps_secrecy, 1e-15)
+    return serve(brief, pairs, rng.seed_from_int(seed), epsilons, lambda done: bar.update(task, completed=done))
 
 
 def _uniform(

@@ -39,29 +39,25 @@ def run(
     from noclone import rng
     from noclone.audit.verdict import judge
     from noclone.events import EventLog
+    from noclone.io.published import lines as published_lines
     from noclone.network.beside import beside
-    from noclone.network.blocks import plan_link
     from noclone.network.folder import RunFolder
-    from noclone.network.published_section import lines as told
     from noclone.network.scenario import load_scenario
     from noclone.network.simulate import run as simulate
     from noclone.redteam.attacks import resolve
 
     network = load_scenario(scenario)
-    light = network.light()
     if seed is None:
         seed = secrets.randbelow(1 << 53)
-    with parts(f"planning {network.name}", len(light), as_json=as_json) as link_done:
-        for plan in map(plan_link, light):
-            link_done()
-            if not plan.agreement.length_bits:
-                say(f"{plan.link.name}: no key is to be expected of this link: {plan.agreement.reason}")
+    _say_who_gives_none(network, as_json=as_json)
     folder = RunFolder(output, network)
     folder.write_run(seed=seed, blocks=blocks)
     prepare(*BLOCKS)
     log = EventLog(folder.events)
     try:
-        with parts(f"running {network.name}, seed {seed}", blocks * len(light), as_json=as_json) as block_done:
+        with parts(
+            f"running {network.name}, seed {seed}", blocks * len(network.light()), as_json=as_json
+        ) as block_done:
             result = simulate(
                 network,
                 log,
@@ -79,7 +75,7 @@ def run(
         log.close()
     data: dict[str, Any] = {**result.to_json(), "seed": seed, "folder": str(folder.path), "verdict": verdict.to_json()}
     lines = _lines(network, seed, result)
-    lines += told(data["published"])
+    lines += published_lines(data["published"])
     for found in filter(None, (beside(network.link(link.link), link) for link in result.links)):
         lines += ["", *found.lines()]
         data.setdefault("beside", {})[found.link] = found.to_json()
@@ -92,13 +88,26 @@ def run(
     return 0 if any(link.secret_bits for link in result.links) else 1
 
 
+def _say_who_gives_none(network: Scenario, *, as_json: bool) -> None:
+    """Tell of each link that is not expected to give key, before any time goes into its light."""
+    from noclone.network.blocks import plan_link
+
+    light = network.light()
+    with parts(f"planning {network.name}", len(light), as_json=as_json) as link_done:
+        for plan in map(plan_link, light):
+            link_done()
+            if not plan.agreement.length_bits:
+                say(f"{plan.link.name}: no key is to be expected of this link: {plan.agreement.reason}")
+
+
 def _lines(network: Scenario, seed: int, result: RunResult) -> list[str]:
     """Return what each link gave, for people."""
     lines = [f"{network.title or network.name}, seed {seed}{', interrupted' if result.interrupted else ''}"]
     for link in result.links:
+        light_s = grouped(link.light_s) if link.light_s >= 1000 else f"{link.light_s:.3g}"
         lines.append(
             f"  {link.link}: {link.blocks - link.aborted} of {link.blocks} blocks gave key, "
-            f"{grouped(link.secret_bits)} secret bits in {link.light_s:.3g} s of light ({si(link.secret_bps, 'b/s')}), "
+            f"{grouped(link.secret_bits)} secret bits in {light_s} s of light ({si(link.secret_bps, 'b/s')}), "
             f"{link.wall_s:.3g} s here"
         )
         if link.refill_bits:

@@ -9,9 +9,12 @@ from cyclopts import App, Parameter, validators
 
 from noclone.cli.terminal import Json, grouped, progress, show
 from noclone.io.origins import origin_lines
+from noclone.io.published import beside
+from noclone.io.published import lines as published_lines
 
 if TYPE_CHECKING:
     from noclone.network.satellite_day import SatelliteDay
+    from noclone.network.satellite_pass import PassKey
 
 Km = Annotated[float, Parameter(validator=validators.Number(gte=150, lte=50_000))]
 Degrees = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=90))]
@@ -85,17 +88,22 @@ def one_pass(
         proof=proof,
     )
     nearest = over.range_km(0.0)
+    gives = f"{grouped(found.secret_bits)} secret bits ({proof}, secrecy {eps_secrecy:g})"
     lines = [
         f"a pass of {found.seconds:.0f} s, {nearest:.0f} km away at its highest ({highest_deg:g} degrees)",
-        f"  loss {found.losses_db[0]:.1f} to {found.losses_db[1]:.1f} dB, detectors excepted",
-        f"  {grouped(found.sifted_bits)} sifted bits in the key basis at {found.qber:.2%} errors",
-        f"  {grouped(found.secret_bits)} secret bits ({proof}, secrecy {eps_secrecy:g})"
-        if found.secret_bits
-        else f"  NO KEY: {found.reason}",
+        *_key_lines(found, gives),
         "expected by the model; no light was simulated",
     ]
     show({**asdict(found), "nearest_km": nearest, "proof": proof}, lines, as_json=as_json)
     return 0 if found.secret_bits else 1
+
+
+def _key_lines(key: PassKey, gives: str) -> list[str]:
+    return [
+        f"  loss {key.losses_db[0]:.1f} to {key.losses_db[1]:.1f} dB, detectors excepted",
+        f"  {grouped(key.sifted_bits)} sifted bits in the key basis at {key.qber:.2%} errors",
+        f"  {gives if key.secret_bits else f'NO KEY: {key.reason}'}",
+    ]
 
 
 @satellite.command
@@ -154,11 +162,7 @@ def _lines(found: SatelliteDay) -> list[str]:
             f"  {' and '.join(shared.between)}, pairs from {shared.satellite}, which need not be trusted: "
             f"{shared.seconds:.0f} s in view of both, {shared.pairs:.0f} pairs at {shared.qber:.2%} errors: {gives}"
         )
-    best = found.best()
-    for there in brief.published:
-        ours = grouped(best[there.what]) if best else "none"
-        shown = f"{grouped(there.value)}; ours, the best: {ours} ({there.source})"
-        lines.append(f"  published {there.what} of a pass: {shown}")
+    lines += published_lines(beside(brief.published, found.best()))
     lines += origin_lines(brief.numbers(), brief.origins, "expected by the model under clear skies, no light simulated")
     if brief.source:
         lines.append(f"  {brief.source}")

@@ -49,6 +49,11 @@ def check_origins(origins: Mapping[str, str], known: Iterable[str]) -> None:
             raise ValueError(f"origins: there is no number '{place}'{did_you_mean(place, places)}")
 
 
+def with_origins(found: Mapping[str, Any], origins: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return the numbers with their origins, as data; "given" where a file says nothing of one."""
+    return {place: {"value": value, "origin": origins.get(place, "given")} for place, value in found.items()}
+
+
 def origin_lines(found: Mapping[str, Any], origins: Mapping[str, str], how: str) -> list[str]:
     """Return the numbers with their origins, for people; those without are only counted.
 

@@ -3,8 +3,9 @@
 In: clicks in order of time.  Out: the clicks that happen (dead time, afterpulses), then events, one for each slot.
 
 A detector clicks if it is alive, and is dead for a fixed time then: whether the next would-be click happens depends on
-nothing but the last one that did, so one pass in order of time is exact, whatever the dead time. This pass is the only
-work that cannot be shared among threads; see `detectors_simd`.
+nothing but the last one that did, so one pass in order of time is exact, whatever the dead time. How many clicks pass
+until one leaves an afterpulse has no memory (a geometric law), and is drawn anew in each stretch of slots: two passes
+that agree in what the detectors remember where a stretch begins agree from there on. `readout` makes use of it.
 """
 
 from __future__ import annotations
@@ -22,19 +23,22 @@ NEVER = (1 << 62) - 1
 KEPT = 2048  # clicks that happen, worked on together
 FRONT = 8  # words before them
 SPARE = 16  # words after them: vectors may write a little beyond the end
+NO_NUMBER = np.uint64((1 << 64) - 1)
 KEPT_ROOM = FRONT + TOGETHER + KEPT + SPARE
 
 # Places in the state, which lives as long as the block.
-POSITION, PENDING, UNTIL, AFTERPULSES, WAITING, FINISHED, STATE_SIZE = range(7)
+POSITION, CUT, STARTED, PENDING, UNTIL, AFTERPULSES, STRETCH, WAITING, STATE_SIZE = range(9)
+SQUASHED, MARKED = 1, 2  # purposes of the detectors' draws: several clicks in a slot; afterpulses in a stretch
 
 
 @within
-def afterpulse_draw(simd, keys, number, counters, draws):  # type: ignore[no-untyped-def]
-    """Return two exponential numbers of mean 1 for afterpulse `number` of the block.
+def afterpulse_draw(simd, keys, stretch, number, counters, draws):  # type: ignore[no-untyped-def]
+    """Return two exponential numbers of mean 1 for afterpulse `number` of a stretch.
 
     The first one says how many clicks pass before it, the second one its delay.
 
     Args:
+        stretch: Its first slot.
         counters: uint64[MULTIPLE]: the numbers of those that were worked out last.
         draws: float64[2, MULTIPLE]: their draws.
     """
@@ -43,7 +47,7 @@ def afterpulse_draw(simd, keys, number, counters, draws):  # type: ignore[no-unt
         words = np.empty((2, MULTIPLE), np.uint64)
         for j in range(MULTIPLE):
             counters[j] = np.uint64(number - place + j)
-        secret_words(simd, keys, counters, np.uint64(0), words, np.int64(MULTIPLE))
+        secret_words(simd, keys, counters, np.uint64(MARKED + (stretch << 2)), words, np.int64(MULTIPLE))
         exponentials(simd, words.ctypes.data, draws.ctypes.data, 2 * MULTIPLE)
     return draws[0, place], draws[1, place]
 
@@ -59,19 +63,18 @@ def insert_pending(pending, waiting, later):  # type: ignore[no-untyped-def]
 
 
 @inner
-def happen(  # type: ignore[no-untyped-def]
-    simd, keys, clicks, bound, dead_ticks, until_mean, lifetime_ticks, state, dead_until, pending, counters, draws, kept
-):
-    """Play clicks and afterpulses before `bound` in order; return how many happen, at most len(kept) - 1.
+def happen(simd, keys, clicks, bound, receiver, state, memory, kept):  # type: ignore[no-untyped-def]
+    """Play clicks and afterpulses before `bound` in order; return how many happen, and whether these are all.
 
-    Stops early where kept or pending are full; state[FINISHED] says which it was.
+    Stops early where kept, which needs room for one more, or pending are full.
 
     Args:
         keys: Round keys of the detectors' draws.
-        until_mean: -1 / ln(1 - p) for an afterpulse after a click; 0 if there are none.
-        pending: Afterpulses to come, latest first, like clicks; state[PENDING] of them.
-        counters, draws: See `afterpulse_draw`.
+        receiver, memory: See `play`.
     """
+    _, dead_time, _, until_mean, lifetime_ticks = receiver
+    dead_until, pending, counters, draws = memory
+    dead_ticks, stretch = dead_time << 2, state[STRETCH]
     position, waiting, until, number = state[POSITION], state[PENDING], state[UNTIL], state[AFTERPULSES]
     n = np.int64(0)
     finished = False
@@ -81,7 +84,7 @@ def happen(  # type: ignore[no-untyped-def]
         if until_mean > 0.0:
             if until < 0:
                 # How many clicks pass until the next one that leaves an afterpulse is geometric: one draw for many.
-                until = np.int64(afterpulse_draw(simd, keys, number, counters, draws)[0] * until_mean)
+                until = np.int64(afterpulse_draw(simd, keys, stretch, number, counters, draws)[0] * until_mean)
             goal = min(goal, n + until + 1)
         start = n
         due = pending[waiting - 1] if waiting > 0 else np.int64(NEVER << 1)
@@ -99,7 +102,7 @@ def happen(  # type: ignore[no-untyped-def]
                     n += 1
         until -= n - start
         if until < 0 and until_mean > 0.0:
-            delay = np.int64(afterpulse_draw(simd, keys, number, counters, draws)[1] * lifetime_ticks)
+            delay = np.int64(afterpulse_draw(simd, keys, stretch, number, counters, draws)[1] * lifetime_ticks)
             d = kept[n - 1] & 3
             insert_pending(pending, waiting, dead_until[d] + (delay << 2) + d)
             waiting += 1
@@ -107,8 +110,7 @@ def happen(  # type: ignore[no-untyped-def]
         if finished:
             break
     state[POSITION], state[PENDING], state[UNTIL], state[AFTERPULSES] = position, waiting, until, number
-    state[FINISHED] = finished
-    return n
+    return n, finished
 
 
 @inner
@@ -127,13 +129,13 @@ def without_repeats(kept, first, end):  # type: ignore[no-untyped-def]
 
 
 @inner
-def gather(simd, kept, end, first_slot, passive, last, state, events, several, n, listed):  # type: ignore[no-untyped-def]
+def gather(simd, kept, end, first_slot, passive, finished, state, events, several, n, listed):  # type: ignore[no-untyped-def]
     """Make events of kept[FRONT:end], from events[n] on; return how many there are then, and how many are listed.
 
-    The clicks of the last slot wait at the front of kept for more, unless these are the last ones of all.
+    The clicks of the last slot wait at the front of kept for more, unless there are none.
     """
     first = end
-    if not last and end > FRONT:
+    if not finished and end > FRONT:
         first -= 1
         while first > FRONT and kept[first - 1] >> (TICK_BITS + 2) == kept[end - 1] >> (TICK_BITS + 2):
             first -= 1
@@ -170,7 +172,7 @@ def squash(simd, keys, passive, events, several, listed):  # type: ignore[no-unt
         n = min(BATCH, listed - first)
         for j in range(n):
             slots[j] = events[several[first + j]] >> np.uint64(16)
-        secret_words(simd, keys, slots, np.uint64(1), words, n)
+        secret_words(simd, keys, slots, np.uint64(SQUASHED), words, n)
         for j in range(n):
             i = several[first + j]
             event, one = events[i] | (words[0, j] & np.uint64(1)), np.uint64(1)
@@ -180,65 +182,100 @@ def squash(simd, keys, passive, events, several, listed):  # type: ignore[no-unt
             events[i] = event
 
 
+@inner
+def agree(cut, state, memory, dead_then, pending_then):  # type: ignore[no-untyped-def]
+    """Return whether the detectors remember now what they did then; see `note`."""
+    dead_until, pending, _, _ = memory
+    waiting = state[PENDING]
+    same = dead_then[4] == waiting
+    for d in range(4):
+        same &= dead_then[d] == max(dead_until[d], cut)
+    for k in range(waiting if same else 0):
+        same &= pending_then[k] == pending[k]
+    return same
+
+
+@inner
+def note(cut, state, memory, dead_then, pending_then):  # type: ignore[no-untyped-def]
+    """Write down what the detectors remember at a cut: whoever is alive by then is alive.
+
+    Args:
+        dead_then: int64[5]: set to when they revive, and how many afterpulses wait.
+        pending_then: int64[room]: those.
+    """
+    dead_until, pending, _, _ = memory
+    for d in range(4):
+        dead_then[d] = max(dead_until[d], cut)
+    dead_then[4] = state[PENDING]
+    for k in range(state[PENDING]):
+        pending_then[k] = pending[k]
+
+
 @kernel
-def read_out(  # type: ignore[no-untyped-def]
+def play(  # type: ignore[no-untyped-def]
     simd,
     keys,
     clicks,
+    cuts,
     first_slot,
-    bound,
-    last,
-    passive,
-    dead_ticks,
-    half_gate,
-    until_mean,
-    lifetime_ticks,
+    stretch_slots,
+    receiver,
     state,
-    dead_until,
-    pending,
-    counters,
-    draws,
+    memory,
     kept,
-    events,
     several,
+    notes,
+    comparing,
+    events,
 ):
-    """Play clicks and afterpulses before the bound; return how many events were written.
+    """Play clicks and afterpulses from cut to cut; return how many events were written.
 
-    Stops early, to be called again, when events or pending run out; state[FINISHED] says which it was.
+    Stops early, to be called again, when events or pending run out; and where the detectors remember what was noted.
+    state[CUT] then says how far it came.
 
     Args:
         clicks: int64, sorted, `ticks << 2 | detector`, used from state[POSITION] on.
+        cuts: int64: where to begin, all first slots of stretches between, and where to end: like clicks.
         first_slot: Number in the block of the slot that starts at tick 0.
-        bound: Clicks from this one on are left for later.
-        last: Whether nothing comes after the bound.
-        half_gate: Ticks from the slot's centre within which a click counts.
+        stretch_slots: Stretches begin at multiples of it. Each draws its afterpulses anew.
+        receiver: Whether the detectors tell the basis; the dead time in ticks; how many ticks from the slot's centre a
+            click counts; -1 / ln(1 - p) for an afterpulse after a click, 0 if there are none; the mean of its delay, in
+            ticks.
         state: int64[STATE_SIZE].
-        dead_until: int64[4], in quarter ticks.
+        memory: When the detectors revive: int64[4], in quarter ticks. Afterpulses to come, latest first, like clicks;
+            state[PENDING] of them. What `afterpulse_draw` keeps.
         kept: int64[KEPT_ROOM]: the clicks that wait, from FRONT on.
-        several: int64, as long as events: for work.
+        several: int64[2 * KEPT_ROOM]: for work.
+        notes: For each cut, what the detectors remember there, in two arrays, and how many events come before; see
+            `note`. Empty arrays if nothing is to be noted.
+        comparing: Whether these are to be compared with, not written.
     """
+    passive, _, half_gate, _, _ = receiver
+    _, pending, counters, _ = memory
+    dead_then, pending_then, offsets = notes
     n, listed = np.int64(0), np.int64(0)
-    state[FINISHED] = 0
-    while state[FINISHED] == 0 and n + KEPT + SPARE <= len(events) and state[PENDING] < len(pending):
+    while state[CUT] < len(cuts) - 1 and n + KEPT + SPARE <= len(events) and state[PENDING] < len(pending):
+        k = state[CUT]
+        slot = first_slot + (cuts[k] >> (TICK_BITS + 2))
+        if state[STARTED] == 0 and slot % stretch_slots == 0:
+            if k < len(dead_then) and not comparing:
+                note(cuts[k], state, memory, dead_then[k], pending_then[k])
+                offsets[k] = n
+            elif k < len(dead_then) and agree(cuts[k], state, memory, dead_then[k], pending_then[k]):
+                break
+            state[STRETCH], state[UNTIL], state[AFTERPULSES] = slot, -1, 0
+            counters[0] = NO_NUMBER  # what is kept is of another stretch
         start = FRONT + state[WAITING]
-        end = start + happen(
-            simd,
-            keys,
-            clicks,
-            bound,
-            dead_ticks << 2,
-            until_mean,
-            lifetime_ticks,
-            state,
-            dead_until,
-            pending,
-            counters,
-            draws,
-            kept[start : start + KEPT],
-        )
+        room = kept[start : start + KEPT]
+        more, finished = happen(simd, keys, clicks, cuts[k + 1], receiver, state, memory, room)
+        end = start + more
         if half_gate < TICKS // 2 and end > start:
             end = start + in_gate(simd, kept.ctypes.data + 8 * start, half_gate, end - start)
-        final = last and state[FINISHED] == 1
-        n, listed = gather(simd, kept, end, first_slot, passive, final, state, events, several, n, listed)
+        n, listed = gather(simd, kept, end, first_slot, passive, finished, state, events, several, n, listed)
+        state[STARTED] = not finished
+        state[CUT] += finished
+        if listed > KEPT_ROOM:
+            squash(simd, keys, passive, events, several, listed)
+            listed = np.int64(0)
     squash(simd, keys, passive, events, several, listed)
     return n

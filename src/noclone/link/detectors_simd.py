@@ -2,7 +2,7 @@
 
 Out: `alive_clicks`, `in_gate` and `events_of`, for use inside kernels.
 
-Dead time is the one loop of the light that must go through all clicks in order. The four detectors' times of revival
+Dead time is the one loop of the light that must go through clicks in order. The four detectors' times of revival
 are the lanes of one vector, so that a click costs a subtraction and a choice before the next one can begin, and no
 branch depends on the light.
 """

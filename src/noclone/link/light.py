@@ -26,9 +26,9 @@ from noclone.link.clicktable import ClickTable, click_table
 from noclone.link.devices import LinkDevices
 from noclone.link.late import Late
 from noclone.link.pulses import MAX_SEGMENT_BITS, MOST, Law, would_be_clicks
-from noclone.link.readout import Readout
+from noclone.link.readout import Readout, in_block, played_ahead
 from noclone.link.sampling import TICKS
-from noclone.link.segments import Lengths, in_order, segment_length
+from noclone.link.segments import Crew, Lengths, segment_length
 from noclone.link.settings import setting_limits, share_of_32_bits
 from noclone.link.tap import NO_TAP, Tap
 from noclone.records import MAX_SLOTS, U64, Detections, Origin
@@ -58,14 +58,15 @@ class LightKeys:
     bob: bytes = field(repr=False)
     eve: bytes = field(repr=False)
 
-    def readout(self, devices: LinkDevices) -> Readout:
-        """Return Bob's detectors, all alive."""
+    def readout(self, devices: LinkDevices, segment_slots: int) -> Readout:
+        """Return Bob's detectors, all alive; see `Readout.of`."""
         active = devices.receiver.scheme == "active"
         return Readout.of(
             devices.clocked,
             detector_key=self.detectors,
             bob_key=self.bob,
             bob_limit=share_of_32_bits(devices.source.protocol.p_key_bob) if active else None,
+            segment_slots=segment_slots,
         )
 
 
@@ -182,18 +183,22 @@ def transmit_chunks(
         raise ValueError(f"segment_slots must lie between 1 and 2^{MAX_SEGMENT_BITS}, and is {length}")
     keys = light_keys(alice_seed, physics_seed, link, block)
     pulses = Pulses(devices, table, keys.table, length)
-    readout = keys.readout(devices)
+    readout = keys.readout(devices, length)
     lengths = Lengths(n_slots, length)
     late = Late.of(devices, tap, alice_seed, keys.eve)
     card = _on_card(pulses)
-    found = card.in_order(n_slots, pulses.clicks) if card else in_order(pulses, lengths, threads)
-    for segment, clicks in enumerate(found):
-        first = segment * length
-        events = readout.segment(clicks, first, min(length, n_slots - first), last=segment == len(lengths) - 1)
-        if card is None:
-            pulses.take_back(clicks)
-        if len(events):
-            yield events if late is None else late.move(events)
+    with Crew(threads) as crew:
+        if card:
+            segments = in_block(card.in_order(n_slots, pulses.clicks), n_slots)
+            # A group's clicks are overwritten two groups later: never more runs at a time than one group has.
+            ahead = min(2 * threads, readout.least_runs(card.group)) if threads > 1 else 0
+            found = readout.follow(segments, crew, ahead)
+        else:
+            segments = in_block(zip(crew.in_order(pulses, lengths), lengths, strict=True), n_slots)
+            found = readout.follow(segments, crew, played_ahead(threads), lambda done: pulses.take_back(done.clicks))
+        for events in found:
+            if len(events):
+                yield events if late is None else late.move(events)
 
 
 def transmit(

@@ -20,7 +20,7 @@ from noclone.link.aes import aes256_keys
 from noclone.link.devices import Clocked, Fibre, Receiver
 from noclone.link.joint import CODES, JointLaw, JointSampler
 from noclone.link.light import physics_key
-from noclone.link.segments import Lengths, in_order, segment_length
+from noclone.link.segments import Crew, Lengths, segment_length
 from noclone.link.settings import SeededSettings, setting_limits
 from noclone.link.theory import ExpectedCounts
 from noclone.protocols import DecoyMdi, Sender, SendOrNot, TwinField
@@ -202,8 +202,9 @@ def transmit_to_station(
         raise ValueError(f"n_slots must lie between 1 and {MAX_SLOTS}, and is {n_slots}")
     sampler = station_sampler(devices, alice_seed, physics_seed, link, block, segment_slots)
     seeds, length = Seeds.of(alice_seed, physics_seed, link, block), sampler.length
-    for segment, happened in enumerate(in_order(sampler, Lengths(n_slots, length), threads)):
-        yield devices.events(happened, segment * length, seeds)
+    with Crew(threads) as crew:
+        for segment, happened in enumerate(crew.in_order(sampler, Lengths(n_slots, length))):
+            yield devices.events(happened, segment * length, seeds)
 
 
 def bobs_events(devices: Meeting, happened: I64, first: int, settings: SeededSettings) -> U64:

@@ -27,7 +27,7 @@ from noclone.link.joint import CODES, JointLaw, JointSampler
 from noclone.link.light import physics_key
 from noclone.link.readout import Readout
 from noclone.link.sampling import TICK_BITS, TICKS, photon_tick
-from noclone.link.segments import Lengths, in_order, segment_length
+from noclone.link.segments import Crew, Lengths, segment_length
 from noclone.link.settings import share_of_32_bits
 from noclone.link.slotlaw import independent, set_probabilities
 from noclone.protocols import EntangledPairs
@@ -258,10 +258,11 @@ def transmit_pairs(
         raise ValueError(f"n_slots must lie between 1 and {MAX_SLOTS}, and is {n_slots}")
     keys = PairKeys.of(alice_seed, physics_seed, link, block)
     sampler = PairSampler(devices, keys, segment_slots)
-    readout, lengths = PairReadout(devices, keys), Lengths(n_slots, sampler.length)
-    for segment, (seen, n) in enumerate(zip(in_order(sampler, lengths, threads), lengths, strict=True)):
-        last = segment == len(lengths) - 1
-        yield readout.events(segment, segment * sampler.length, n, seen, sampler.dark(segment, n), last=last)
+    readout, lengths = PairReadout(devices, keys, sampler.length), Lengths(n_slots, sampler.length)
+    with Crew(threads) as crew:
+        for segment, (seen, n) in enumerate(zip(crew.in_order(sampler, lengths), lengths, strict=True)):
+            last = segment == len(lengths) - 1
+            yield readout.events(segment, segment * sampler.length, n, seen, sampler.dark(segment, n), last=last)
 
 
 def mark_chsh(events: U64, keys: U64, limits: I64) -> U64:
@@ -275,15 +276,28 @@ def mark_chsh(events: U64, keys: U64, limits: I64) -> U64:
 
 
 class PairReadout:
-    """Both ends' detectors during a block, whose losses and dark counts are of no matter here."""
+    """Both ends' detectors during a block, whose losses and dark counts are of no matter here.
 
-    def __init__(self, devices: PairDevices, keys: PairKeys) -> None:
+    Args:
+        segment_slots: See `Readout.of`.
+    """
+
+    def __init__(self, devices: PairDevices, keys: PairKeys, segment_slots: int) -> None:
         self._keys, self._choosers = keys.table, basis_choices(devices.protocol)
         self._chsh = devices.protocol.p_chsh > 0
         bases = (keys.alice_seed, keys.seeds["bob"])
         shifts = (0, devices.receiver_alice.detectors)
         self._ends = [
-            _End(clocked, keys.table[2], side, shifts[side], keys.seeds[PARTS[2 + side]], bases[side], limits)
+            _End(
+                clocked,
+                keys.table[2],
+                side,
+                shifts[side],
+                keys.seeds[PARTS[2 + side]],
+                bases[side],
+                limits,
+                segment_slots,
+            )
             for side, (clocked, limits) in enumerate(zip(devices.clocked, map(int, self._choosers[:, 3]), strict=True))
         ]
 
@@ -297,13 +311,27 @@ class _End:
     """One end's detectors during a block."""
 
     def __init__(
-        self, clocked: Clocked, nature: U64, side: int, shift: int, key: bytes, basis_key: bytes, p_key: int
+        self,
+        clocked: Clocked,
+        nature: U64,
+        side: int,
+        shift: int,
+        key: bytes,
+        basis_key: bytes,
+        p_key: int,
+        segment_slots: int,
     ) -> None:
         self._nature, self._side, self._shift = nature, side, shift
         self._detectors = (1 << clocked.receiver.detectors) - 1
         self._jitter = clocked.jitter_periods * TICKS
         active = clocked.receiver.scheme == "active"
-        self._readout = Readout.of(clocked, detector_key=key, bob_key=basis_key, bob_limit=p_key if active else None)
+        self._readout = Readout.of(
+            clocked,
+            detector_key=key,
+            bob_key=basis_key,
+            bob_limit=p_key if active else None,
+            segment_slots=segment_slots,
+        )
 
     def events(self, segment: int, first: int, n_slots: int, seen: I64, unlit: I64, *, last: bool) -> U64:
         """Return what is certain after a segment."""

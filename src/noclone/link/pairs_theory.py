@@ -112,7 +112,7 @@ def _shares(devices: PairDevices) -> list[tuple[tuple[int, int], float]]:
 
 
 def _reports(detectors: int, scheme: str, basis: int) -> list[Report]:
-    """Return what an end reports where a set of detectors clicked; as `detectors.read_out` does."""
+    """Return what an end reports where a set of detectors clicked; as `detectors.play` does."""
     several = detectors & (detectors - 1) != 0
     if scheme == "active":
         return [(basis, None if several else detectors >> 1, 1.0)]

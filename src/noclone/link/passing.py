@@ -7,6 +7,7 @@ kernels; choices and detectors go on from one to the next, so that the cuts leav
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +18,8 @@ from noclone.link.devices import Fibre, LinkDevices, Receiver
 from noclone.link.light import I64, Pulses, light_keys
 from noclone.link.pairs import PairDevices, PairKeys, PairReadout, PairSampler
 from noclone.link.pairs_theory import expected_pair_counts
-from noclone.link.segments import in_order, segment_length
+from noclone.link.readout import Segment, in_block, played_ahead
+from noclone.link.segments import Crew, segment_length
 from noclone.link.tap import NO_TAP
 from noclone.link.theory import ExpectedCounts, expected_counts, total_counts
 from noclone.protocols import EntangledPairs
@@ -131,6 +133,7 @@ class Legs(Generic[S]):
                 self._legs.append((here, first))
                 self.lengths.append(length)
                 first += length
+        self.shortest = min(sampler.length for sampler in samplers.values())
 
     def of(self, segment: int) -> tuple[S, int]:
         """Return who works a segment out, and its first slot."""
@@ -159,14 +162,18 @@ def transmit_pass(
 
     first_devices = light.stretches[0].devices
     assert isinstance(first_devices, LinkDevices)
-    readout, legs = keys.readout(first_devices), Legs(light, pulses)
-    last = len(legs.lengths) - 1
-    for segment, clicks in enumerate(in_order(legs, legs.lengths, threads)):
-        sampler, first = legs.of(segment)
-        events = readout.segment(clicks, first, legs.lengths[segment], last=segment == last)
-        sampler.take_back(clicks)
-        if len(events):
-            yield events
+    legs, numbers = Legs(light, pulses), itertools.count()
+    readout = keys.readout(first_devices, legs.shortest)
+
+    def take_back(segment: Segment) -> None:
+        sampler, _ = legs.of(next(numbers))
+        sampler.take_back(segment.clicks)
+
+    with Crew(threads) as crew:
+        segments = in_block(zip(crew.in_order(legs, legs.lengths), legs.lengths, strict=True), n_slots)
+        for events in readout.follow(segments, crew, played_ahead(threads), take_back):
+            if len(events):
+                yield events
 
 
 def transmit_pairs_down(
@@ -181,12 +188,13 @@ def transmit_pairs_down(
     keys = PairKeys.of(alice_seed, physics_seed, link, block)
     first_devices = light.stretches[0].devices
     assert isinstance(first_devices, PairDevices)
-    readout, legs = PairReadout(first_devices, keys), pair_legs(light, keys)
-    last = len(legs.lengths) - 1
-    for segment, seen in enumerate(in_order(legs, legs.lengths, threads)):
-        (sampler, first), n = legs.of(segment), legs.lengths[segment]
-        dark = sampler.dark(segment, n, first)
-        yield readout.events(segment, first, n, seen, dark, last=segment == last)
+    legs = pair_legs(light, keys)
+    readout, last = PairReadout(first_devices, keys, legs.shortest), len(legs.lengths) - 1
+    with Crew(threads) as crew:
+        for segment, seen in enumerate(crew.in_order(legs, legs.lengths)):
+            (sampler, first), n = legs.of(segment), legs.lengths[segment]
+            dark = sampler.dark(segment, n, first)
+            yield readout.events(segment, first, n, seen, dark, last=segment == last)
 
 
 def pair_legs(light: PassLight, keys: PairKeys) -> Legs[PairSampler]:

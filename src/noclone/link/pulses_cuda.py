@@ -1,6 +1,6 @@
 """First half of the light on the card: the would-be clicks of many segments at a time, those of `pulses` to the bit.
 
-In: what `pulses.would_be_clicks` takes.  Out: each segment's clicks, sorted, in the processor's memory.
+In: what `pulses.would_be_clicks` takes.  Out: groups of segments' clicks, sorted, in the processor's memory.
 
 Any proposal's words are a function of its number, so all proposals of a segment are drawn at once, as many as it takes
 but for one segment in 10^15 (which the processor then does). Their gaps are summed in two steps, within tiles of 512
@@ -234,7 +234,11 @@ def click(  # type: ignore[no-untyped-def]
 
 @kernel
 def pack(clicks, offsets, totals, tiles, span, out):  # type: ignore[no-untyped-def]
-    """Write all clicks one behind the other, `span` more for each segment: a block a tile."""
+    """Write all clicks one behind the other, counted from the first segment's start: a block a tile.
+
+    Args:
+        span: Length of a segment, like clicks.
+    """
     number = cuda.blockIdx.x
     start = offsets[0, number]
     end = offsets[0, number + 1] if number + 1 < offsets.shape[1] else totals[0]
@@ -254,30 +258,20 @@ def settle(out, totals, phase):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def check(out, totals, offsets, sums, tiles, length, n_slots, report):  # type: ignore[no-untyped-def]
-    """Report how many clicks there are, where each segment's begin, how many pairs are unsorted, segments too short.
+def check(out, totals, sums, length, n_slots, report):  # type: ignore[no-untyped-def]
+    """Report how many clicks there are, how many pairs are unsorted, how many segments too short.
 
     Args:
         sums: Of each segment's gaps.
-        report: int64[segments + 3], zeros.
+        report: int64[3], zeros.
     """
-    i, segments = cuda.grid(1), len(report) - 3
-    if i < segments:
-        report[i] = offsets[0, i * tiles]
-        if sums[i] - 1 < min(length, n_slots - i * length):
-            cuda.atomic.add(report, segments + 2, 1)
-    if i == 0:
-        report[segments] = totals[0]
-    if i + 1 < totals[0] and out[i] > out[i + 1]:
-        cuda.atomic.add(report, segments + 1, 1)
-
-
-@kernel
-def part(out, totals, margin, span):  # type: ignore[no-untyped-def]
-    """Take back what `pack` added to each segment's times; none lies more than `margin` before its segment."""
     i = cuda.grid(1)
-    if i < min(totals[0], len(out)):
-        out[i] -= (out[i] + margin) // span * span
+    if i < len(sums) and sums[i] - 1 < min(length, n_slots - i * length):
+        cuda.atomic.add(report, 2, 1)
+    if i == 0:
+        report[0] = totals[0]
+    if i + 1 < totals[0] and out[i] > out[i + 1]:
+        cuda.atomic.add(report, 1, 1)
 
 
 class Memory:
@@ -318,9 +312,8 @@ class CardPulses:
         self._law = law
         expected = law.length * law.p_max
         self._tiles = -(-int(expected + SIGMAS * math.sqrt(expected) + 1) // TILE)
-        self._margin = int(JITTER_SIGMAS * law.jitter_ticks / TICKS) + 2 << SET_BITS  # around a segment: none mix
-        self._span = (law.length << SET_BITS) + 2 * self._margin
-        self._together = min(together or TOGETHER, ((1 << 62) - 1) // self._span)
+        margin = int(JITTER_SIGMAS * law.jitter_ticks / TICKS) + 2  # slots, around a group
+        self._together = min(together or TOGETHER, ((1 << 62 - SET_BITS) - 2 * margin) // law.length)
         self._choosers = tuple(cuda.to_device(limits) for limits in law.choosers)
         self._keys = cuda.to_device(key_planes(law.keys))
         self._table = tuple(cuda.to_device(part) for part in law.table)
@@ -345,8 +338,15 @@ class CardPulses:
                 _kept.clear()
                 _kept[shape] = memory
 
-    def in_order(self, n_slots: int, otherwise: Callable[[int, int], I64s]) -> Iterator[I64s]:
-        """Yield each segment's clicks in order, one group of segments ahead; a slice lives until the next group's.
+    @property
+    def group(self) -> int:
+        """Slots of a group."""
+        return self._together * self._law.length
+
+    def in_order(self, n_slots: int, otherwise: Callable[[int, int], I64s]) -> Iterator[tuple[I64s, int]]:
+        """Yield groups of segments, their clicks and how many slots they have: in order, one group ahead.
+
+        The clicks live until the next group but one is asked for.
 
         Args:
             n_slots: Slots of the block.
@@ -362,18 +362,19 @@ class CardPulses:
                 if first != firsts[-1]:
                     ahead = pool.submit(self.clicks, memory, first + self._together, n_slots)
                 if found is not None:
-                    yield from found
+                    yield found, min(self.group, n_slots - first * length)
                     continue
                 for segment in range(first, min(first + self._together, -(-n_slots // length))):
-                    yield otherwise(segment, min(length, n_slots - segment * length))
+                    slots = min(length, n_slots - segment * length)
+                    yield otherwise(segment, slots), slots
 
-    def clicks(self, memory: Memory, first: int, n_slots: int) -> list[I64s] | None:
-        """Return the clicks of the segments from `first` on; None where there are too many, or a gap was too short."""
+    def clicks(self, memory: Memory, first: int, n_slots: int) -> I64s | None:
+        """Return the clicks of a group, from segment `first` on; None if there are too many, or a gap was too short."""
         law, tiles, segments = self._law, self._tiles, self._together
         grid = (tiles, segments), THREADS
         numbers, counts, totals, out = segments * tiles, memory.counts, memory.totals, memory.out
         left = n_slots - first * law.length
-        report = cuda.to_device(np.zeros(segments + 3, np.int64))
+        report = cuda.to_device(np.zeros(3, np.int64))
         propose[grid](self._keys, first, law.mean_negated, memory.at, memory.draws, memory.rests, memory.sums)
         add_up[segments, THREADS](memory.sums, memory.gaps)
         click[grid](
@@ -381,19 +382,13 @@ class CardPulses:
             self._choosers, self._table, law.jitter_ticks, memory.clicks, counts,
         )  # fmt: skip
         add_up[1, THREADS](counts, totals)
-        pack[numbers, THREADS](memory.clicks, counts, totals, tiles, self._span, out)
+        pack[numbers, THREADS](memory.clicks, counts, totals, tiles, law.length << SET_BITS, out)
         pairs = len(out) // 2 // THREADS
         for phase in range(2 * ROUNDS):
             settle[pairs, THREADS](out, totals, phase & 1)
-        check[2 * pairs, THREADS](out, totals, counts, memory.gaps, tiles, law.length, left, report)
-        part[2 * pairs, THREADS](out, totals, self._margin, self._span)
-        told = report.copy_to_host().tolist()
-        total, unsorted, short = told[segments:]
+        check[2 * pairs, THREADS](out, totals, memory.gaps, law.length, left, report)
+        total, unsorted, short = report.copy_to_host().tolist()
         if short or total > len(out):
             return None
-        packed = memory.bring(total)
-        found = []
-        for number in range(min(segments, -(-left // law.length))):
-            own = packed[told[number] : told[number + 1]]
-            found.append(np.sort(own) if unsorted else own)
-        return found
+        found = memory.bring(total)
+        return np.sort(found) if unsorted else found

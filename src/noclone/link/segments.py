@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from noclone.link.pulses import MAX_SEGMENT_BITS
 
 I64 = NDArray[np.int64]
+T = TypeVar("T")
 
 PROPOSALS_PER_SEGMENT = 1 << 17  # a few MB and a ms of work
 AHEAD = 4  # segments for each thread
@@ -39,59 +41,73 @@ def segment_length(p_max: float) -> int:
     return 1 << min(MAX_SEGMENT_BITS, max(10, bits))
 
 
-class Segment:
-    """One segment, to be worked out by whoever comes first."""
+class Task(Generic[T]):
+    """One piece of work, to be done by whoever comes first."""
 
-    def __init__(self, pool: ThreadPoolExecutor, worker: Worker, segment: int, n_slots: int) -> None:
-        self._work = (worker, segment, n_slots)
-        self._clicks: I64 | None = None
-        self._future = pool.submit(worker.clicks, segment, n_slots)
+    def __init__(self, pool: ThreadPoolExecutor | None, work: Callable[[], T]) -> None:
+        self._work = work
+        self._results: list[T] = []
+        self._future = pool.submit(work) if pool else None
 
     def ready(self) -> bool:
-        """Return whether the clicks are known."""
-        return self._clicks is not None or self._future.done()
+        """Return whether it is done."""
+        return bool(self._results) or (self._future is not None and self._future.done())
 
     def take(self) -> bool:
-        """Work it out here, if nobody has begun; return whether that was so."""
-        if self._clicks is not None or not self._future.cancel():
+        """Do it here, if nobody has begun; return whether that was so."""
+        if self._results or not (self._future is None or self._future.cancel()):
             return False
-        worker, segment, n_slots = self._work
-        self._clicks = worker.clicks(segment, n_slots)
+        self._results.append(self._work())
         return True
 
-    def clicks(self) -> I64:
-        """Return the clicks, when they are known."""
-        return self._clicks if self._clicks is not None else self._future.result()
+    def result(self) -> T:
+        """Return what came out, when it is done."""
+        if not self._results and self._future is not None:
+            return self._future.result()
+        return self._results[0]
 
 
-def in_order(worker: Worker, lengths: Iterable[int], threads: int) -> Iterator[I64]:
-    """Yield each segment's clicks in order, working some segments ahead in threads.
+class Crew:
+    """Some threads, the caller's among them: whoever waits for a task works on others. Close it when all is done.
 
-    The caller's thread is one of them: it has the clicks to read out, and while it waits for the next ones it works on
-    segments too. One thread more would fight with it for a processor.
+    One thread more would fight with the caller's for a processor.
     """
-    if threads == 1:
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="light") if threads > 1 else None
+        self._begun: deque[Task[Any]] = deque()
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def start(self, work: Callable[..., T], *args: Any) -> Task[T]:
+        """Have some work done; `finish` it later."""
+        task = Task(self._pool, partial(work, *args))
+        self._begun.append(task)
+        return task
+
+    def finish(self, task: Task[T]) -> T:
+        """Return what came of a task, doing something useful until it is there."""
+        while not task.ready() and (task.take() or any(other.take() for other in self._begun)):
+            pass
+        self._begun.remove(task)
+        return task.result()
+
+    def in_order(self, worker: Worker, lengths: Iterable[int]) -> Iterator[I64]:
+        """Yield each segment's clicks in order, working some segments ahead."""
+        ahead: deque[Task[I64]] = deque()
+        most = AHEAD * self.threads - 1 if self.threads > 1 else 0
         for segment, n_slots in enumerate(lengths):
-            yield worker.clicks(segment, n_slots)
-        return
-    ahead: deque[Segment] = deque()
-    pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="light")
-    try:
-        for segment, n_slots in enumerate(lengths):
-            ahead.append(Segment(pool, worker, segment, n_slots))
-            if len(ahead) == AHEAD * threads:
-                yield _first(ahead)
+            ahead.append(self.start(worker.clicks, segment, n_slots))
+            if len(ahead) > most:
+                yield self.finish(ahead.popleft())
         while ahead:
-            yield _first(ahead)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _first(ahead: deque[Segment]) -> I64:
-    """Return the first segment's clicks, doing something useful until they are there."""
-    while not ahead[0].ready() and any(later.take() for later in ahead):
-        pass
-    return ahead.popleft().clicks()
+            yield self.finish(ahead.popleft())
 
 
 class Lengths:

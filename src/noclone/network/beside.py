@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from noclone.io.origins import origin_lines
+from noclone.io import published
+from noclone.io.origins import origin_lines, with_origins
 from noclone.network.link_sections import LinkSection
 from noclone.network.repeater_section import RepeaterSection
 from noclone.network.simulate import LinkSummary
 from noclone.repeater.pairs import BellPair
-from noclone.repeater.tables import beside as published_beside
 
 # 1 - 2 h(e) = 0: Shor and Preskill, Phys. Rev. Lett. 85, 441 (2000); blocks of finite size want fewer errors.
 NO_KEY_ABOVE = 0.1100
@@ -49,11 +49,8 @@ class Beside:
             "pairs_hz": self.pairs_hz,
             "error_rate_test": self.error_rate,
             "no_key_above": NO_KEY_ABOVE,
-            "published": [{**one.model_dump(), "ours": self.ours.get(one.what)} for one in section.published],
-            "origins": {
-                place: {"value": value, "origin": section.origins.get(place, "given")}
-                for place, value in section.numbers().items()
-            },
+            "published": published.beside(section.published, self.ours),
+            "origins": with_origins(section.numbers(), section.origins),
         }
 
     def lines(self) -> list[str]:
@@ -71,7 +68,7 @@ class Beside:
                 f"  errors in the test basis: {self.error_rate:.1%}; {verdict} ({NO_KEY_ABOVE:.1%} at most, in long "
                 "blocks with both bases alike)"
             )
-        lines += published_beside(section.published, self.ours)
+        lines += published.lines(published.beside(section.published, self.ours))
         for one in section.published:
             if one.what.endswith("fidelity"):
                 error = BellPair.werner(one.value).error_z

@@ -27,7 +27,7 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,11 +97,7 @@ def create_pki(
         PkiError: A name is unsafe, a link ends nowhere, or the folder cannot be written.
     """
     links = links or {}
-    for name in (*kmes, *saes, *links):
-        plain_name(name)
-    for link, ends in links.items():
-        if not set(ends) <= set(kmes) or ends[0] == ends[1]:
-            raise PkiError(f"link {link} does not join two of the KMEs: {', '.join(ends)}")
+    _check_names(kmes, saes, links)
     now = now or dt.datetime.now(dt.UTC)
     until = now + dt.timedelta(days=days)
     make_folders(folder, folder)
@@ -110,15 +106,14 @@ def create_pki(
     cross = _cross_sign(writer, signed, now)
     _sign_roots(writer)
     for name, hosts in kmes.items():
-        place = f"kmes/{name}"
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         names = [x509.UniformResourceIdentifier(kme_uri(name)), *_host_names(hosts)]
         for flavour in FLAVOURS:
             chain = cross if flavour else b""
-            _certify(writer, f"{place}/kme", flavour, signed[f"kme{flavour}"], name, names, usages, now, until, chain)
-        _copy_authorities(writer, place, KINDS)
-        if writer.missing(f"{place}/kek"):
-            writer.write(f"{place}/kek", os.urandom(KEK_BYTES).hex().encode() + b"\n")
+            ca = signed[f"kme{flavour}"]
+            _certify(writer, f"kmes/{name}/kme", flavour, ca, name, names, usages, now, until, chain)
+        _copy_authorities(writer, f"kmes/{name}", KINDS)
+        _random_file(writer, f"kmes/{name}/kek", KEK_BYTES)
     for sae in saes:
         names = [x509.UniformResourceIdentifier(sae_uri(sae))]
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
@@ -138,9 +133,23 @@ def create_pki(
         usages = [ExtendedKeyUsageOID.SERVER_AUTH]
         _certify(writer, f"lights/{link}/light", CLASSICAL, signed["kme"], link, names, usages, now, until)
         _copy_authorities(writer, f"lights/{link}", ("kme",))
-    if operator and writer.missing(OPERATOR_FILE):
-        writer.write(OPERATOR_FILE, os.urandom(TOKEN_BYTES).hex().encode() + b"\n")
+    if operator:
+        _random_file(writer, OPERATOR_FILE, TOKEN_BYTES)
     return PkiReport(folder, tuple(writer.created), tuple(writer.kept))
+
+
+def _check_names(kmes: Iterable[str], saes: Iterable[str], links: Mapping[str, tuple[str, str]]) -> None:
+    for name in (*kmes, *saes, *links):
+        plain_name(name)
+    for link, ends in links.items():
+        if not set(ends) <= set(kmes) or ends[0] == ends[1]:
+            raise PkiError(f"link {link} does not join two of the KMEs: {', '.join(ends)}")
+
+
+def _random_file(writer: Writer, name: str, n_bytes: int) -> None:
+    """Make a secret of random bytes, unless it is there."""
+    if writer.missing(name):
+        writer.write(name, os.urandom(n_bytes).hex().encode() + b"\n")
 
 
 def authority(writer: Writer, kind: str, flavour: str, now: dt.datetime) -> tuple[x509.Certificate, PrivateKey]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from noclone.io.origins import with_origins
+from noclone.io.published import beside
 from noclone.link.orbit import Track, together
 from noclone.network.satellite_file import PairsSection, SatelliteBrief
 from noclone.network.satellite_pass import Exposure, Gains, PassKey, least_and_most, losses_db, moments
@@ -76,8 +78,8 @@ class SatelliteDay:
     from_orbit: tuple[FromOrbit, ...]
 
     def best(self) -> dict[str, float]:
-        """Return what the best pass gave, to stand beside published passes."""
-        keys = [one.key for one in self.passes]
+        """Return what the best pass gave, to stand beside published passes; nothing where none gave key."""
+        keys = [one.key for one in self.passes if one.key.secret_bits]
         best = max(keys, key=lambda key: key.secret_bits, default=None)
         if best is None:
             return {}
@@ -85,7 +87,6 @@ class SatelliteDay:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
-        best = self.best()
         return {
             "name": self.brief.name,
             "start": self.brief.begins().isoformat(),
@@ -95,11 +96,8 @@ class SatelliteDay:
             "relayed": [asdict(one) for one in self.relayed],
             "from_orbit": [asdict(one) for one in self.from_orbit],
             "secret_bits": sum(one.key.secret_bits for one in self.passes),
-            "published": [{**one.model_dump(), "ours": best.get(one.what)} for one in self.brief.published],
-            "origins": {
-                place: {"value": value, "origin": self.brief.origins.get(place, "given")}
-                for place, value in self.brief.numbers().items()
-            },
+            "published": beside(self.brief.published, self.best()),
+            "origins": with_origins(self.brief.numbers(), self.brief.origins),
         }
 
 

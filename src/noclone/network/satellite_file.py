@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from noclone.errors import InputError
 from noclone.io.origins import check_origins, numbers
+from noclone.io.published import Published
 from noclone.io.shipped import Shipped
 from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
 from noclone.link.orbit import Satellite, Station
@@ -89,14 +90,12 @@ class RelaySection(Section):
     between: Annotated[list[Name], Field(min_length=2, max_length=2)]
 
 
-class PublishedSection(Section):
+class PublishedSection(Published):
     """A published result, to stand beside ours."""
 
     what: Literal["sifted_bits", "secret_bits"] = Field(
         description="of the best pass; sifted_bits of both bases together"
     )
-    value: NonNegative
-    source: str
 
 
 class SatelliteBrief(Section):

@@ -7,11 +7,12 @@ layers take: a link's light (`link_sections`), addresses. Units stand in the nam
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from noclone.errors import ScenarioError
+from noclone.io.published import Published
 from noclone.io.shipped import Shipped
 from noclone.network.audit_section import AuditSection
 from noclone.network.border_sections import BorderSection, check_borders
@@ -19,7 +20,6 @@ from noclone.network.fibre_section import FibreSection
 from noclone.network.fields import Name, Positive, SaeId, Section
 from noclone.network.link_sections import LinkSection, ReceiverSection, SourceSection
 from noclone.network.pqc_section import PqcSection
-from noclone.network.published_section import PublishedSection
 from noclone.network.relay_sections import Edges, PolicySection, RelaySection, check_policies
 from noclone.network.responses import ResponseSection
 from noclone.network.vendor_sections import VendorLinkSection
@@ -36,6 +36,16 @@ NOT_OF = {
 LINK_SECTIONS = ("source", "fibre", "pass", "receiver", "distillation", "flaws", "guards")
 
 T = TypeVar("T")
+
+
+class PublishedSection(Published):
+    """A published number of a link, to stand beside what its run gives."""
+
+    link: Name
+    what: Literal["key_bps", "key_bits", "sifted_bits", "sifted_bps", "error_rate"] = Field(
+        description="key a second of light; key of the best block; sifted bits of that block, both bases together; the "
+        "same a second of light; share of wrong test bits"
+    )
 
 
 class NodeSection(Section):

@@ -15,6 +15,7 @@ from noclone.distill.authentication import AuthenticationPool
 from noclone.distill.job import BlockAborted, BlockStatistics
 from noclone.distill.session import distill_block
 from noclone.events import EventLog
+from noclone.io.published import beside
 from noclone.link.devices import LinkDevices
 from noclone.link.lights import one_block
 from noclone.link.tap import Eavesdropper
@@ -31,8 +32,7 @@ from noclone.network.blocks import (
     record_telemetry,
 )
 from noclone.network.pass_plan import Overpass
-from noclone.network.published_section import PublishedSection, beside
-from noclone.network.scenario import AttackSection, Scenario
+from noclone.network.scenario import AttackSection, PublishedSection, Scenario
 from noclone.network.watching import Watching
 from noclone.records import AliceRecord, Detections, Origin
 
@@ -118,7 +118,7 @@ class RunResult:
     def beside(self) -> list[dict[str, Any]]:
         """Return what was published of this system, with what the run gave: of links that finished a block."""
         found = {one.link: one.published for one in self.links if one.blocks}
-        return beside(self.published, found)
+        return [row for one in self.published if one.link in found for row in beside([one], found[one.link])]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""

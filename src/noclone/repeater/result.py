@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
-from noclone.io.origins import origin_lines
+from noclone.io import published
+from noclone.io.origins import origin_lines, with_origins
 from noclone.proofs.capacity import repeaterless_bound
 from noclone.proofs.epsilon import Epsilons
 from noclone.repeater.brief import RepeaterBrief
 from noclone.repeater.chain import Deliveries, sample
 from noclone.repeater.key import MeasuredBlock, best_p_key, key_fraction, measure
-from noclone.repeater.tables import beside
 from noclone.rng import stream
 from noclone.trust.formula import Atom, Formula, any_of
 from noclone.units import transmittance
@@ -96,11 +96,8 @@ class RepeaterResult:
             "leaks": str(leaks(self.path)),
             "leaks_over_trusted_relays": str(leaks_over_relays(self.path)),
             "counted": found.counted,
-            "published": [{**one.model_dump(), "ours": ours.get(one.what)} for one in self.brief.published],
-            "origins": {
-                place: {"value": value, "origin": self.brief.origins.get(place, "given")}
-                for place, value in self.brief.numbers().items()
-            },
+            "published": published.beside(self.brief.published, ours),
+            "origins": with_origins(self.brief.numbers(), self.brief.origins),
         }
 
     def lines(self) -> list[str]:
@@ -124,7 +121,7 @@ class RepeaterResult:
                 f"  on demand: every {1 / ours['clocked_rate_hz']:g} s a pair of mean fidelity "
                 f"{ours['clocked_fidelity']:.3f}; {ours['clocked_success']:.1%} of ticks have one"
             )
-        lines += beside(self.brief.published, ours)
+        lines += published.lines(published.beside(self.brief.published, ours))
         lines += origin_lines(self.brief.numbers(), self.brief.origins, "simulated")
         if self.brief.source:
             lines.append(f"  {self.brief.source}")

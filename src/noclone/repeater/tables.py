@@ -7,7 +7,6 @@ chain between two nodes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from noclone.errors import InputError
 from noclone.io.origins import check_origins, numbers
+from noclone.io.published import Published
 from noclone.repeater.chain import Chain, Rules
 from noclone.repeater.clocked import Clocked
 from noclone.repeater.links import Emitters, Link, one_click, reflected, two_clicks
@@ -121,14 +121,10 @@ class ClockTable(Table):
     without: Annotated[float, Field(ge=0, le=0.5)] = 0.25
 
 
-class PublishedTable(Table):
+class PublishedTable(Published):
     """A published result, to stand beside ours."""
 
-    what: Literal["rate_hz", "fidelity", "clocked_fidelity", "clocked_rate_hz", "success"]
-    value: float
-    plus_minus: NonNegative | None = None
-    at_least: bool = False
-    source: str
+    what: Literal["rate_hz", "fidelity", "clocked_fidelity", "clocked_rate_hz", "clocked_success"]
 
 
 class RepeaterTables(Table):
@@ -199,14 +195,3 @@ class RepeaterTables(Table):
     def loss_db(self, length_km: float) -> float:
         """Return what fibres of such a length in all lose."""
         return self.devices.attenuation_db_per_km * length_km
-
-
-def beside(published: Iterable[PublishedTable], ours: Mapping[str, float]) -> list[str]:
-    """Return, for people, published numbers with ours beside them."""
-    lines = []
-    for one in published:
-        error = f" ± {one.plus_minus:g}" if one.plus_minus is not None else ""
-        said = f"{'above ' if one.at_least else ''}{one.value:g}{error}"
-        here = f"{ours[one.what]:.4g}" if one.what in ours else "not known"
-        lines.append(f"  published {one.what}: {said}; ours: {here} ({one.source})")
-    return lines
