@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -155,6 +156,25 @@ def test_no_helper_outlives_us(tiny: Any, monkeypatch: pytest.MonkeyPatch, tmp_p
     with pytest.raises(KeyboardInterrupt):
         compiling.prepare("adding")
     assert [process.returncode for process in started] == [-9, -9]
+
+
+def test_ctrl_c_waits_for_the_kernel_at_hand_and_is_not_lost(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+
+    def compile_and_hear(kernel: compiling.Kernel) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        compiled.append(kernel.name)
+
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    monkeypatch.setattr(compiling.Kernel, "compile", compile_and_hear)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            compiling.prepare("adding")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(compiled) == 1
 
 
 def interrupted(kernel: compiling.Kernel) -> None:

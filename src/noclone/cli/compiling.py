@@ -12,9 +12,11 @@ import contextlib
 import gc
 import hashlib
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -109,12 +111,14 @@ def _compile_together(kernels: list[Kernel], sections: list[str]) -> bool:
                 command = [sys.executable, "-P", "-m", "noclone.cli.compiling", str(LIST), *sections]
                 quiet = subprocess.DEVNULL
                 helpers.append(subprocess.Popen(command, stdin=queue, stdout=quiet, stderr=quiet))  # noqa: S603
-        with progress() as bar:
+        with _between_kernels() as interrupted, progress() as bar:
             task = bar.add_task("compiling kernels", total=len(kernels))
             for number in _take(queue):
                 bar.update(task, completed=number)  # the others have taken those before
                 kernels[number].compile()
-        return all(helper.wait(_PATIENCE_S) == 0 for helper in helpers)
+                if interrupted():
+                    raise KeyboardInterrupt
+            return all(helper.wait(_PATIENCE_S) == 0 for helper in helpers)
     except subprocess.TimeoutExpired:
         return False
     finally:
@@ -122,6 +126,23 @@ def _compile_together(kernels: list[Kernel], sections: list[str]) -> bool:
         for helper in helpers:
             helper.kill()
             helper.wait()
+
+
+@contextlib.contextmanager
+def _between_kernels() -> Iterator[Callable[[], bool]]:
+    """Keep Ctrl-C until it is asked for: raised within a finaliser of the compiler it would be lost."""
+    heard: list[int] = []
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a shell's background jobs ignore it
+    ours = usual and threading.current_thread() is threading.main_thread()
+    if ours:
+        signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    try:
+        yield lambda: bool(heard)
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+    if heard:
+        raise KeyboardInterrupt
 
 
 def _take(queue: int) -> Iterator[int]:
