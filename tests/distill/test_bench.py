@@ -10,9 +10,7 @@ from noclone.distill.cascade_bench import bad_frames, interval_95, random_errors
 
 
 def test_reconciliation_figures():
-    figures = bench_reconciliation(
-        (0.02, 0.05), n_bits=200_000, repeats=1, round_trips_s=(0.002,), delayed_bits=100_000
-    )
+    figures = bench_reconciliation((0.02, 0.05), n_bits=200_000, repeats=1, flights=((0.002, 1, 2), (0.01, 4, 8)))
     assert [row["qber"] for row in figures["per_qber"]] == [0.02, 0.05]
     for row in figures["per_qber"]:
         assert row["mbps_per_core"] > 0
@@ -22,10 +20,13 @@ def test_reconciliation_figures():
         # Of 4 frames none failed: the rate is below the root of (1 - p)^4 = 0.025.
         assert row["frame_error_rate_95"] == (0.0, pytest.approx(1 - 0.025**0.25))
         assert row["mbps_two_threads"] > 0
-    (delayed,) = figures["delayed"]
-    assert delayed["equal"]
-    assert delayed["rounds"] > 10
-    assert delayed["mbps"] < 0.1 / (0.002 * delayed["rounds"])  # no round was faster than the line
+    alone, four = figures["delayed"]
+    for row in (alone, four):
+        assert row["rounds"] > 10
+        # No round was faster than the line; only as many blocks shared it as were in flight.
+        assert 0 < row["mbps"] < row["blocks_in_flight"] * 0.2 / (1e-3 * row["round_trip_ms"] * row["rounds"])
+    # Two runs of four blocks beside each other: one after the other they would take eight times a block's round trips.
+    assert four["mbps"] > 1.2 * 0.2 / (0.01 * four["rounds"])
 
 
 @pytest.mark.parametrize(

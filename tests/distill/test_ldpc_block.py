@@ -16,7 +16,8 @@ from noclone.distill.messages import HEADER, Kind
 from noclone.distill.parties import alice, bob
 from noclone.distill.session import converse, distill_block, run_party
 from noclone.errors import Aborted, ChannelError
-from noclone.io.channel import TcpChannel, TcpServer, memory_pair
+from noclone.io.channel import TcpChannel, memory_pair
+from noclone.io.channel_server import TcpServer
 from noclone.proofs.epsilon import Epsilons
 from noclone.records import DecoyBB84
 

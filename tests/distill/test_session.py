@@ -160,7 +160,8 @@ from noclone.distill.chain_bench import model_block, pools
 from noclone.distill.parties import alice, bob
 from noclone.distill.session import run_party
 from noclone.errors import NocloneError
-from noclone.io.channel import TcpChannel, TcpServer
+from noclone.io.channel import TcpChannel
+from noclone.io.channel_server import TcpServer
 from noclone.proofs.epsilon import Epsilons
 from noclone.records import DecoyBB84
 

@@ -6,7 +6,9 @@ import time
 import pytest
 
 from noclone.errors import ChannelError
-from noclone.io.channel import FRAME_BYTES_MAX, HELLO, LENGTH, MAGIC, VERSION, TcpChannel, TcpServer, drain, memory_pair
+from noclone.io.attending import FRAME_BYTES_MAX, LENGTH
+from noclone.io.channel import HELLO, MAGIC, VERSION, TcpChannel, drain, memory_pair
+from noclone.io.channel_server import TcpServer
 
 
 def run(coroutine):

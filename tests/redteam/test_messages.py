@@ -9,7 +9,8 @@ import pytest
 
 from noclone import rng
 from noclone.distill.messages import HEADER, Kind
-from noclone.io.channel import TcpChannel, TcpServer
+from noclone.io.channel import TcpChannel
+from noclone.io.channel_server import TcpServer
 from noclone.network.wire import Wire
 from noclone.redteam.attacks import MESSAGE_ATTACKS
 from noclone.redteam.message_trial import try_exhaustion, try_in_the_middle, try_messages

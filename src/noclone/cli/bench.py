@@ -31,6 +31,7 @@ Stage = Literal[
     "amplification",
     "authentication",
     "chain",
+    "in_flight",
     "gpu",
     "live",
     "kme",
@@ -80,12 +81,18 @@ STAGES = {
     "planner": Measurement("noclone.plan.bench:bench_planner", quick={"sites": 30, "demands": 5, "gap": 0.05}),
     "sifting": Measurement("noclone.distill.sifting_bench:bench_sifting", quick={"mean_gaps": (100,), "repeats": 2}),
     "reconciliation": Measurement(
-        "noclone.distill.bench:bench_reconciliation", quick={"qbers": (0.02, 0.05), "repeats": 1}
+        "noclone.distill.bench:bench_reconciliation",
+        quick={"qbers": (0.02, 0.05), "repeats": 1, "flights": ((0.001, 8, 16),)},
     ),
     "ldpc": Measurement("noclone.distill.ldpc_bench:bench_ldpc", quick={"qbers": (0.02,), "repeats": 1}),
     "amplification": Measurement("noclone.distill.bench:bench_amplification", quick={"sizes": (10**6, 1 << 22)}),
     "authentication": Measurement("noclone.distill.bench:bench_authentication"),
     "chain": Measurement("noclone.distill.chain_bench:bench_chain", quick={"n_detections": 1_000_000, "qber": 0.01}),
+    "in_flight": Measurement(
+        "noclone.distill.flight_bench:bench_in_flight",
+        threads=2,
+        quick={"n_detections": 1_000_000, "qber": 0.01, "flights": ((0.0, 1, 4), (0.001, 8, 16))},
+    ),
     "gpu": Measurement(
         "noclone.cli.bench_gpu:bench_gpu",
         quick={"sizes": (1 << 22, 1 << 27), "frames": (64,), "lengths_km": (25,), "seconds": 0.3},

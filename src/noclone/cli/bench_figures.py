@@ -103,7 +103,8 @@ CASES = {
     "by_threads": Case("threads", "threads"),
     "by_processes": Case("processes, a link each", "processes"),
     "threads": Case("threads"),
-    "delayed": Case("round trip, ms", "round_trip_ms"),
+    "delayed": Case("round trip, ms; blocks in flight", "course"),
+    "in_flight": Case("round trip, ms; blocks in flight", "course"),
     "by_combiner": Case("combiner"),
     "by_suite": Case("suite"),
     "amplification": Case("amplification: block, bits", "block_bits", binary),
@@ -153,7 +154,7 @@ FIGURES = {
     "transcript_gbps_per_core": Figure("transcript, both tags", "Gb/s"),
     "poly1305_gbps_per_core": Figure("Poly1305", "Gb/s"),
     "polynomial_hash_gbps_per_core": Figure("polynomial hash", "Gb/s"),
-    "mbps": Figure("1 party a thread", "Mb/s"),
+    "mbps": Figure("sifted, a process each end", "Mb/s"),
     "efficiency_f": Figure("f", "", three_decimals),
     "leak_factor": Figure("f", "", three_decimals),
     "frame_error_rate": Figure("frames lost", "share"),
@@ -219,7 +220,7 @@ FIGURES = {
 WITHIN = {"with_round_trip": ("round_trip_ms", "mbps", "{:g} ms away", "Mb/s")}
 
 # What documents a run and would crowd the table; JSON has it.
-HIDDEN = {"bytes_crossed_per_block", "seed_bytes", "equal", "binary_toeplitz_bits"}
+HIDDEN = {"round_trip_ms", "blocks_in_flight", "bytes_crossed_per_block", "seed_bytes", "equal", "binary_toeplitz_bits"}
 
 
 @dataclass(frozen=True, slots=True)

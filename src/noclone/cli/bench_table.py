@@ -39,6 +39,7 @@ TITLES = {
     "planner_large": "The same over 1,000 sites",
     "repeaters": "Entangled pairs between the ends of a chain of repeaters",
     "chain": "The whole chain without light, both parties' work",
+    "in_flight": "The whole chain of one link, each end a process with a core of its own, several blocks in flight",
     "gpu": "The same on an NVIDIA GPU (NOCLONE_DEVICE=gpu)",
     "live": "A live link: light and both parties",
     "kme": "Keys for applications: ETSI GS QKD 014 over mutual TLS",

@@ -20,13 +20,15 @@ from noclone.bits import Words
 from noclone.crypto.polynomial_hash import KEY_BYTES as HASH_KEY_BYTES
 from noclone.crypto.polynomial_hash import digest
 from noclone.crypto.transcript_hash import TranscriptTags
-from noclone.distill import binary_toeplitz, cascade_bench
+from noclone.distill import binary_toeplitz, cascade_bench, flight_bench
 from noclone.distill.amplification import FAMILY, amplify, seed_bytes
 from noclone.distill.cascade_bench import binary_entropy, random_words
 
 __all__ = ["bench_amplification", "bench_reconciliation", "binary_entropy"]
 
 BATCH_BITS = 1 << 22
+# Round trip, blocks in flight, blocks in all.
+FLIGHTS = ((0.0, 1, 8), (0.0, 8, 48), (0.001, 8, 24), (0.001, 32, 96), (0.01, 8, 8), (0.01, 64, 128))
 BENCH_SEED = rng.seed_from_int(1)
 
 
@@ -35,8 +37,7 @@ def bench_reconciliation(
     *,
     n_bits: int = BATCH_BITS,
     repeats: int = 2,
-    round_trips_s: Sequence[float] = (0.001, 0.01),
-    delayed_bits: int = 1 << 26,
+    flights: Sequence[tuple[float, int, int]] = FLIGHTS,
     delayed_qber: float = 0.02,
 ) -> dict[str, Any]:
     """Measure Cascade per error rate: both parties' work on one core, from their keys to the corrected key.
@@ -44,8 +45,8 @@ def bench_reconciliation(
     Returns:
         For each error rate mbps_per_core (the best repeat), mbps_two_threads (two blocks side by side), efficiency_f
         (leak over n h(errors / n), all repeats), frame_error_rate with its 95 % confidence interval and the frames it
-        was counted on, and rounds. For each round trip the throughput of one block of `delayed_bits` over a line that
-        delays every message. The kernels are compiled before the clock starts.
+        was counted on, and rounds. For each of `flights` (see `flight_bench.measure_delayed`) the throughput of one
+        link whose ends are two processes, a core each. The kernels are compiled before the clock starts.
     """
     generator = rng.stream(BENCH_SEED, "bench/reconciliation")
     cascade_bench.measure(generator, n_bits, qbers[0], 1)  # compiles
@@ -53,7 +54,7 @@ def bench_reconciliation(
         "method": "cascade",
         "block_bits": n_bits,
         "per_qber": [cascade_bench.measure(generator, n_bits, qber, repeats) for qber in qbers],
-        "delayed": cascade_bench.measure_delayed(generator, delayed_bits, delayed_qber, round_trips_s),
+        "delayed": flight_bench.measure_delayed(n_bits, delayed_qber, flights),
     }
 
 

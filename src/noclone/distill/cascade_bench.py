@@ -1,4 +1,4 @@
-"""Cascade under the clock: both parties on one core, two blocks on two, and over a line that delays every message.
+"""Cascade under the clock: both parties on one core, two blocks on two; over a channel of some length: `flight_bench`.
 
 Each figure is measured when it is asked for, on random keys, and checked for correctness while it is measured.
 """
@@ -6,10 +6,9 @@ Each figure is measured when it is asked for, on random keys, and checked for co
 from __future__ import annotations
 
 import math
-import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -158,56 +157,3 @@ def _two_threads(generator: np.random.Generator, n_bits: int, qber: float, repea
             thread.join()
         best_s = min(best_s, time.perf_counter() - start)
     return 2 * n_bits / best_s / 1e6
-
-
-class _DelayLine:
-    """One direction of a channel: what is put in comes out a fixed time later."""
-
-    def __init__(self, delay_s: float) -> None:
-        self._delay_s = delay_s
-        self._messages: queue.SimpleQueue[tuple[float, bytes | None]] = queue.SimpleQueue()
-
-    def put(self, message: bytes | None) -> None:
-        self._messages.put((time.perf_counter() + self._delay_s, message))
-
-    def get(self) -> bytes | None:
-        due, message = self._messages.get()
-        time.sleep(max(due - time.perf_counter(), 0.0))
-        return message
-
-
-def measure_delayed(
-    generator: np.random.Generator, n_bits: int, qber: float, round_trips_s: Sequence[float]
-) -> list[dict[str, Any]]:
-    """Measure one block over lines that delay each message by half a round trip; each party has a thread."""
-    figures = []
-    for round_trip_s in round_trips_s:
-        case = Case(generator, n_bits, qber)
-        to_alice, to_bob = _DelayLine(round_trip_s / 2), _DelayLine(round_trip_s / 2)
-        start = time.perf_counter()
-        alice, bob = case.parties()
-
-        def answer(alice: cascade.Answerer = alice, inbox: _DelayLine = to_alice, outbox: _DelayLine = to_bob) -> None:
-            while (question := inbox.get()) is not None:
-                outbox.put(alice.answer(question))
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        question = bob.next(None)
-        while question is not None:
-            to_alice.put(question)
-            question = bob.next(to_bob.get())
-        elapsed_s = time.perf_counter() - start
-        to_alice.put(None)
-        thread.join()
-        figures.append(
-            {
-                "round_trip_ms": 1e3 * round_trip_s,
-                "qber": qber,
-                "block_bits": n_bits,
-                "rounds": bob.rounds,
-                "mbps": n_bits / elapsed_s / 1e6,
-                "equal": bool(np.array_equal(bob.words, case.alice)),
-            }
-        )
-    return figures

@@ -2,7 +2,8 @@
 
 In: parties (see `parties`) and, for one alone, a `PublicChannel`.  Out: their `BlockResult`.
 The event loop never computes for long: each step of a party that runs over a channel runs in a thread, unless the party
-said that it takes a millisecond at most; of those there are hundreds in a block. Several blocks at a time: see `lanes`.
+said that it takes a millisecond at most; of those there are hundreds in a block. Several blocks at a time: see `lanes`
+in one process, `flight` over a channel.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ async def _run(party: Party, channel: PublicChannel, timeout_s: float) -> BlockR
     reply: bytes | ChannelError | None = None
     brisk = False
     while True:
-        step = _advance(party, reply) if brisk else await asyncio.to_thread(_advance, party, reply)
+        step = advance(party, reply) if brisk else await asyncio.to_thread(advance, party, reply)
         brisk = step.brisk
         reply = b""
         try:
@@ -141,7 +142,7 @@ async def _receive(channel: PublicChannel, timeout_s: float) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class Step:
     """What a party did: sent `messages`, and now it waits, has ended (one of the two is set), or has more to send.
 
     Args:
@@ -155,7 +156,7 @@ class _Step:
     error: NocloneError | None = None
 
 
-def _advance(party: Party, reply: bytes | ChannelError | None) -> _Step:
+def advance(party: Party, reply: bytes | ChannelError | None) -> Step:
     """Let a party compute until it waits, ends, or has `BURST` messages to send.
 
     Args:
@@ -169,14 +170,14 @@ def _advance(party: Party, reply: bytes | ChannelError | None) -> _Step:
             else:
                 message = next(party) if reply is None else party.send(reply)
             if not message:
-                return _Step(tuple(messages), waiting=True, brisk=message is not None)
+                return Step(tuple(messages), waiting=True, brisk=message is not None)
             messages.append(message)
             reply = b""
-        return _Step(tuple(messages))
+        return Step(tuple(messages))
     except StopIteration as stop:
-        return _Step(tuple(messages), result=stop.value)
+        return Step(tuple(messages), result=stop.value)
     except NocloneError as error:
-        return _Step(tuple(messages), error=error)
+        return Step(tuple(messages), error=error)
 
 
 class _End:
@@ -192,7 +193,7 @@ class _End:
     def run(self) -> list[bytes]:
         """Go on until the party ends, waits for a message that is not there, or has sent `BURST`; return what it sent.
 
-        This is passed some thousand times a block: it is `_advance` without its records.
+        This is passed some thousand times a block: it is `advance` without its records.
         """
         sent: list[bytes] = []
         if self._ended:
@@ -217,7 +218,7 @@ class _End:
     def hang_up(self) -> None:
         """Tell a party that still waits that nothing more will come."""
         if not self._ended:
-            step = _advance(self.party, ChannelError("the peer closed the public channel"))
+            step = advance(self.party, ChannelError("the peer closed the public channel"))
             self.outcome.result, self.outcome.error = step.result, step.error
         self.party.close()
 

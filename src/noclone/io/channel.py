@@ -11,23 +11,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
+from collections import deque
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 from noclone.errors import ChannelError
+from noclone.io.attending import FRAME_BYTES_MAX, LENGTH, Attendant, Cutter, Ended, Heard
 
-FRAME_BYTES_MAX = 8 << 20
 TIMEOUT_S = 60.0
 HANDSHAKE_TIMEOUT_S = 10.0
 MEMORY_FRAMES_MAX = 64  # how far one end of a memory channel may run ahead of the other
 DRAIN_BYTES_MAX = 1 << 30
-HANDSHAKES_MAX = 8  # callers who have not said who they are yet
+READ_BYTES = 1 << 18
 
 MAGIC = b"noclone-public-channel\0\0"
 VERSION = 1
 HELLO = struct.Struct(">24sHB64s")  # magic, version, role, link
-LENGTH = struct.Struct(">I")
 ROLES = {"alice": 1, "bob": 2}
 
 T = TypeVar("T")
@@ -63,6 +63,37 @@ class PublicChannel(Protocol):
 
     async def close(self) -> None:
         """End the conversation; the other end's waits then fail."""
+        ...
+
+
+class AttendedChannel(Protocol):
+    """What several blocks at a time need of a channel: to be called when something arrives, and never to wait."""
+
+    counters: ChannelCounters
+
+    async def attend(self, heard: Heard, ended: Ended) -> None:
+        """From now on, call `heard` with what arrives, and `ended` once when nothing will any more."""
+        ...
+
+    def hold(self, *, held: bool) -> None:
+        """Let the other end wait with what it has to say, or go on."""
+        ...
+
+    def post(self, *messages: bytes) -> None:
+        """Hand messages over in one go, without waiting: whoever may send many waits for `flush` now and then."""
+        ...
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What was handed over, and the system has not taken yet."""
+        ...
+
+    async def flush(self) -> None:
+        """Wait until the other end's buffers have room."""
+        ...
+
+    async def close(self) -> None:
+        """End the conversation."""
         ...
 
 
@@ -174,6 +205,8 @@ class TcpChannel(_Channel):
         super().__init__(delay_s, timeout_s)
         self._reader = reader
         self._writer = writer
+        self._cutter = Cutter()
+        self._messages: deque[bytes] = deque()  # read, and not asked for yet
 
     @classmethod
     async def connect(
@@ -194,13 +227,13 @@ class TcpChannel(_Channel):
             ) from error
         channel = cls(reader, writer, delay_s=delay_s, timeout_s=timeout_s)
         try:
-            await channel._introduce(role, link)
+            await channel.introduce(role, link)
         except BaseException:
             await channel.close()
             raise
         return channel
 
-    async def _introduce(self, role: str, link: str) -> None:
+    async def introduce(self, role: str, link: str) -> None:
         """Say who we are, and check that the peer is the other party of the same link and speaks this version."""
         name = link.encode()[:64]
         self._writer.write(HELLO.pack(MAGIC, VERSION, ROLES[role], name))
@@ -230,38 +263,89 @@ class TcpChannel(_Channel):
 
     async def send(self, message: bytes) -> None:
         """Hand one message to the other end; wait while its buffers are full."""
+        self.post(message)
+        if self.backlog_bytes:
+            await self.flush()
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What was handed over, and the system has not taken yet."""
+        return self._writer.transport.get_write_buffer_size()
+
+    def post(self, *messages: bytes) -> None:
+        """Hand messages over in one go, without waiting: whoever may send many waits for `flush` now and then."""
         if self._writer.is_closing():
             raise ChannelError("the public channel is closed")
-        self._count_sent(message)
+        pieces: list[bytes] = []
+        for message in messages:
+            self._count_sent(message)
+            pieces += (LENGTH.pack(len(message)), message)
+        self._writer.writelines(pieces)
+
+    async def flush(self) -> None:
+        """Wait until the other end's buffers have room."""
         try:
-            self._writer.writelines((LENGTH.pack(len(message)), message))
-            if self._writer.transport.get_write_buffer_size():
-                await self._in_time(self._writer.drain(), "took no message")
+            await self._in_time(self._writer.drain(), "took no message")
         except OSError as error:
             raise ChannelError(f"the public channel broke while sending ({type(error).__name__})") from error
 
     async def receive(self) -> bytes:
         """Return the next message of the other end."""
-        message = await self._in_time(self._read(), "sent nothing")
+        if not self._messages:
+            await self._in_time(self._read(), "sent nothing")
+        message = self._messages.popleft()
         await self._count_received(message)
         return message
 
-    async def _read(self) -> bytes:
-        count = LENGTH.size
-        try:
-            length = LENGTH.unpack(await self._reader.readexactly(count))[0]
-            if length > FRAME_BYTES_MAX:
+    async def _read(self) -> None:
+        """Read until there is a message."""
+        while not self._messages:
+            try:
+                data = await self._reader.read(READ_BYTES)
+            except OSError as error:
+                raise ChannelError(f"the public channel broke while receiving ({type(error).__name__})") from error
+            if not data:
+                raise self._cutter.end()
+            try:
+                self._messages += self._cutter.cut(data)
+            except ChannelError:
                 await self.close()
-                what = f"the peer announced a message of {length} bytes"
-                raise ChannelError(f"{what}; the public channel carries {FRAME_BYTES_MAX} at most")
-            count = length
-            return await self._reader.readexactly(count)
-        except asyncio.IncompleteReadError as error:
-            inside = error.partial or count != LENGTH.size
-            where = f"in the middle of a message ({len(error.partial)} of {count} bytes)" if inside else ""
-            raise ChannelError(f"the peer closed the public channel {where}".strip()) from None
-        except OSError as error:
-            raise ChannelError(f"the public channel broke while receiving ({type(error).__name__})") from error
+                raise
+
+    async def attend(self, heard: Heard, ended: Ended) -> None:
+        """From now on, call `heard` with what arrives, and `ended` once when nothing will any more.
+
+        No delay is simulated, and nobody may `receive` any more. There is no task between the socket and `heard`: for
+        the many small messages of a block that would be most of the work.
+        """
+        transport = self._writer.transport
+        attendant = Attendant(cast(asyncio.Protocol, transport.get_protocol()), self, heard, ended)
+        transport.set_protocol(attendant)
+        early, over = b"", False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0):  # what the reader has got; it would wait for more
+                while data := await self._reader.read(READ_BYTES):
+                    early += data
+                over = True
+        attendant.begin(early, over=over)
+
+    def hear(self, data: bytes) -> list[bytes]:
+        """Return the messages that are whole with this data."""
+        messages = [*self._messages, *self._cutter.cut(data)]
+        self._messages.clear()
+        self.counters.messages_received += len(messages)
+        self.counters.bytes_received += sum(map(len, messages))
+        return messages
+
+    def hold(self, *, held: bool) -> None:
+        """Let the other end wait with what it has to say, or go on."""
+        transport = cast(asyncio.ReadTransport, self._writer.transport)
+        with contextlib.suppress(RuntimeError):  # it is closing
+            (transport.pause_reading if held else transport.resume_reading)()
+
+    def end(self) -> ChannelError:
+        """Return what there is to say when the other end has hung up."""
+        return self._cutter.end()
 
     async def close(self) -> None:
         """End the conversation."""
@@ -271,119 +355,6 @@ class TcpChannel(_Channel):
                 await self._writer.wait_closed()
         except (OSError, TimeoutError):
             self._writer.transport.abort()  # the peer does not read what is left
-
-
-class TcpServer:
-    """Wait for the other party: one peer at a time; whoever else calls is sent away."""
-
-    def __init__(self, role: str, link: str, delay_s: float, timeout_s: float) -> None:
-        self._role = role
-        self._link = link
-        self._delay_s = delay_s
-        self._timeout_s = timeout_s
-        self._busy = False
-        self._peers: asyncio.Queue[TcpChannel | ChannelError] = asyncio.Queue(1)
-        self._server: asyncio.Server | None = None
-        self._handshakes: set[asyncio.Task[None]] = set()
-        self.refused = 0
-
-    @classmethod
-    async def listen(
-        cls, host: str, port: int, *, role: str, link: str, delay_s: float = 0.0, timeout_s: float = TIMEOUT_S
-    ) -> TcpServer:
-        """Open the port (0: any free one).
-
-        Raises:
-            ChannelError: The address cannot be used.
-        """
-        server = cls(role, link, delay_s, timeout_s)
-        try:
-            server._server = await asyncio.start_server(server._on_call, host, port, backlog=8)
-        except OSError as error:
-            raise ChannelError(
-                f"the public channel cannot listen on {host}:{port} ({error.strerror})",
-                hint="another process may hold that port",
-            ) from error
-        return server
-
-    @property
-    def port(self) -> int:
-        """The port that is open."""
-        assert self._server is not None
-        return int(self._server.sockets[0].getsockname()[1])
-
-    async def _on_call(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._busy or len(self._handshakes) >= HANDSHAKES_MAX:
-            self.refused += 1
-            writer.close()
-            return
-        task = asyncio.current_task()
-        assert task is not None
-        self._handshakes.add(task)
-        channel = _ServedChannel(reader, writer, self, delay_s=self._delay_s, timeout_s=self._timeout_s)
-        try:
-            await channel._introduce(self._role, self._link)
-            if self._busy:
-                raise ChannelError("another peer was faster")
-            self._busy = True
-            self._peers.put_nowait(channel)
-        except ChannelError:
-            self.refused += 1
-            await TcpChannel.close(channel)
-        finally:
-            self._handshakes.discard(task)
-
-    async def accept(self, timeout_s: float | None = None) -> TcpChannel:
-        """Return the channel to the next peer that says that it is the other party.
-
-        Raises:
-            ChannelError: Nobody called within `timeout_s` (None: wait for ever).
-        """
-        try:
-            async with asyncio.timeout(timeout_s):
-                peer = await self._peers.get()
-        except TimeoutError:
-            raise ChannelError(f"nobody called on the public channel within {timeout_s:g} s") from None
-        if isinstance(peer, ChannelError):
-            raise peer
-        return peer
-
-    def release(self) -> None:
-        """Let the next peer in; the channel to the last one calls this when it is closed."""
-        self._busy = False
-
-    async def close(self) -> None:
-        """Close the port and hang up on whoever is still saying hello."""
-        if self._server is not None:
-            self._server.close()
-        for task in tuple(self._handshakes):
-            task.cancel()
-        while not self._peers.empty():
-            waiting = self._peers.get_nowait()
-            if isinstance(waiting, TcpChannel):
-                await waiting.close()
-        self._peers.put_nowait(ChannelError("the public channel stopped listening"))
-
-
-class _ServedChannel(TcpChannel):
-    """A channel that tells its server when the peer is gone."""
-
-    def __init__(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        server: TcpServer,
-        *,
-        delay_s: float,
-        timeout_s: float,
-    ) -> None:
-        super().__init__(reader, writer, delay_s=delay_s, timeout_s=timeout_s)
-        self._server = server
-
-    async def close(self) -> None:
-        """End the conversation and let the next peer in."""
-        await super().close()
-        self._server.release()
 
 
 async def drain(channel: PublicChannel, *, timeout_s: float = 2.0) -> None:

@@ -35,7 +35,8 @@ from noclone.distill.parties import Party, alice, bob
 from noclone.distill.session import run_party
 from noclone.errors import AuthenticationError, ChannelError, NocloneError
 from noclone.events import EventLog
-from noclone.io.channel import PublicChannel, TcpChannel, TcpServer
+from noclone.io.channel import PublicChannel, TcpChannel
+from noclone.io.channel_server import TcpServer
 from noclone.io.tls import connect_streams, identity
 from noclone.link.lights import alices_record
 from noclone.network.blocks import LinkPlan, record_aborted, record_distilled

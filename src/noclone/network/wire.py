@@ -11,7 +11,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from noclone.io.channel import FRAME_BYTES_MAX, HELLO, LENGTH
+from noclone.io.attending import FRAME_BYTES_MAX, LENGTH
+from noclone.io.channel import HELLO
 from noclone.link.tap import Carriage
 
 WRITE_TIMEOUT_S = 60.0
