@@ -92,6 +92,7 @@ STAGES = {
         "noclone.distill.flight_bench:bench_in_flight",
         threads=2,
         quick={"n_detections": 1_000_000, "qber": 0.01, "flights": ((0.0, 1, 4), (0.001, 8, 16))},
+        by_name_only=True,
     ),
     "gpu": Measurement(
         "noclone.cli.bench_gpu:bench_gpu",
@@ -125,7 +126,7 @@ def bench(
     figure.
 
     Args:
-        stages: Which; all of them but planner_large where none is given.
+        stages: Which; all of them but planner_large and in_flight where none is given.
         compare: Run other people's programs on the same work, after each stage; `./dev bench --compare` installs them.
         quick: Fewer points and shorter runs: a look, not a measurement.
     """

@@ -37,7 +37,7 @@ STOCK_BLOCK_BYTES = 1 << 18
 
 def bench_relay(
     *,
-    seconds: float = 5.0,
+    seconds: float = 3.0,
     hops: int = 4,
     block_bytes: int = 1 << 16,
     at_once: int = 3,
