@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -41,6 +42,16 @@ def secret_key(number: int, n_bytes: int = 4096, *, link: str = LINK, seeded: bo
         1e-10, 1e-10 * (number + 1), "pre-shared-key", 1.7e9,
     )  # fmt: skip
     return SecretKey(words_from_bytes(os.urandom(n_bytes)), 8 * n_bytes, origin)
+
+
+@pytest.fixture
+def answered(request: pytest.FixtureRequest) -> Iterator[Counter[tuple[str, int]]]:
+    """Count the answers to one operation, whose requests are one test; afterwards there are as many as `LEAST` says."""
+    counts: Counter[tuple[str, int]] = Counter()
+    yield counts
+    least = request.module.LEAST
+    for label in {label for label, _ in counts}:
+        assert all(counts[label, status] >= few for status, few in least[label].items()), counts
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import warnings
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +40,6 @@ def session(live: Any) -> Any:
         session.cert = (str(files["certificate"]), str(files["key"]))
         session.verify = str(files["ca"])
         yield session
-
-
-@pytest.fixture
-def answered() -> Iterator[Counter[tuple[str, int]]]:
-    """Count the answers to one operation, whose requests are one test; afterwards there are enough of each."""
-    counts: Counter[tuple[str, int]] = Counter()
-    yield counts
-    for label in {label for label, _ in counts}:
-        assert all(counts[label, status] >= least for status, least in LEAST[label].items()), counts
 
 
 @schema.parametrize()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +11,13 @@ import pytest
 
 from noclone import rng
 from noclone.audit.audit import audit
-from noclone.client import Etsi014Client, KeyContainer, Refusal
 from noclone.errors import InputError, ScenarioError
 from noclone.events import EventLog
 from noclone.link.passing import PassLight
 from noclone.link.satellite import Downlink, Pass
 from noclone.network.blocks import LinkPlan, plan_link
-from noclone.network.identities import load_sae
-from noclone.network.node import RunOptions
 from noclone.network.satellite_pass import geometry, losses_db
 from noclone.network.scenario import Scenario, load_scenario
-from noclone.network.served import ServedNetwork
-from noclone.network.setup import create_pki_for
 from noclone.network.simulate import run
 from noclone.proofs.entangled import PairSource
 from noclone.redteam.attacks import resolve
@@ -182,41 +175,8 @@ def test_the_audit_says_that_nobody_has_to_trust_the_satellite(tmp_path: Path) -
     assert "it can stop the link and learns nothing of its keys, whoever holds it" in text
 
 
-def test_stations_get_keys_that_no_node_between_knows(tmp_path: Path, free_ports: Any) -> None:
-    network, log = scenario(tmp_path, free_ports()), EventLog()
-    create_pki_for(network, tmp_path / "pki")
-
-    def client(sae: str) -> Etsi014Client:
-        host, port = network.etsi014_address(network.sae(sae).node)
-        identity = load_sae(tmp_path / "pki", sae)
-        files = {"certificate": identity.certificate, "key": identity.key, "ca": identity.kme_ca}
-        return Etsi014Client(f"https://{host}:{port}", **files)
-
-    def fetch() -> tuple[KeyContainer, KeyContainer]:
-        deadline = time.monotonic() + 150
-        with client("sae-west") as west, client("sae-east") as east:
-            while True:
-                try:
-                    got = west.enc_keys("sae-east", number=2)
-                    return got, east.dec_keys("sae-west", [key.key_id for key in got.keys])
-                except Refusal as refused:
-                    if refused.status != 503 or time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.1)
-
-    async def serve() -> tuple[KeyContainer, KeyContainer]:
-        served = ServedNetwork(
-            network,
-            pki=tmp_path / "pki",
-            data=tmp_path / "data",
-            log=log,
-            options=RunOptions(speed=math.inf),
-            resolve=resolve,
-        )
-        async with served:
-            return await asyncio.to_thread(fetch)
-
-    got, same = asyncio.run(serve())
+def test_stations_get_keys_that_no_node_between_knows(tmp_path: Path, free_ports: Any, fetch_keys: Any) -> None:
+    got, same = fetch_keys(scenario(tmp_path, free_ports()), resolve)
     assert [key.value for key in got.keys] == [key.value for key in same.keys]
     assert "noclone_nodes" not in got.keys[0].extension
     assert "node:" not in str(got.keys[0].extension["noclone_leaks"])

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import json
 import math
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,18 +14,13 @@ import pytest
 from noclone import rng
 from noclone.audit.audit import audit
 from noclone.cli.main import run_command
-from noclone.client import Etsi014Client, KeyContainer, Refusal
 from noclone.errors import InputError, ScenarioError
 from noclone.events import EventLog
 from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
 from noclone.link.satellite import Downlink, Pass
 from noclone.network.blocks import plan_link
-from noclone.network.identities import load_sae
-from noclone.network.node import RunOptions
 from noclone.network.satellite_pass import key_of_pass
 from noclone.network.scenario import Scenario, load_scenario
-from noclone.network.served import ServedNetwork
-from noclone.network.setup import create_pki_for
 from noclone.network.simulate import run
 from noclone.proofs.epsilon import Epsilons
 from noclone.records import DecoyBB84
@@ -159,42 +152,9 @@ def test_each_block_is_the_next_pass_and_the_monitors_know(tmp_path: Path) -> No
     assert not [event for event in log if event.kind == "alarm.raised"]
 
 
-def test_stations_share_key_over_a_satellite_that_knows_it(tmp_path: Path, free_ports: Any) -> None:
+def test_stations_share_key_over_a_satellite_that_knows_it(tmp_path: Path, free_ports: Any, fetch_keys: Any) -> None:
     """Through the doors that applications use: ETSI GS QKD 014 at either station."""
-    network, log = scenario(tmp_path, FLAT + BOTH, free_ports()), EventLog()
-    create_pki_for(network, tmp_path / "pki")
-
-    def client(sae: str) -> Etsi014Client:
-        host, port = network.etsi014_address(network.sae(sae).node)
-        identity = load_sae(tmp_path / "pki", sae)
-        files = {"certificate": identity.certificate, "key": identity.key, "ca": identity.kme_ca}
-        return Etsi014Client(f"https://{host}:{port}", **files)
-
-    def fetch() -> tuple[KeyContainer, KeyContainer]:
-        deadline = time.monotonic() + 150
-        with client("sae-west") as west, client("sae-east") as east:
-            while True:
-                try:
-                    got = west.enc_keys("sae-east", number=2)
-                    return got, east.dec_keys("sae-west", [key.key_id for key in got.keys])
-                except Refusal as refused:
-                    if refused.status != 503 or time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.1)
-
-    async def serve() -> tuple[KeyContainer, KeyContainer]:
-        served = ServedNetwork(
-            network,
-            pki=tmp_path / "pki",
-            data=tmp_path / "data",
-            log=log,
-            options=RunOptions(speed=math.inf),
-            resolve=unresolved,
-        )
-        async with served:
-            return await asyncio.to_thread(fetch)
-
-    got, same = asyncio.run(serve())
+    got, same = fetch_keys(scenario(tmp_path, FLAT + BOTH, free_ports()), unresolved)
     assert [key.value for key in got.keys] == [key.value for key in same.keys]
     about = got.keys[0].extension
     assert about["noclone_nodes"] == ["sat"]

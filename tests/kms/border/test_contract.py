@@ -9,7 +9,7 @@ import os
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,15 +73,6 @@ def checker(document: dict[str, Any], name: str) -> Any:
 @pytest.mark.parametrize("name", WORDS)
 def test_what_we_say_is_what_the_contract_allows(name: str) -> None:
     checker(DOCUMENT, name).validate(WORDS[name])
-
-
-@pytest.fixture
-def answered() -> Iterator[Counter[tuple[str, int]]]:
-    """Count the answers to one operation, whose requests are one test; afterwards there are enough of each."""
-    counts: Counter[tuple[str, int]] = Counter()
-    yield counts
-    for label in {label for label, _ in counts}:
-        assert all(counts[label, status] >= least for status, least in LEAST[label].items()), counts
 
 
 @schema.parametrize()
