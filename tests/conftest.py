@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import os
 import random
 import signal
@@ -23,9 +24,24 @@ hypothesis.settings.register_profile("same", derandomize=True)
 if not os.environ.get("NOCLONE_TEST_EXPLORE"):
     hypothesis.settings.load_profile("same")
 
+LINGER_S = 60.0
+
 # Where a shell started the tests in the background, what they start could not be interrupted.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionfinish(exitstatus: int) -> None:
+    """Give threads that a failed test left behind a minute, and then end: they would keep the process for ever."""
+
+    def end() -> None:
+        faulthandler.dump_traceback(all_threads=True)
+        os._exit(int(exitstatus) or 1)
+
+    watchdog = threading.Timer(LINGER_S, end)
+    watchdog.daemon = True
+    watchdog.start()
+
 
 SMALL = """
 name = "small"

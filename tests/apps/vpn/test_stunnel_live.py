@@ -151,11 +151,13 @@ def test_keys_change_and_every_connection_is_served(stunnels: Stunnels, ends: An
     thread = threading.Thread(target=load)
     thread.start()
     done = []
-    for _ in range(8):
-        done.append(master.rotate(threading.Event()))
-        time.sleep(0.2)
-    stop.set()
-    thread.join()
+    try:
+        for _ in range(8):
+            done.append(master.rotate(threading.Event()))
+            time.sleep(0.2)
+    finally:
+        stop.set()
+        thread.join()
     ends.wait_for("vpn.effective", 9)
     assert len({one.key_id for one in [first, *done] if one is not None}) == 9
     assert len(served) > 8
