@@ -1,7 +1,7 @@
 """How this process treats threads and memory, once it computes block after block.
 
-In and out: nothing. These are settings of the whole process that cannot change a result; a library that imported us and
-never distils is left alone.
+In: nothing.  Out: the number of cores. The rest are settings of the whole process that cannot change a result; a
+library that imported us and never distils is left alone.
 """
 
 from __future__ import annotations
@@ -9,12 +9,18 @@ from __future__ import annotations
 import ctypes
 import functools
 import gc
+import os
 import sys
 
 SWITCH_INTERVAL_S = 1e-4
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _KEPT_BYTES = 1 << 30
 _GARBAGE = 50_000  # objects, before Python looks for those that only refer to each other
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache

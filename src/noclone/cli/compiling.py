@@ -25,6 +25,7 @@ from pathlib import Path
 import noclone
 from noclone.cli.main import FLEETING
 from noclone.cli.terminal import progress, say
+from noclone.process import cores
 
 LIST = Path(__file__).with_name("kernels.txt")
 BLOCKS = ("light", "cascade", "chain")  # the sections that a link's blocks need, from the light to the secret key
@@ -100,14 +101,13 @@ def listed(*sections: str, path: Path | None = None) -> list[Kernel]:
 
 def _compile_together(kernels: list[Kernel], sections: list[str]) -> bool:
     """Compile them with as many helpers as there are cores to spare; say whether every helper did its part."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     queue, fill = os.pipe()
     os.write(fill, bytes(range(len(kernels))))
     os.close(fill)
     helpers: list[subprocess.Popen[bytes]] = []
     try:
         with contextlib.suppress(OSError):  # there may be no more processes: we do it alone
-            for _ in range(min(cores, MOST_PROCESSES, len(kernels) // KERNELS_EACH) - 1):
+            for _ in range(min(cores(), MOST_PROCESSES, len(kernels) // KERNELS_EACH) - 1):
                 command = [sys.executable, "-P", "-m", "noclone.cli.compiling", str(LIST), *sections]
                 quiet = subprocess.DEVNULL
                 helpers.append(subprocess.Popen(command, stdin=queue, stdout=quiet, stderr=quiet))  # noqa: S603

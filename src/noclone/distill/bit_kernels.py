@@ -241,12 +241,12 @@ def slots_of_gaps(typingctx, gaps, rows, slot, out):  # type: ignore[no-untyped-
     return types.int64(types.intp, types.intp, types.int64, types.intp), generate
 
 
-def _fetch(builder: Any, address: Any) -> None:
-    """Emit a hint that what lies at an address, which need not exist, will soon be read."""
+def emit_fetch(builder: Any, address: Any, *, to_change: bool) -> None:
+    """Emit a hint that what lies at an address, which need not exist, will soon be read, or read and changed."""
     byte = _I8.as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
     hint = builder.module.declare_intrinsic("llvm.prefetch", (byte,), kind)
-    builder.call(hint, [builder.inttoptr(address, byte), _I32(0), _I32(3), _I32(1)])
+    builder.call(hint, [builder.inttoptr(address, byte), _I32(int(to_change)), _I32(3), _I32(1)])
 
 
 @_emitted
@@ -262,7 +262,7 @@ def gaps_of_events(typingctx, events, slot, gaps, flags):  # type: ignore[no-unt
         every = ir.VectorType(_I64, 64)
         loaded = builder.load(builder.inttoptr(events, every.as_pointer()), align=1)
         for line in range(0, 8 * 64, LINE_BYTES):
-            _fetch(builder, builder.add(events, _I64(AHEAD_BYTES + line)))
+            emit_fetch(builder, builder.add(events, _I64(AHEAD_BYTES + line)), to_change=False)
         builder.store(builder.trunc(loaded, _BYTES), builder.inttoptr(flags, _BYTES.as_pointer()), align=1)
         slots = builder.lshr(loaded, ir.Constant(every, [16] * 64))
         first = builder.insert_element(ir.Constant(every, ir.Undefined), slot, _I32(0))

@@ -308,10 +308,8 @@ class Half:
         return low, mid
 
     def parities(self) -> Words:
-        """Return this party's parity for each query of the round at hand, packed in words."""
+        """Return this party's parity for each query of a round that is not one of waves, packed in words."""
         search = self.search
-        if search.in_waves:
-            return search.told[: search.n_queries // 64 + 2]
         out = np.zeros(search.n_queries // 64 + 2, np.uint64)
         if search.stage is Stage.TOPS_0:
             self._tops(0, out)

@@ -25,6 +25,7 @@ from noclone.kernels import inner, kernel
 
 _U1 = np.uint64(1)
 _U0 = np.uint64(0)
+_FETCHED = 8  # tiles ahead of the one at hand, whose records are fetched before they are written
 
 
 @inner
@@ -199,7 +200,7 @@ def fill_rows(odd, asked, own, above, singles, rows):  # type: ignore[no-untyped
                 transpose64(columns[column])
         more = above | (singles[w] if len(singles) else _U0)
         for lane in range(len(rows)):
-            prefetch(at + lane * row_bytes + w * tile_bytes + 256)
+            prefetch(at + lane * row_bytes + (w + _FETCHED) * tile_bytes)
             rows[lane, w, 0] = columns[0, lane]
             rows[lane, w, 1] = columns[1, lane] | more
             rows[lane, w, 2] = columns[2, lane]

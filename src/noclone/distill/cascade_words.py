@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from noclone.distill.bit_kernels import plane_of_bytes
+from noclone.distill.bit_kernels import emit_fetch, plane_of_bytes
 from noclone.kernels import kernel
 
 
@@ -74,10 +74,7 @@ def prefetch(_context, address):  # type: ignore[no-untyped-def]
     """Ask the processor to fetch what lies at an address, which is about to be read and changed."""
 
     def emit(context: Any, b: ir.IRBuilder, _signature: Any, args: Any) -> Any:
-        byte, number = _BYTE.as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        hint = b.module.declare_intrinsic("llvm.prefetch", (byte,), kind)
-        b.call(hint, [b.inttoptr(args[0], byte), number(1), number(3), number(1)])
+        emit_fetch(b, args[0], to_change=True)
         return context.get_dummy_value()
 
     return types.void(types.int64), emit

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -31,6 +30,7 @@ from noclone.distill.parties import Party
 from noclone.distill.session import STEP_TIMEOUT_S, Step, advance
 from noclone.errors import ChannelError
 from noclone.io.channel import TIMEOUT_S, AttendedChannel
+from noclone.process import cores
 
 BLOCKS_MAX = 8  # in flight by default; they hide 10 ms of a round trip where a block takes 25 ms of arithmetic
 TALK_MAX = 64  # messages between blocks that nobody has asked for yet
@@ -83,7 +83,7 @@ class Flight:
         self._arrived: deque[bytes] = deque()
         self._out: list[bytes] = []
         self._spoke_last = False
-        self._cores = asyncio.Semaphore(_cores())
+        self._cores = asyncio.Semaphore(cores())
         self._running: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -382,10 +382,3 @@ class Flight:
 def _anew(error: ChannelError) -> ChannelError:
     """Return the same error for one more to raise: each gathers a traceback of its own."""
     return ChannelError(error.message, hint=error.hint)
-
-
-def _cores() -> int:
-    """How many cores this process may use."""
-    with contextlib.suppress(AttributeError):  # not everywhere
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
