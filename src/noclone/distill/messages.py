@@ -26,7 +26,7 @@ T = TypeVar("T")
 Steps = Generator[bytes | None, bytes, T]
 
 BRISK = b""
-FORMAT = 4  # of the block protocol; both ends must speak the same
+FORMAT = 5  # of the block protocol; both ends must speak the same
 HEADER = struct.Struct(">BBQI")  # kind, flags, block, sequence
 ABSORBED = struct.Struct(">BQ")  # direction, length
 LENGTH_AT, SEQUENCE_AT = struct.calcsize(">B"), ABSORBED.size + struct.calcsize(">BBQ")
