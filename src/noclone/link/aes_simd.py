@@ -61,6 +61,7 @@ def choose(wanted: str, here: tuple[str, ...]) -> str:
     """Return the widest variant that is no wider than asked for; `crypto` refuses widths that there are not."""
     if wanted == "portable":
         return "portable"
+    wanted = wanted.partition("+")[0]
     return [v for v in here if not (wanted.isdigit() and v.isdigit()) or int(v) <= int(wanted)][-1]
 
 
