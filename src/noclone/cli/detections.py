@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from cyclopts import Parameter, validators
 
 from noclone.cli.compiling import prepare
-from noclone.cli.terminal import Json, grouped, progress, say, show
+from noclone.cli.terminal import Epsilon, Json, grouped, progress, say, show
 from noclone.errors import InputError
 
 if TYPE_CHECKING:
@@ -84,7 +84,11 @@ def record(
 
     write_recording(output, head, light())
     data = {"file": str(output), "blocks": blocks, "slots": blocks * plan.n_slots, "detections": detected, "seed": seed}
-    show(data, [f"{output}: {blocks} blocks, {grouped(detected)} detections (simulated)"], as_json=as_json)
+    show(
+        data,
+        [f"{output}: {blocks} block{'s'[: blocks > 1]}, {grouped(detected)} detections (simulated)"],
+        as_json=as_json,
+    )
     return 0
 
 
@@ -94,8 +98,8 @@ def distill(
     *,
     output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
     proof: str | None = None,
-    eps_secrecy: float = 1e-10,
-    eps_correctness: float = 1e-15,
+    eps_secrecy: Epsilon = 1e-10,
+    eps_correctness: Epsilon = 1e-15,
     pilot: Annotated[float, Parameter(validator=validators.Number(gt=0, lt=1))] = 0.1,
     reconciliation: Literal["cascade", "ldpc"] = "cascade",
     efficiency: Annotated[float | None, Parameter(validator=validators.Number(gte=1, lte=2))] = None,
