@@ -106,6 +106,11 @@ def test_version(run: Run) -> None:
         (["serve", "metro", "--speed", "-1", "--pki", "."], "speed"),
         (["file", "send", "x", "--to", "b", "-o", "y", "--scenario", "metro"], "--as"),
         (["attack", "intercept-resend", "metro", "--on", "x", "--strength", "7"], "strength"),
+        (["report", "metro", "-o", "/nonexistent/x.html"], "no such folder"),
+        (["report", "metro", "--matrix", "missing.json"], "redteam --all"),
+        (["redteam", "blinding", "-o", "."], "is a folder"),
+        (["generate", "5", "-o", "/nonexistent/x.toml"], "no such folder"),
+        (["plan", str(ROOT / "examples" / "sites.toml"), "--report", "/nonexistent/x.html"], "no such folder"),
         (["distill", "x.h5", "--eps-secrecy", "2"], "eps-secrecy"),
         (["distill", "x.h5", "--eps-correctness", "1e-300"], "eps-correctness"),
         (["distill", "."], "this is no file"),
@@ -325,6 +330,7 @@ def test_serve_ends_well_when_told(run: Run, small_scenario: Path, tmp_path: Pat
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
+    assert errors.splitlines()[-1] == "stopped"
     assert not list((tmp_path / "data").glob("*-journal"))
 
 

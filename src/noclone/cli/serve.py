@@ -323,6 +323,7 @@ def _until_stopped(work: Coroutine[Any, Any, None]) -> int:
         except asyncio.CancelledError:
             if not stopped:
                 raise
+            say("stopped")
 
     gc.disable()
     try:

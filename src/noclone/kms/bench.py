@@ -182,6 +182,10 @@ def two_kmes(place: Path, n_bytes: int, *, refill: bool = False) -> Iterator[Pai
             {name: port for name, (port, _) in ports.items()},
             {name: process.pid or 0 for name, process in processes.items()},
         )
+    except BaseException:
+        for process in processes.values():
+            process.kill()
+        raise
     finally:
         for pipe in pipes.values():
             pipe.close()
