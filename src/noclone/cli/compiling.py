@@ -12,11 +12,9 @@ import contextlib
 import gc
 import hashlib
 import os
-import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -25,7 +23,7 @@ from pathlib import Path
 import noclone
 from noclone.cli.main import FLEETING
 from noclone.cli.terminal import progress, say
-from noclone.process import cores
+from noclone.process import cores, held_interrupts
 
 LIST = Path(__file__).with_name("kernels.txt")
 # What names the processor's variant to kernels, by how the list writes it, and where it stands.
@@ -121,7 +119,7 @@ def _compile_together(kernels: list[Kernel], sections: list[str]) -> bool:
                 command = [sys.executable, "-P", "-m", "noclone.cli.compiling", str(LIST), *sections]
                 quiet = subprocess.DEVNULL
                 helpers.append(subprocess.Popen(command, stdin=queue, stdout=quiet, stderr=quiet))  # noqa: S603
-        with _between_kernels() as interrupted, progress() as bar:
+        with held_interrupts() as interrupted, progress() as bar:
             task = bar.add_task("compiling kernels", total=len(kernels))
             for number in _take(queue):
                 bar.update(task, completed=number)  # the others have taken those before
@@ -136,23 +134,6 @@ def _compile_together(kernels: list[Kernel], sections: list[str]) -> bool:
         for helper in helpers:
             helper.kill()
             helper.wait()
-
-
-@contextlib.contextmanager
-def _between_kernels() -> Iterator[Callable[[], bool]]:
-    """Keep Ctrl-C until it is asked for: raised within a finaliser of the compiler it would be lost."""
-    heard: list[int] = []
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a shell's background jobs ignore it
-    ours = usual and threading.current_thread() is threading.main_thread()
-    if ours:
-        signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
-    try:
-        yield lambda: bool(heard)
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-    if heard:
-        raise KeyboardInterrupt
 
 
 def _take(queue: int) -> Iterator[int]:

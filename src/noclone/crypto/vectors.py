@@ -55,10 +55,14 @@ def variants_here() -> tuple[str, ...]:
     return tuple(found)
 
 
-def _choose() -> str:
-    here = variants_here()
-    wanted = os.environ.get("NOCLONE_SIMD", "") or here[-1]
-    if wanted not in here:
+def asked_for() -> str:
+    """Return the variant that NOCLONE_SIMD asks for, or nothing: of arithmetic, light and bits alike.
+
+    Raises:
+        InputError: This processor does not run it, or there is no such variant.
+    """
+    here, wanted = variants_here(), os.environ.get("NOCLONE_SIMD", "")
+    if wanted and wanted not in here:
         raise InputError(
             f"NOCLONE_SIMD={wanted!r} cannot run on this processor",
             hint=choices(wanted, here, "unset it, or use one of"),
@@ -74,7 +78,7 @@ def token_of(variant: str) -> tuple[int, ...]:
 if sys.byteorder != "little":
     raise InputError("the arithmetic kernels need a little-endian processor")
 
-VARIANT = _choose()
+VARIANT = asked_for() or variants_here()[-1]
 SIMD = token_of(VARIANT)
 
 
