@@ -178,7 +178,7 @@ def count(alice: Connection, seconds: float) -> dict[str, float]:
     until = time.monotonic() + PATIENCE_S
     while len(times) <= WARM_BLOCKS or times[-1] < times[WARM_BLOCKS] + seconds:
         if not alice.poll(max(0.0, until - time.monotonic())):
-            break
+            sys.exit(f"{len(times)} blocks gave key within {PATIENCE_S:g} s, and {other} things went wrong")
         now, kind, bits, n_key = alice.recv()
         if kind != "block.distilled":
             other += 1
