@@ -68,13 +68,33 @@ def test_no_secret_and_no_private_path_is_in_the_tree() -> None:
             assert not re.search(paths, text), path
 
 
+def anchors(text: str) -> set[str]:
+    """Return what headings are called in links, as GitHub and the documentation's builder call them."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    headings = [
+        re.sub(r"\[([^]]*)\]\([^)]*\)|[`*]", r"\1", one) for one in re.findall(r"^#+ +(.+)$", prose, re.MULTILINE)
+    ]
+    return {re.sub(r"[^\w\- ]", "", one.strip().lower()).replace(" ", "-") for one in headings}
+
+
+def test_tables_in_the_documents_are_whole() -> None:
+    """An empty line ends a table: what follows is shown as it is typed."""
+    for path, text in text_files():
+        if path.suffix == ".md":
+            torn = re.findall(r"^\|.*\n\n(\|(?!.*\n\|[ :-]*-).*)$", text, re.MULTILINE)
+            assert torn == [], path
+
+
 def test_links_in_the_documents_lead_somewhere() -> None:
     for path, text in text_files():
         if path.suffix != ".md":
             continue
-        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        for target, _, place in (link.partition("#") for link in re.findall(r"\]\(([^)\s]+)[^)]*\)", text)):
             if "://" not in target:
-                assert (ROOT / path.parent / target).exists(), f"{path} links to {target}"
+                there = ROOT / path.parent / target if target else ROOT / path
+                assert there.exists(), f"{path} links to {target}"
+                if place and there.suffix == ".md":
+                    assert place in anchors(there.read_text(encoding="utf-8")), f"{path} links to {target}#{place}"
 
 
 def test_rates_have_one_notation() -> None:
@@ -113,6 +133,13 @@ def test_the_readme_names_commands_that_exist() -> None:
     named = set(re.findall(r"`noclone ([a-z]+)", (ROOT / "README.md").read_text()))
     assert named <= known
     assert len(named) >= 8
+
+
+def test_the_documents_name_every_shipped_scenario() -> None:
+    shipped = {path.stem for path in (ROOT / "src" / "noclone" / "network" / "scenarios").glob("*.toml")}
+    for name in ("commands.md", "scenarios.md"):
+        text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        assert {one for one in shipped if f"`{one}`" not in text} == set(), name
 
 
 def test_everything_that_runs_is_in_the_wheel(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""How this process treats threads and memory, once it computes block after block.
+"""How this process treats threads, memory and Ctrl-C, once it computes block after block.
 
-In: nothing.  Out: the number of cores. The rest are settings of the whole process that cannot change a result; a
-library that imported us and never distils is left alone.
+In: nothing.  Out: the number of cores, and Ctrl-C at a moment that suits. The rest are settings of the whole process
+that cannot change a result; a library that imported us and never distils is left alone.
 """
 
 from __future__ import annotations
@@ -10,7 +10,12 @@ import ctypes
 import functools
 import gc
 import os
+import signal
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 SWITCH_INTERVAL_S = 1e-4
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -21,6 +26,40 @@ _GARBAGE = 50_000  # objects, before Python looks for those that only refer to e
 def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def held_interrupts() -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C wait until the block has ended: where it would cost something, or be lost in a finaliser.
+
+    Yields what says whether it was heard, for blocks that may take long. Whoever ignores Ctrl-C, as a shell's
+    background jobs do, goes on ignoring it; only the main thread ever hears it.
+    """
+    usual = signal.getsignal(signal.SIGINT)
+    if not callable(usual) or threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    heard: list[tuple[Any, ...]] = []
+    signal.signal(signal.SIGINT, lambda *arguments: heard.append(arguments))
+    try:
+        yield lambda: bool(heard)
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        if heard:
+            usual(*heard[0])
+
+
+@contextmanager
+def uninterrupted_children() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach, not even while they start: whoever starts them ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is started ignores what we ignore
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 @functools.cache

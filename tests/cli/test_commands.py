@@ -106,6 +106,19 @@ def test_version(run: Run) -> None:
         (["serve", "metro", "--speed", "-1", "--pki", "."], "speed"),
         (["file", "send", "x", "--to", "b", "-o", "y", "--scenario", "metro"], "--as"),
         (["attack", "intercept-resend", "metro", "--on", "x", "--strength", "7"], "strength"),
+        (["report", "metro", "-o", "/nonexistent/x.html"], "no such folder"),
+        (["report", "metro", "--matrix", "missing.json"], "redteam --all"),
+        (["redteam", "blinding", "-o", "."], "is a folder"),
+        (["generate", "5", "-o", "/nonexistent/x.toml"], "no such folder"),
+        (["plan", str(ROOT / "examples" / "sites.toml"), "--report", "/nonexistent/x.html"], "no such folder"),
+        (["distill", "x.h5", "--eps-secrecy", "2"], "eps-secrecy"),
+        (["distill", "x.h5", "--eps-correctness", "1e-300"], "eps-correctness"),
+        (["distill", "."], "this is no file"),
+        (["repeater", "--eps-secrecy", "0"], "eps-secrecy"),
+        (["satellite", "--eps-secrecy", "nan"], "eps-secrecy"),
+        (["satellite", "--clock-hz", "1e13"], "between 1 and 1e+12"),
+        (["satellite", "--gate-ns", "1000"], "must not exceed"),
+        (["satellite", "--divergence-urad", "1e-300"], "divergence-urad"),
     ],
 )
 def test_bad_input_is_said_and_ends_with_2(run: Run, arguments: list[str], words: str, tmp_path: Path) -> None:
@@ -115,7 +128,39 @@ def test_bad_input_is_said_and_ends_with_2(run: Run, arguments: list[str], words
 
 
 def test_schema_is_json(run: Run) -> None:
-    assert json.loads(run("schema").stdout)["title"] == "noclone scenario"
+    for form in ([], ["--json"]):
+        assert json.loads(run("schema", *form).stdout)["title"] == "noclone scenario"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--pointing-urad", "1e15"), ("--pointing-urad", "1e-300"), ("--divergence-urad", "1e-6")],
+)
+def test_beams_that_nobody_builds_are_computed_all_the_same(run: Run, option: str, value: str) -> None:
+    done = run("satellite", option, value)
+    assert done.returncode in (0, 1)
+    assert "secret bits" in done.stdout or "NO KEY" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["attack", "status", "metro"],
+        ["link", "status", "metro"],
+        ["site", "drain", "koganei", "metro"],
+        ["key", "explain", "x", "metro"],
+        ["key", "status", "--scenario", "metro", "--as", "sae-koganei", "--to", "sae-otemachi"],
+        ["serve", "metro"],
+    ],
+)
+def test_what_needs_certificates_says_how_they_are_made(run: Run, command: list[str], tmp_path: Path) -> None:
+    done = run(*command, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "make them: noclone pki metro; --pki says" in done.stderr
+    elsewhere = run(*command, "--pki", "there")
+    assert "make them: noclone pki metro -o there" in elsewhere.stderr
+    (tmp_path / "there").mkdir()
+    assert "noclone pki SCENARIO -o FOLDER" in run(*command, "--pki", "there").stderr
 
 
 def test_pki_makes_private_files_and_a_second_call_keeps_them(run: Run, small_scenario: Path, tmp_path: Path) -> None:
@@ -285,6 +330,7 @@ def test_serve_ends_well_when_told(run: Run, small_scenario: Path, tmp_path: Pat
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
+    assert errors.splitlines()[-1] == "stopped"
     assert not list((tmp_path / "data").glob("*-journal"))
 
 

@@ -58,6 +58,19 @@ def test_an_altered_audit_log_is_told_by_the_exit_code(store: Path, capsys: pyte
     assert (code, "NOT WHOLE" in out) == (1, True)
 
 
+def test_a_restore_that_fails_leaves_nothing(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place, kek = store.parent / "new", store.with_name("kek")
+    place.mkdir()
+    code, _, errors = run(capsys, "kms", "restore", place / "birch.db", store.with_name("nowhere"), "--kek", kek)
+    assert (code, "there is no backup" in errors) == (2, True)
+    code, _, errors = run(capsys, "kms", "restore", place / "birch.db", kek, "--kek", kek)
+    assert (code, "is no backup" in errors) == (1, True)
+    assert list(place.iterdir()) == []
+    run(capsys, "kms", "backup", store, place / "backup", "--kek", kek)
+    code, _, errors = run(capsys, "kms", "backup", store, place / "backup", "--kek", kek)
+    assert (code, "name a new file" in errors) == (1, True)
+
+
 def test_a_store_that_is_not_there_is_not_made(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     nowhere = store.with_name("nowhere.db")
     code, _, errors = run(capsys, "kms", "audit-log", nowhere, "--kek", store.with_name("kek"))

@@ -85,3 +85,10 @@ def test_the_audit_says_what_each_half_adds(capsys: pytest.CaptureFixture[str]) 
         "kept_without_nodes": 3,
         "kept_with_a_quantum_computer": 3,
     }
+
+
+def test_whose_certificates_are_not_there_is_answered_by_who_has_some(capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "pki", "metro")
+    code, _, errors = run(capsys, "pki", "rotate", "metro", "kme", "kogane")
+    assert code == 1
+    assert "did you mean 'koganei'" in errors

@@ -258,7 +258,7 @@ def test_the_widest_variant_is_chosen():
     assert variant == names[-1]
 
 
-@pytest.mark.parametrize("name", ["portable", "128", "256"])
+@pytest.mark.parametrize("name", ["portable", "128", "256", "256+gfni", "512"])
 def test_every_variant_gives_the_same_bits(name):
     _, names, expected = here()
     if name not in names:
@@ -267,8 +267,9 @@ def test_every_variant_gives_the_same_bits(name):
     assert (ran, found) == (name, expected)
 
 
-def test_a_variant_that_the_processor_lacks_is_refused_in_words():
-    code = "import noclone.crypto.vectors"
+@pytest.mark.parametrize("module", ["crypto.vectors", "link.aes_simd", "distill.bit_kernels"])
+def test_a_variant_that_the_processor_lacks_is_refused_in_words(module):
+    code = f"import noclone.{module}"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "NOCLONE_SIMD": "1024"},

@@ -268,7 +268,7 @@ def lie_to_alice(alice, rng, share):
 def lie_to_bob(bob, rng):
     bob.next(None)
     for number in range(1, 100_000):
-        count = bob._search.n_queries
+        count = bob.search.n_queries
         lies = np.packbits(rng.integers(0, 2, count, np.uint8), bitorder="little").tobytes()
         if bob.next(HEADER.pack(b"CA3!", 0, 0, number, count) + lies) is None:
             break

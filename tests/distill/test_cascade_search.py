@@ -81,10 +81,10 @@ def test_the_search_always_knows_the_truth(n_bits, qber, estimate, seed):
     message = bob.next(None)
     while message is not None:
         answer = alice.answer(message)
-        search = bob._search
-        assert np.array_equal(alice._search.asked, search.asked)
+        search = bob.search
+        assert np.array_equal(alice.search.asked, search.asked)
         if search.stage.value >= Stage.WAVES.value:
-            assert np.array_equal(alice._search.known[..., :2], search.known[..., :2])
+            assert np.array_equal(alice.search.known[..., :2], search.known[..., :2])
             differ = frame_bits(bob._half.sliced, 0, 0) ^ frame_bits(alice._half.sliced, 0, 0)
             for p in range(2):
                 known, unasked = check_what_is_known(search, differ[search.perm[p]], p)

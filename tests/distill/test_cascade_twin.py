@@ -245,7 +245,7 @@ def play(n_bits, qber, estimate, seed, frame_bits):
     params = plan(n_bits, estimate, rng.bytes(32), frame_bits=frame_bits)
     (group,) = params.groups
     alice, bob = Answerer(pack(key), n_bits, params), Questioner(pack(other), n_bits, params)
-    search = alice._search
+    search = alice.search
     twin = Twin(pack(key), pack(other), group, search.perm.tolist(), search.dealt, search.orders)
     rounds, message = [], bob.next(None)
     while message is not None:
@@ -281,7 +281,7 @@ def test_the_same_bits_cross(n_bits, qber, estimate, frame_bits, seed):
     group = twin.group
     bits = np.zeros((group.batches, group.frame_bits, group.lanes), np.uint8)
     for i, frame in enumerate(twin.frames):
-        bits[i // group.lanes, bob._search.dealt, i % group.lanes] = frame.bob
+        bits[i // group.lanes, bob.search.dealt, i % group.lanes] = frame.bob
     assert np.array_equal(unpack(bob.words, n_bits), bits.reshape(-1)[:n_bits])
 
 

@@ -314,7 +314,7 @@ def test_the_limit_holds_for_cascade_too():
 
 def lie_to_bob(bob, rng):
     for number in range(1, 10_000):
-        count = bob._cascade._search.n_queries
+        count = bob._cascade.search.n_queries
         lies = np.packbits(rng.integers(0, 2, count, np.uint8), bitorder="little").tobytes()
         assert bob.next(HEADER.pack(b"CA3!", 0, 0, number, count) + lies) is not None
 

@@ -1,5 +1,6 @@
 """Recordings: what is written comes back; what a lab writes by hand is read; what is wrong is refused by name."""
 
+import signal
 import stat
 from fractions import Fraction
 from pathlib import Path
@@ -39,6 +40,33 @@ def head(**changes):
         "origin": ORIGIN, "devices": "a laser and two detectors",
     }  # fmt: skip
     return RecordingHead(**{**fields, **changes})
+
+
+@pytest.mark.parametrize("during", ["a block", "the end"])
+def test_ctrl_c_waits_for_hdf5_and_leaves_nothing(tmp_path, monkeypatch, during):
+    went_on = []
+
+    class Interrupting(Table):
+        def at(self, slots):
+            if (
+                during == "a block"
+            ):  # as if while HDF5 writes through a Python file: an error of ours would be lost in there
+                signal.raise_signal(signal.SIGINT)
+                went_on.append(True)
+            return self.codes[slots]
+
+    def close(file, closed=h5py.File.close):
+        if during == "the end":
+            signal.raise_signal(signal.SIGINT)
+            went_on.append(True)
+        closed(file)
+
+    monkeypatch.setattr(h5py.File, "close", close)
+    settings, detections = block(7)
+    with pytest.raises(KeyboardInterrupt):
+        write_recording(tmp_path / "light.h5", head(), [(Interrupting(settings.codes), detections)])
+    assert went_on == [True]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_blocks_come_back_as_they_were(tmp_path, monkeypatch):

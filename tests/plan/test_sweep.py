@@ -58,11 +58,20 @@ def test_values_are_read_and_combined() -> None:
         ("device.magic.cost=1,2", "no such number"),
         ("device.avalanche.efficiency=0.5,3", "less than or equal to 1"),
         ("title=1,2", "no such number"),
+        ("site.bern=1,2", "a table, not a number"),
+        ("fibre=1,2", "a table, not a number"),
+        ("site.nowhere=1,2", "no such number"),
     ],
 )
 def test_what_cannot_be_varied_is_said(text: str, why: str) -> None:
     with pytest.raises(PlanError, match=why):
         list(points(load_brief(ALPINE), [read_variation(text)]))
+
+
+def test_a_table_is_answered_by_its_numbers() -> None:
+    with pytest.raises(PlanError) as refused:
+        varied(load_brief(ALPINE), {"site.bern": 1.0})
+    assert "site.bern.cost" in refused.value.hint
 
 
 def test_too_many_plans_are_refused() -> None:

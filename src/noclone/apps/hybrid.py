@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from noclone.apps.files import Progress, contents, open_regular
 from noclone.apps.messages import SealedMessage, text_bytes
-from noclone.apps.pads import KnownKeys, NewKeys, held_interrupts
+from noclone.apps.pads import KnownKeys, NewKeys
 from noclone.apps.sealed import (
     KINDS,
     LENGTH_BYTES,
@@ -39,6 +39,7 @@ from noclone.apps.sealed import (
 from noclone.apps.spool import PadStore, SpooledPad, spool_for
 from noclone.apps.whole_file import check_free, whole_file
 from noclone.errors import AuthenticationError, InputError, KmeError
+from noclone.process import held_interrupts
 
 MAGIC = b"NCHYBRID"
 VERSION = 1

@@ -8,9 +8,6 @@ with them. So a pad byte could be used twice only if a KME gave it twice, which 
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol
@@ -20,6 +17,7 @@ from noclone.apps.spool import PadStore, SpooledPad
 from noclone.client import Key, KeyContainer, Refusal, Status
 from noclone.crypto.one_time_pad import pad_bytes
 from noclone.errors import InputError, KeysExhausted, KmeError
+from noclone.process import held_interrupts
 
 
 class NewKeys(Protocol):
@@ -182,7 +180,7 @@ class PadCollection:
     def _collect(self, keys: Sequence[KeyRef]) -> None:
         for start in range(0, len(keys), self._per_request() if keys else 1):
             batch = keys[start : start + self._per_request()]
-            with held_interrupts():
+            with held_interrupts():  # between a KME's answer and the disk it would cost keys
                 self._spool.keep([(key.key_id, key.n_bytes) for key in batch], lambda batch=batch: self._fetch(batch))  # type: ignore[misc]
 
     def _fetch(self, keys: Sequence[KeyRef]) -> list[SpooledPad]:
@@ -209,19 +207,3 @@ def _note(labels: dict[str, dict[str, Any]], extension: dict[str, Any]) -> None:
     """Remember what keys stand on, once for each thing that they can stand on."""
     if extension:
         labels.setdefault(str(extension.get("noclone_leaks", extension.get("noclone_origin", ""))), extension)
-
-
-@contextlib.contextmanager
-def held_interrupts() -> Iterator[None]:
-    """Let Ctrl-C wait until the block has ended: between a KME's answer and the disk it would cost keys."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    caught: list[Any] = []
-    previous = signal.signal(signal.SIGINT, lambda *arguments: caught.append(arguments))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous if previous is not None else signal.default_int_handler)
-        if caught:
-            raise KeyboardInterrupt

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from noclone.cli.setup import default_pki
+from noclone.cli.setup import pki_folder
 from noclone.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Application:
 
         network = load_scenario(self.scenario)
         section = network.sae(self.name())
-        identity = load_sae(self.pki or default_pki(self.scenario), section.id)
+        identity = load_sae(pki_folder(self.scenario, self.pki), section.id)
         host, port = network.etsi014_address(section.node)
         url = f"https://{f'[{host}]' if ':' in host else host}:{port}"
         pq = identity.pq
@@ -81,4 +81,4 @@ class Application:
             raise InputError("where is the KME?", hint="add --scenario SCENARIO, or --kme URL with its certificates")
         from noclone.network.identities import load_sae
 
-        return load_sae(self.pki or default_pki(self.scenario), self.name()).key.absolute().parent
+        return load_sae(pki_folder(self.scenario, self.pki), self.name()).key.absolute().parent

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from noclone.cli.output import may_write
 from noclone.cli.terminal import Json, parts, say, show
 
 if TYPE_CHECKING:
@@ -54,9 +55,11 @@ def report(
     """
     from noclone.audit.report import render
 
+    may_write(output)
+    tried = _read_matrix(matrix) if matrix else None
     found = load(target, as_json=as_json)
     path = output or Path(f"{found.scene.scenario.name}-report.html")
-    path.write_text(render(found, _read_matrix(matrix) if matrix else None), encoding="utf-8")
+    path.write_text(render(found, tried), encoding="utf-8")
     show({**found.to_json(), "report": str(path)}, [found.sentence], as_json=as_json)
     if not as_json:
         say(f"written to {path}")

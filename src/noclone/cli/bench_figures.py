@@ -126,6 +126,7 @@ FIGURES = {
     "bytes_per_event": Figure("told", "bytes an event"),
     "mbps_per_core": Figure("1 thread", "Mb/s"),
     "mbps_one_thread": Figure("1 thread", "Mb/s"),
+    "mbps_by_messages": Figure("message by message", "Mb/s"),
     "mbps_two_threads": Figure("2 threads", "Mb/s"),
     "mbps_per_core_fresh_seed": Figure("1 thread, fresh seed", "Mb/s"),
     "binary_toeplitz_mbps_per_core": Figure("binary Toeplitz matrix, 2^20 bits", "Mb/s"),

@@ -6,7 +6,6 @@ compared with the processor's, bit for bit, while it is measured.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noclone import gpu, rng
+from noclone.process import cores
 
 if TYPE_CHECKING:
     from noclone.link.devices import LinkDevices
@@ -151,7 +151,7 @@ def _decoding(n_frames: int) -> dict[str, Any]:
 def _light(length_km: float, seconds: float) -> dict[str, Any]:
     from noclone.link import bench
 
-    devices, threads = bench.fibre_devices(length_km), os.cpu_count() or 1
+    devices, threads = bench.fibre_devices(length_km), cores()
     with gpu.using("cpu"):
         bench.measure(devices, 0.0, 1)  # compiles
         two, all_cores = (bench.measure(devices, seconds, n)["realtime_factor"] for n in (2, threads))

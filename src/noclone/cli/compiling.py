@@ -12,11 +12,9 @@ import contextlib
 import gc
 import hashlib
 import os
-import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -25,9 +23,11 @@ from pathlib import Path
 import noclone
 from noclone.cli.main import FLEETING
 from noclone.cli.terminal import progress, say
-from noclone.process import cores
+from noclone.process import cores, held_interrupts
 
 LIST = Path(__file__).with_name("kernels.txt")
+# What names the processor's variant to kernels, by how the list writes it, and where it stands.
+TOKENS = {"SIMD": "noclone.crypto.vectors", "AES": "noclone.link.aes_simd", "BITS": "noclone.distill.bit_kernels"}
 BLOCKS = ("light", "cascade", "chain")  # the sections that a link's blocks need, from the light to the secret key
 NOT_KEPT = "compiling kernels (they cannot be kept: NUMBA_CACHE_DIR may name a folder that can be written to) ..."
 MOST_PROCESSES = 6  # each takes some 300 MB, and the longest chain of callers takes as long as a sixth of the whole
@@ -41,7 +41,7 @@ class Kernel:
 
     Args:
         path_s: How long this kernel and the longest chain of its callers took to compile, where the list was written.
-        types: Its arguments, as Numba reads them.
+        types: Its arguments, as Numba reads them, but for the names of `TOKENS`.
     """
 
     section: str
@@ -56,8 +56,16 @@ class Kernel:
 
         # Given as words, Numba would keep it under these words, where no call looks.
         with contextlib.suppress(Exception):  # whoever calls it compiles it, and will hear what is wrong
-            types, _ = normalize_signature(self.types)  # type: ignore[no-untyped-call]
+            types, _ = normalize_signature(self.types_here())  # type: ignore[no-untyped-call]
             getattr(import_module(self.module), self.name).compile(types)
+
+    def types_here(self) -> str:
+        """Return its arguments with this machine's tokens: those of another would have LLVM end the process."""
+        types = self.types
+        for name, module in TOKENS.items():
+            if name in types:
+                types = types.replace(name, f"UniTuple(int64, {len(getattr(import_module(module), name))})")
+        return types
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +119,7 @@ def _compile_together(kernels: list[Kernel], sections: list[str]) -> bool:
                 command = [sys.executable, "-P", "-m", "noclone.cli.compiling", str(LIST), *sections]
                 quiet = subprocess.DEVNULL
                 helpers.append(subprocess.Popen(command, stdin=queue, stdout=quiet, stderr=quiet))  # noqa: S603
-        with _between_kernels() as interrupted, progress() as bar:
+        with held_interrupts() as interrupted, progress() as bar:
             task = bar.add_task("compiling kernels", total=len(kernels))
             for number in _take(queue):
                 bar.update(task, completed=number)  # the others have taken those before
@@ -126,23 +134,6 @@ def _compile_together(kernels: list[Kernel], sections: list[str]) -> bool:
         for helper in helpers:
             helper.kill()
             helper.wait()
-
-
-@contextlib.contextmanager
-def _between_kernels() -> Iterator[Callable[[], bool]]:
-    """Keep Ctrl-C until it is asked for: raised within a finaliser of the compiler it would be lost."""
-    heard: list[int] = []
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a shell's background jobs ignore it
-    ours = usual and threading.current_thread() is threading.main_thread()
-    if ours:
-        signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
-    try:
-        yield lambda: bool(heard)
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-    if heard:
-        raise KeyboardInterrupt
 
 
 def _take(queue: int) -> Iterator[int]:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from cyclopts import Parameter, validators
 
 from noclone.cli.compiling import prepare
-from noclone.cli.terminal import Json, grouped, progress, say, show
+from noclone.cli.output import may_write
+from noclone.cli.terminal import Epsilon, Json, grouped, progress, say, show
 from noclone.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,13 +54,13 @@ def record(
     from noclone.network.scenario import load_scenario
     from noclone.network.simulate import block_of_light, origin_of
 
+    may_write(output, overwrite=overwrite)
     network = load_scenario(scenario)
     if link is None and len(network.light()) > 1:
         raise InputError(
             f"{network.name} has {len(network.links)} links", hint=f"--link {' | '.join(x.name for x in network.links)}"
         )
     plan = plan_link(network.link(link) if link else network.light()[0])
-    _may_write(output, overwrite)
     seeded = seed is not None
     start = rng.seed_from_int(seed) if seed is not None else rng.fresh_seed()
     head = RecordingHead(
@@ -84,7 +85,11 @@ def record(
 
     write_recording(output, head, light())
     data = {"file": str(output), "blocks": blocks, "slots": blocks * plan.n_slots, "detections": detected, "seed": seed}
-    show(data, [f"{output}: {blocks} blocks, {grouped(detected)} detections (simulated)"], as_json=as_json)
+    show(
+        data,
+        [f"{output}: {blocks} block{'s'[: blocks > 1]}, {grouped(detected)} detections (simulated)"],
+        as_json=as_json,
+    )
     return 0
 
 
@@ -94,8 +99,8 @@ def distill(
     *,
     output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
     proof: str | None = None,
-    eps_secrecy: float = 1e-10,
-    eps_correctness: float = 1e-15,
+    eps_secrecy: Epsilon = 1e-10,
+    eps_correctness: Epsilon = 1e-15,
     pilot: Annotated[float, Parameter(validator=validators.Number(gt=0, lt=1))] = 0.1,
     reconciliation: Literal["cascade", "ldpc"] = "cascade",
     efficiency: Annotated[float | None, Parameter(validator=validators.Number(gte=1, lte=2))] = None,
@@ -124,8 +129,7 @@ def distill(
     from noclone.proofs.epsilon import Epsilons
     from noclone.proofs.keylength import DEFAULT_PROOF
 
-    if output is not None:
-        _may_write(output, overwrite)
+    may_write(output, overwrite=overwrite)
     prepare("cascade", "chain")
     with open_recording(recording) as opened:
         head = opened.head
@@ -219,15 +223,6 @@ def _origin(kind: str, *, seeded: bool) -> str:
         "hardware": "live hardware",
     }
     return words[kind] + ("; seeded: the key is no secret" if seeded else "")
-
-
-def _may_write(path: Path, overwrite: bool) -> None:
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder", hint="name a file")
-    if path.exists() and not overwrite:
-        raise InputError(f"{path}: exists already", hint="choose another name, or add --overwrite")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"{path.absolute().parent}: there is no such folder")
 
 
 def _write_private(path: Path, data: bytes) -> None:

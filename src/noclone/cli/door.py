@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from noclone.cli.setup import default_pki
+from noclone.cli.setup import pki_folder
 from noclone.cli.terminal import show
 
 Pki = Annotated[Path | None, Parameter(help="Folder with the operator's token; `<scenario>.pki` if none is given.")]
@@ -32,7 +32,7 @@ def ask_door(
     from noclone.network.operator import ask
     from noclone.network.scenario import load_scenario
 
-    state = ask(load_scenario(scenario), pki or default_pki(scenario), method, path, body)
+    state = ask(load_scenario(scenario), pki_folder(scenario, pki), method, path, body)
     lines = [f"{name}: {say(now)}" for name, now in state["links"].items()]
     lines += [f"{one['target']} {one['on']}: {one['name']}, strength {one['strength']:g}" for one in state["attacks"]]
     show(state, lines, as_json=as_json)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter, validators
 
 from noclone.cli.application import Application
-from noclone.cli.setup import default_pki
+from noclone.cli.setup import pki_folder
 from noclone.cli.terminal import Json, grouped, show
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def explain_key(
     from noclone.trust.explanation import explanation, lines
 
     found = look_up(
-        load_scenario(scenario), key_id, pki or default_pki(scenario), data or Path(f"{Path(scenario).stem}.data")
+        load_scenario(scenario), key_id, pki_folder(scenario, pki), data or Path(f"{Path(scenario).stem}.data")
     )
     told = explanation(
         [provenance_from_json(block) for block in found["blocks"]],

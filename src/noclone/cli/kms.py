@@ -72,9 +72,12 @@ def restore(store: str, source: Path, /, *, kek: Kek, as_json: Json = False) -> 
         store: The database's file, or its URL; there must be no store yet.
         source: The backup.
     """
+    from noclone.errors import InputError
     from noclone.kms.kekfile import KekFile
     from noclone.kms.store import Store
 
+    if not source.is_file():
+        raise InputError(f"there is no backup {source}", hint="give a file that `noclone kms backup` wrote")
     with Store.restore(_place(store), source, kek=KekFile(kek)) as restored:
         name = restored.name
     show({"kme": name, "store": store}, [f"the store of {name} is restored, without key"], as_json=as_json)

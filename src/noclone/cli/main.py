@@ -138,7 +138,9 @@ def _say_why(error: BaseException) -> int:
             # Whoever read our output has left. Point stdout elsewhere, so that the interpreter's last flush is quiet.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         case OSError():
-            complain(f"{error.filename or 'the system'}: {error.strerror or error}", "is there space, and permission?")
+            gone = isinstance(error, FileNotFoundError)
+            hint = "is the path right?" if gone else "is there space, and permission?"
+            complain(f"{error.filename or 'the system'}: {error.strerror or error}", hint)
     return 1
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter, validators
 
+from noclone.cli.output import may_write
 from noclone.cli.terminal import Json, progress, say, show
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def plan(
     from noclone.errors import InputError
     from noclone.plan.sites import brief_of_map, load_brief
 
+    may_write(output)
+    may_write(report)
     is_map = sites.suffix == ".graphml"
     brief = brief_of_map(sites, bps=bps, pairs=pairs, route_factor=route_factor) if is_map else load_brief(sites)
     if sweep:

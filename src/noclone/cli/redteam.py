@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter, validators
 
 from noclone.cli.compiling import BLOCKS, prepare
+from noclone.cli.output import may_write
 from noclone.cli.terminal import Json, parts, say, show
 
 
@@ -41,6 +42,7 @@ def redteam(
         show({"attacks": [one.to_json() for one in CATALOGUE.values()]}, listed, as_json=as_json)
         return 0
     chosen = select(() if all_attacks else names)
+    may_write(output)
     if seed is None:
         seed = secrets.randbelow(1 << 53)
     prepare(*BLOCKS)

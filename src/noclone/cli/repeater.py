@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter, validators
 
 from noclone.cli.compiling import prepare
-from noclone.cli.terminal import Json, progress, show
+from noclone.cli.terminal import Epsilon, Json, progress, show
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -41,7 +41,7 @@ def repeater(
     pumps: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=20))] = 0,
     best_cutoff: Annotated[bool, Parameter(negative=())] = False,
     seed: Annotated[int | None, Parameter(validator=validators.Number(gte=0))] = None,
-    eps_secrecy: Positive = 1e-9,
+    eps_secrecy: Epsilon = 1e-9,
     as_json: Json = False,
 ) -> int:
     """Deliver entangled pairs to the ends of a chain of repeaters, and say how much key they are worth.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter, validators
 
-from noclone.cli.terminal import Json, grouped, progress, show
+from noclone.cli.terminal import Epsilon, Json, grouped, progress, show
 from noclone.io.origins import origin_lines
 from noclone.io.published import beside
 from noclone.io.published import lines as published_lines
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 Km = Annotated[float, Parameter(validator=validators.Number(gte=150, lte=50_000))]
 Degrees = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=90))]
-Positive = Annotated[float, Parameter(validator=validators.Number(gt=0))]
-NonNegative = Annotated[float, Parameter(validator=validators.Number(gte=0))]
+Positive = Annotated[float, Parameter(validator=validators.Number(gte=1e-6, lte=1e15))]
+NonNegative = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1e15))]
 Share = Annotated[float, Parameter(validator=validators.Number(gt=0, lte=1))]
 
 satellite = App(name="satellite", help="Say how much key satellites give: one pass, or a day over several stations.")
@@ -41,9 +41,9 @@ def one_pass(
     detector_efficiency: Share = 0.5,
     noise_hz: NonNegative = 25.0,
     gate_ns: Positive = 2.0,
-    misalignment: NonNegative = 0.008,
+    misalignment: Annotated[float, Parameter(validator=validators.Number(gte=0, lte=0.5))] = 0.008,
     proof: str = "lim2014",
-    eps_secrecy: Positive = 1e-9,
+    eps_secrecy: Epsilon = 1e-9,
     as_json: Json = False,
 ) -> int:
     """Say how much key one pass gives, as one finite block of decoy-state BB84 from the satellite down.
@@ -64,6 +64,7 @@ def one_pass(
         noise_hz: Of each of four detectors, dark counts and the sky's light together.
         gate_ns: Width of the window in which a click counts.
     """
+    from noclone.errors import InputError
     from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
     from noclone.link.satellite import Downlink, Pass
     from noclone.network.satellite_pass import key_of_pass
@@ -72,21 +73,19 @@ def one_pass(
 
     over = Pass(altitude_km, highest_deg, lowest_deg)
     downlink = Downlink(divergence_urad, aperture_m, pointing_urad, zenith_db, fixed_db, beam)
-    receiver = Receiver(
-        scheme="passive",
-        efficiency=(detector_efficiency,) * 4,
-        dark_count_hz=(noise_hz,) * 4,
-        gate_ps=1000 * gate_ns,
-        misalignment=misalignment,
-    )
     protocol = DecoyBB84((0.8, 0.1, 1e-6), (0.5, 0.25, 0.25), 0.5, 0.5)
-    found = key_of_pass(
-        over,
-        downlink,
-        LinkDevices(Source(clock_hz, protocol), Fibre(0.0, 0.0), receiver),
-        Epsilons(eps_secrecy, 1e-15),
-        proof=proof,
-    )
+    try:
+        receiver = Receiver(
+            scheme="passive",
+            efficiency=(detector_efficiency,) * 4,
+            dark_count_hz=(noise_hz,) * 4,
+            gate_ps=1000 * gate_ns,
+            misalignment=misalignment,
+        )
+        devices = LinkDevices(Source(clock_hz, protocol), Fibre(0.0, 0.0), receiver)
+    except ValueError as error:
+        raise InputError(f"no such devices: {error}", hint="change --clock-hz, --gate-ns or --noise-hz") from None
+    found = key_of_pass(over, downlink, devices, Epsilons(eps_secrecy, 1e-15), proof=proof)
     nearest = over.range_km(0.0)
     gives = f"{grouped(found.secret_bits)} secret bits ({proof}, secrecy {eps_secrecy:g})"
     lines = [

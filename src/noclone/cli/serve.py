@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from noclone.cli.compiling import BLOCKS, prepare
-from noclone.cli.setup import default_pki
+from noclone.cli.setup import pki_folder
 from noclone.cli.terminal import JsonLines, say
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def serve(
     from noclone.redteam.live import LIVE_ATTACKS
 
     network, log, options = _prepare(scenario, seed, speed, as_json)
-    certificates = _pki_folder(scenario, pki)
+    certificates = pki_folder(scenario, pki)
 
     async def run() -> None:
         metrics = _metrics(network, log)
@@ -147,7 +147,7 @@ def node(
         running = Node(
             network,
             name,
-            pki=_pki_folder(scenario, pki),
+            pki=pki_folder(scenario, pki),
             data=place,
             log=log,
             options=options,
@@ -181,7 +181,7 @@ def fibre(
 
     network, log, options = _prepare(scenario, seed, speed, as_json)
     network.link(link)
-    certificates = _pki_folder(scenario, pki)
+    certificates = pki_folder(scenario, pki)
 
     async def run() -> None:
         light = await start_light(network, link, certificates, log, options, resolve)
@@ -260,17 +260,6 @@ def _default_data(scenario: str) -> Path:
     return Path(f"{Path(scenario).stem}.data")
 
 
-def _pki_folder(scenario: str, given: Path | None) -> Path:
-    from noclone.errors import PkiError
-
-    folder = given or default_pki(scenario)
-    if not folder.is_dir():
-        raise PkiError(
-            f"{folder}: there are no certificates yet", hint=f"make them: noclone pki {scenario} -o {folder}"
-        )
-    return folder
-
-
 def _introduce(network: Scenario, scenario: str, certificates: Path) -> None:
     if len(network.saes) >= 2:
         first, second = network.saes[0].id, network.saes[1].id
@@ -334,6 +323,7 @@ def _until_stopped(work: Coroutine[Any, Any, None]) -> int:
         except asyncio.CancelledError:
             if not stopped:
                 raise
+            say("stopped")
 
     gc.disable()
     try:

@@ -22,6 +22,21 @@ def default_pki(scenario: str) -> Path:
     return Path(f"{Path(scenario).stem}.pki")
 
 
+def pki_folder(scenario: str, given: Path | None) -> Path:
+    """Return where a scenario's certificates and secrets lie.
+
+    Raises:
+        PkiError: There is no such folder; the hint says how it is made.
+    """
+    from noclone.errors import PkiError
+
+    folder = given or default_pki(scenario)
+    if not folder.is_dir():
+        hint = f"make them: noclone pki {scenario}" + (f" -o {folder}" if given else "; --pki says where else they lie")
+        raise PkiError(f"{folder}: there are no certificates and secrets yet", hint=hint)
+    return folder
+
+
 @pki.default
 def make(
     scenario: str,
@@ -150,7 +165,7 @@ def suites(
     show({"nodes": found}, lines, as_json=as_json)
 
 
-def schema() -> None:
+def schema(*, as_json: Json = True) -> None:  # noqa: ARG001 (it is JSON, whether asked for or not)
     """Print the JSON Schema of scenario files.
 
     Save it beside your scenario and begin the scenario with `#:schema ./scenario.schema.json`: editors then complete

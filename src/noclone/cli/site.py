@@ -8,7 +8,7 @@ from typing import Any
 from cyclopts import App
 
 from noclone.cli.door import Pki
-from noclone.cli.setup import default_pki
+from noclone.cli.setup import pki_folder
 from noclone.cli.terminal import Json, show
 
 site = App(name="site", help="Drain a node of a served network, let it go on, give it another KEK or certificates.")
@@ -69,6 +69,6 @@ def _do(node: str, scenario: str, pki: Path | None, deed: str, told: str, as_jso
     from noclone.network.scenario import load_scenario
 
     path = f"/api/nodes/{load_scenario(scenario).node(node).name}"
-    answer: dict[str, Any] = ask(load_scenario(scenario), pki or default_pki(scenario), "POST", path, {"do": deed})
+    answer: dict[str, Any] = ask(load_scenario(scenario), pki_folder(scenario, pki), "POST", path, {"do": deed})
     show(answer, [told.format(**answer["result"])], as_json=as_json)
     return 0

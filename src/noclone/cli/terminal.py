@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from noclone.proofs.epsilon import LEAST, MOST
+
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON document instead of text.")]
 JsonLines = Annotated[bool, Parameter(name="--json", negative=(), help="Print events to stdout, one JSON line each.")]
+Epsilon = Annotated[float, Parameter(validator=validators.Number(gte=LEAST, lt=MOST))]  # a failure probability
 
 INTERRUPTED = 130  # exit code of a command that Ctrl-C ended and that shows what it had: as a shell reports it
 

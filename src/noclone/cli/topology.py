@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, validators
 
+from noclone.cli.output import may_write
 from noclone.cli.terminal import Json, say, show
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def import_map(
     """
     from noclone.network.topology_files import read_graphml
 
+    may_write(output)
     topology = read_graphml(graphml)
     settings = {"route_factor": route_factor, "attenuation_db_per_km": attenuation_db_per_km, "reach_km": reach_km}
     _write(topology, graphml.name, settings, output, as_json)
@@ -64,6 +66,7 @@ def generate(
     """
     from noclone.network.topology_files import random_topology
 
+    may_write(output)
     _write(random_topology(nodes, seed), f"generated: {nodes} nodes, seed {seed}", {}, output, as_json)
 
 

@@ -43,10 +43,11 @@ def bench_reconciliation(
     """Measure Cascade per error rate: both parties' work on one core, from their keys to the corrected key.
 
     Returns:
-        For each error rate mbps_per_core (the best repeat), mbps_two_threads (two blocks side by side), efficiency_f
-        (leak over n h(errors / n), all repeats), frame_error_rate with its 95 % confidence interval and the frames it
-        was counted on, and rounds. For each of `flights` (see `flight_bench.measure_delayed`) the throughput of one
-        link whose ends are two processes, a core each. The kernels are compiled before the clock starts.
+        For each error rate mbps_per_core (the best repeat; as a block in one process does it, without coming back to
+        Python after each message), mbps_by_messages (coming back), mbps_two_threads (two blocks side by side),
+        efficiency_f (leak over n h(errors / n), all repeats), frame_error_rate with its 95 % confidence interval and
+        the frames it was counted on, and rounds. For each of `flights` (see `flight_bench.measure_delayed`) the
+        throughput of one link whose ends are two processes, a core each. Kernels are compiled before the clock starts.
     """
     generator = rng.stream(BENCH_SEED, "bench/reconciliation")
     cascade_bench.measure(generator, n_bits, qbers[0], 1)  # compiles

@@ -23,6 +23,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
+from noclone.crypto.vectors import asked_for
 from noclone.kernels import kernel
 
 VERSION = 3
@@ -51,7 +52,7 @@ def token(variant: str) -> tuple[int, ...]:
     return (0,) * (len(VARIANTS) * VERSION + VARIANTS.index(variant))
 
 
-VARIANT = "portable" if os.environ.get("NOCLONE_SIMD") == "portable" else variants_here()[-1]
+VARIANT = "portable" if asked_for() == "portable" else variants_here()[-1]
 BITS = token(VARIANT)
 
 

@@ -24,6 +24,7 @@ Why only Alice's parities count as leak, and what that assumes: docs/decisions/0
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 import numpy as np
 
@@ -34,8 +35,9 @@ from noclone.errors import Aborted, ChannelError
 
 __all__ = ["SEED_BYTES", "Answerer", "CascadeParameters", "Group", "Questioner", "plan"]
 
-_HEADER = struct.Struct("<4sHHIQ")  # magic, group, reserved, round, number of bits
-_QUESTION, _ANSWER = b"CQ3?", b"CA3!"
+HEADER = struct.Struct("<4sHHIQ")  # magic, group, reserved, round, number of bits
+ROUND_AT, BITS_AT = struct.calcsize("<4sHH"), struct.calcsize("<4sHHI")
+QUESTION, ANSWER = b"CQ3?", b"CA3!"
 _NOTHING = memoryview(b"")
 
 
@@ -58,15 +60,24 @@ class _Party:
 
     def _begin(self) -> None:
         group = self.params.groups[self._group]
-        self._search = Search(group, self.params)
+        self.search = Search(group, self.params)
         words = self._key[group.first_word : group.first_word + word_count(group.n_bits)]
-        self._half = Half(words, self._search, corrects=self._corrects)
+        self._half = Half(words, self.search, corrects=self._corrects)
 
     @property
     def brisk(self) -> bool:
         """Whether the next step is one of the many small ones, a millisecond of work at most."""
         last = self._group == len(self.params.groups) - 1
-        return last and self._search.brisk
+        return last and self.search.brisk
+
+    def head(self) -> bytes:
+        """Return what a message of the group at hand begins with, round and number of bits being left out."""
+        return HEADER.pack(QUESTION if self._corrects else ANSWER, self._group, 0, 0, 0)
+
+    def went_on(self, rounds: int, leak_bits: int) -> None:
+        """Take note of rounds that were played (`duet`), which told so much within what was agreed."""
+        self.rounds += rounds
+        self.leak_bits += leak_bits
 
     def _count(self, n_queries: int) -> None:
         if self.leak_bits + n_queries > self.params.leak_bits_max:
@@ -79,29 +90,29 @@ class _Party:
         self.rounds += 1
 
     def _write(self, magic: bytes, bits: memoryview, n_bits: int) -> bytes:
-        return _HEADER.pack(magic, self._group, 0, self.rounds, n_bits) + bits[: (n_bits + 7) // 8]
+        return HEADER.pack(magic, self._group, 0, self.rounds, n_bits) + bits[: (n_bits + 7) // 8]
 
     def _bits(self, magic: bytes, message: bytes, n_bits: int) -> memoryview:
         """Return the packed bits of a message, which must be exactly the one that is due."""
-        if len(message) != _HEADER.size + (n_bits + 7) // 8:
+        if len(message) != HEADER.size + (n_bits + 7) // 8:
             raise ChannelError(
-                f"a Cascade message of {len(message)} bytes came where {_HEADER.size + (n_bits + 7) // 8} were due"
+                f"a Cascade message of {len(message)} bytes came where {HEADER.size + (n_bits + 7) // 8} were due"
             )
-        if not message.startswith(_HEADER.pack(magic, self._group, 0, self.rounds, n_bits)):
+        if not message.startswith(HEADER.pack(magic, self._group, 0, self.rounds, n_bits)):
             raise ChannelError("a Cascade message came out of turn")
         if n_bits % 8 and message[-1] >> (n_bits % 8):
             raise ChannelError("a Cascade message has bits set behind its end")
-        return memoryview(message)[_HEADER.size :]
+        return memoryview(message)[HEADER.size :]
 
     def _hear(self, magic: bytes, message: bytes) -> None:
         """Put a message's bits where the search looks for them in its waves."""
-        bits = self._bits(magic, message, self._search.n_queries)
-        self._search.said_bytes[: len(bits)] = bits
+        bits = self._bits(magic, message, self.search.n_queries)
+        self.search.said_bytes[: len(bits)] = bits
 
     def _words(self, magic: bytes, message: bytes) -> Words:
         """Return a message's bits as words, with zeros behind."""
-        bits = self._bits(magic, message, self._search.n_queries)
-        words = np.zeros(self._search.n_queries // 64 + 2, np.uint64)
+        bits = self._bits(magic, message, self.search.n_queries)
+        words = np.zeros(self.search.n_queries // 64 + 2, np.uint64)
         words.view(np.uint8)[: len(bits)] = bits
         return words
 
@@ -120,43 +131,47 @@ class Questioner(_Party):
         self.corrected = 0
         self._mine: Words = np.zeros(0, np.uint64)  # parities that he asked for, while the search is not in waves
         self._finished = False
+        self.play: Callable[[Questioner], int] | None = None  # where both parties are at hand: see `duet`
 
     def next(self, answers: bytes | None) -> bytes | None:
         """Take Alice's answers (None at the very beginning) and return the next message, or None at the end."""
         if self._finished or (answers is None) != (self.rounds == 0):
             raise ChannelError("Cascade answers came out of turn")
-        search, outcomes, n_outcomes = self._search, _NOTHING, 0
+        search, outcomes, n_outcomes = self.search, _NOTHING, 0
         if answers is not None:
-            n_outcomes = search.n_queries
-            outcomes = self._enter(answers)
+            outcomes, n_outcomes = self._enter(answers)
             if search.done:
                 if self._keep_group():
                     return None
-                search, n_outcomes = self._search, 0
+                search, n_outcomes = self.search, 0
         self._count(search.n_queries)
         if not search.in_waves:
             self._mine = self._half.parities()
-        return self._write(_QUESTION, outcomes, n_outcomes)
+        return self._write(QUESTION, outcomes, n_outcomes)
 
-    def _enter(self, answers: bytes) -> memoryview:
-        """Let the search know where Alice's parities differ from his; return the outcomes."""
-        search = self._search
+    def _enter(self, answers: bytes) -> tuple[memoryview, int]:
+        """Let the search know where Alice's parities differ from his; return the outcomes, and how many they are."""
+        search = self.search
+        n_outcomes = search.n_queries
         if search.in_waves:
-            self._hear(_ANSWER, answers)
-            search.advance_waves(raw=True)
-            return search.said_bytes
-        outcomes = self._words(_ANSWER, answers) ^ self._mine
+            self._hear(ANSWER, answers)
+            if self.play is None:
+                search.advance_waves(raw=True)
+            else:
+                n_outcomes = self.play(self)
+            return search.said_bytes, n_outcomes
+        outcomes = self._words(ANSWER, answers) ^ self._mine
         search.advance(outcomes)
-        return outcomes.view(np.uint8).data
+        return outcomes.view(np.uint8).data, n_outcomes
 
     def _keep_group(self) -> bool:
         """Write the group's corrected bits into the key, begin the next group, and say whether there was none."""
-        group = self._search.group
+        group = self.search.group
         self._half.write_to(self.words[group.first_word : group.first_word + word_count(group.n_bits)])
         if group.n_bits % 64 and group.first_word + word_count(group.n_bits) == len(self.words):
             # Positions behind the end are zeros at both ends; a peer that says otherwise is confused or lies.
             self.words[-1] &= np.uint64((1 << group.n_bits % 64) - 1)
-        self.corrected += self._search.corrected
+        self.corrected += self.search.corrected
         self._group += 1
         self._finished = self._group == len(self.params.groups)
         if not self._finished:
@@ -177,30 +192,30 @@ class Answerer(_Party):
             self._enter(queries)
         else:
             self._read_start(queries)
-        search = self._search
+        search = self.search
         self._count(search.n_queries)
         told = search.told_bytes if search.in_waves else self._half.parities().view(np.uint8).data
-        return self._write(_ANSWER, told, search.n_queries)
+        return self._write(ANSWER, told, search.n_queries)
 
     def _next_group(self, queries: bytes) -> bool:
         """Whether Bob has finished this group: his first message about the next one carries no outcomes."""
-        due = _HEADER.pack(_QUESTION, self._group + 1, 0, self.rounds + 1, 0)
+        due = HEADER.pack(QUESTION, self._group + 1, 0, self.rounds + 1, 0)
         return self._group + 1 < len(self.params.groups) and queries == due
 
     def _read_start(self, queries: bytes) -> None:
-        if queries != _HEADER.pack(_QUESTION, self._group, 0, self.rounds + 1, 0):
+        if queries != HEADER.pack(QUESTION, self._group, 0, self.rounds + 1, 0):
             raise ChannelError("Cascade did not begin as agreed")
 
     def _enter(self, queries: bytes) -> None:
         """Let the search know the outcomes that Bob tells."""
-        search = self._search
+        search = self.search
         self.rounds += 1  # Bob counts a round when he asks, Alice when she answers
         try:
             if search.in_waves:
-                self._hear(_QUESTION, queries)
+                self._hear(QUESTION, queries)
                 search.advance_waves(raw=False)
             else:
-                search.advance(self._words(_QUESTION, queries))
+                search.advance(self._words(QUESTION, queries))
         finally:
             self.rounds -= 1
         if search.done:

@@ -15,6 +15,9 @@ import numpy as np
 
 from noclone.bits import Words, count_ones, word_count
 from noclone.distill import cascade
+from noclone.distill.duet import Duet
+from noclone.distill.job import BlockStatistics
+from noclone.distill.messages import Conversation
 from noclone.process import prepare_to_compute
 
 CHUNK_ERRORS = 1 << 17
@@ -80,6 +83,14 @@ def reconcile(alice: cascade.Answerer, bob: cascade.Questioner) -> int:
     return crossed
 
 
+def reconcile_together(alice: cascade.Answerer, bob: cascade.Questioner) -> None:
+    """Run the protocol as both parties of a block in one process do, transcripts included (see `duet`)."""
+    duet = Duet()
+    duet.alice_joins(alice, Conversation("alice", BlockStatistics("bench", 0, "alice")))
+    duet.bob_joins(bob, Conversation("bob", BlockStatistics("bench", 0, "bob")))
+    reconcile(alice, bob)
+
+
 def bad_frames(difference: Words, params: cascade.CascadeParameters) -> tuple[int, int]:
     """Return how many frames still hold errors, and how many frames there are."""
     bad = total = 0
@@ -118,12 +129,16 @@ class Case:
 
 def measure(generator: np.random.Generator, n_bits: int, qber: float, repeats: int) -> dict[str, Any]:
     """Measure one error rate: both parties' work on one core, from their keys to the corrected key."""
-    best_s, leak, ideal, bad, frames, rounds, crossed = math.inf, 0, 0.0, 0, 0, 0, 0
+    best_s, messages_s, leak, ideal, bad, frames, rounds, crossed = math.inf, math.inf, 0, 0.0, 0, 0, 0, 0
     for _ in range(repeats):
         case = Case(generator, n_bits, qber)
         start = time.perf_counter()
         alice, bob = case.parties()
         crossed += reconcile(alice, bob)
+        messages_s = min(messages_s, time.perf_counter() - start)
+        start = time.perf_counter()
+        alice, bob = case.parties()
+        reconcile_together(alice, bob)
         best_s = min(best_s, time.perf_counter() - start)
         leak += alice.leak_bits
         rounds = max(rounds, alice.rounds)
@@ -133,6 +148,7 @@ def measure(generator: np.random.Generator, n_bits: int, qber: float, repeats: i
     return {
         "qber": qber,
         "mbps_per_core": n_bits / best_s / 1e6,
+        "mbps_by_messages": n_bits / messages_s / 1e6,
         "mbps_two_threads": _two_threads(generator, n_bits, qber, repeats),
         "efficiency_f": leak / ideal if ideal else math.nan,
         "frame_error_rate": bad / frames,
@@ -149,7 +165,7 @@ def _two_threads(generator: np.random.Generator, n_bits: int, qber: float, repea
     best_s = math.inf
     for _ in range(repeats):
         cases = [Case(generator, n_bits, qber) for _ in range(2)]
-        threads = [threading.Thread(target=lambda case=case: reconcile(*case.parties())) for case in cases]
+        threads = [threading.Thread(target=lambda case=case: reconcile_together(*case.parties())) for case in cases]
         start = time.perf_counter()
         for thread in threads:
             thread.start()

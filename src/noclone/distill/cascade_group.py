@@ -260,13 +260,22 @@ class Search:
         Args:
             raw: Whether these are the peer's parities; they become outcomes. Otherwise they are outcomes.
         """
-        status, self.n_queries, errors = self.kernels.advance(self.desk, raw)
+        self.went_on(*self.kernels.advance(self.desk, raw))
+
+    def went_on(self, status: int, n_queries: int, errors: int, rounds: int = 1) -> None:
+        """Take note of what came of the latest rounds of waves."""
         if status:
             self._refuse(status)
-        self._asked_at ^= 1
+        self.n_queries = n_queries
+        self._asked_at ^= rounds & 1
         self.corrected += errors
-        if self.n_queries <= self.group.frames:
+        if n_queries <= self.group.frames:
             self._tail()
+
+    @property
+    def last_queries(self) -> int:
+        """How few queries of a wave, or none, bring on the next stage."""
+        return self.group.frames if self.stage is Stage.WAVES else 0
 
     def _refuse(self, status: int) -> None:
         if status == self.kernels.FLIPPED_TWICE:

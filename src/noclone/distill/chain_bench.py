@@ -19,6 +19,7 @@ import numpy as np
 
 from noclone.counts import Counts
 from noclone.distill.authentication import AuthenticationPool
+from noclone.distill.duet import Duet
 from noclone.distill.job import BlockAborted, BlockJob, BlockResult, Reconciliation, RefillPolicy, agreed_tag_bits
 from noclone.distill.lanes import BlockInput, distill_blocks
 from noclone.distill.messages import Kind
@@ -277,9 +278,10 @@ def stage_seconds(case: ModelBlock) -> tuple[dict[str, float], DistilledBlock]:
     """
     seconds = dict.fromkeys(("greeting", "settings", *STAGES.values()), 0.0)
     pool_a, pool_b = pools()
-    settings = _TimedSettings(case.settings, seconds)
+    settings, duet = _TimedSettings(case.settings, seconds), Duet()
     at_alice, at_bob = converse(
-        _timed(alice(settings, case.job, pool_a), seconds), _timed(bob(case.detections, case.job, pool_b), seconds)
+        _timed(alice(settings, case.job, pool_a, duet=duet), seconds),
+        _timed(bob(case.detections, case.job, pool_b, duet=duet), seconds),
     )
     if at_alice.result is None or at_bob.result is None:
         raise at_alice.error or at_bob.error or AssertionError

@@ -101,12 +101,11 @@ def _distill(
 ) -> DistilledBlock | BlockAborted:
     """Distil one block, in step with the one before."""
 
-    def carry(role: str, message: bytes) -> list[bytes]:
+    def heed(role: str, message: bytes) -> None:
         if message[0] == Kind.ANNOUNCE:
             turn.greeted.set()
         elif message[0] == Kind.TAG and role == "alice":
             before.ended.wait()
-        return [message]
 
     before.greeted.wait()
     if min(pool_a.available_bits, pool_b.available_bits) < PAIR_BITS:
@@ -121,7 +120,7 @@ def _distill(
             time_s=block.time_s,
             qber_expected=block.qber_expected,
             entropy=entropy,
-            carriage=carry,
+            heed=heed,
         )
     except BlockAborted as abort:
         return abort

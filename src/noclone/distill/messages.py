@@ -26,9 +26,10 @@ T = TypeVar("T")
 Steps = Generator[bytes | None, bytes, T]
 
 BRISK = b""
-FORMAT = 4  # of the block protocol; both ends must speak the same
+FORMAT = 5  # of the block protocol; both ends must speak the same
 HEADER = struct.Struct(">BBQI")  # kind, flags, block, sequence
 ABSORBED = struct.Struct(">BQ")  # direction, length
+LENGTH_AT, SEQUENCE_AT = struct.calcsize(">B"), ABSORBED.size + struct.calcsize(">BBQ")
 PART_BYTES = 4 << 20
 TRANSCRIPT_BYTES_MAX = 1 << 50  # no block talks for so long
 GATHER_BYTES = 1 << 16  # of transcript, before the taggers see it: a call for each small frame would cost more
@@ -224,6 +225,34 @@ class Conversation:
         frame = header + bytes([len(tag)]) + tag + text
         self._count_sent(frame)
         yield frame
+
+    def head(self, kind: Kind) -> bytes:
+        """Return what stands before our next frame's payload in the transcript, its length being left out."""
+        return ABSORBED.pack(self._ours, 0) + HEADER.pack(kind, 0, self.statistics.block, self._sent)
+
+    @property
+    def next_sent(self) -> int:
+        """The number of the next frame that we send."""
+        return self._sent
+
+    def went_on(self, passed: bytes, rounds: int, sent_bytes: int) -> None:
+        """Take note of frames that both ends have exchanged in turn (`duet`), as they enter the transcript.
+
+        Args:
+            rounds: A frame of ours and one of the peer's each.
+            sent_bytes: Of our frames.
+        """
+        numbers = self.statistics
+        self._sent += rounds
+        self._received += rounds
+        numbers.messages_sent += rounds
+        numbers.messages_received += rounds
+        numbers.rounds += rounds
+        numbers.bytes_sent += sent_bytes
+        numbers.bytes_received += len(passed) - 2 * rounds * ABSORBED.size - sent_bytes
+        self._gathered.append(passed)
+        self.transcript_bytes += len(passed)
+        self._catch_up()
 
     def close(self) -> None:
         """Forget the keys."""

@@ -43,6 +43,7 @@ from noclone.crypto.polynomial_hash import digest
 from noclone.distill import chsh, gaussian, pairing
 from noclone.distill.authentication import AuthenticationPool
 from noclone.distill.cascade import Answerer, Questioner
+from noclone.distill.duet import Duet
 from noclone.distill.estimation import errors_by_intensity, pack_numbers, qber_estimate, unpack_numbers
 from noclone.distill.greeting import HELLO_BYTES_MAX, Hello
 from noclone.distill.job import BlockAborted, BlockJob, BlockResult
@@ -88,6 +89,7 @@ def alice(
     qber_expected: float | None = None,
     entropy: Entropy = os.urandom,
     begun: bool = False,
+    duet: Duet | None = None,
 ) -> Party:
     """Return Alice's side of one block.
 
@@ -96,21 +98,30 @@ def alice(
         qber_expected: Error rate of the key basis in earlier blocks, for Cascade's block sizes.
         entropy: Where hash keys and seeds come from; anything but `os.urandom` is for seeded runs.
         begun: Whether the caller told the pool about this block already, before it told anybody else its number.
+        duet: Given to Bob, too, if he sits in this process and nobody is to touch their messages.
     """
     assert pool.role == "alice"
     if not begun:
         pool.begin(job.block)
     elif pool.last_block != job.block:
         raise InputError(f"the pool's last block is {pool.last_block}, and not block {job.block}, which is to run")
-    side = _Alice(job, pool, time_s)
+    side = _Alice(job, pool, time_s, duet)
     return (yield from _guarded(side, side.run(settings, qber_expected, entropy)))
 
 
-def bob(detections: Detections, job: BlockJob, pool: AuthenticationPool, *, entropy: Entropy = os.urandom) -> Party:
+def bob(
+    detections: Detections,
+    job: BlockJob,
+    pool: AuthenticationPool,
+    *,
+    entropy: Entropy = os.urandom,
+    duet: Duet | None = None,
+) -> Party:
     """Return Bob's side of one block.
 
     Args:
         entropy: Where his pairs come from, if there are any; anything but `os.urandom` is for seeded runs.
+        duet: See `alice`.
     """
     assert pool.role == "bob"
     if (detections.link, detections.block, detections.n_slots) != (job.link, job.block, job.n_slots):
@@ -119,7 +130,7 @@ def bob(detections: Detections, job: BlockJob, pool: AuthenticationPool, *, entr
             f"the job is block {job.block} of {job.link} with {job.n_slots}"
         )
     pool.begin(job.block)
-    side = _Bob(job, pool, 0.0)
+    side = _Bob(job, pool, 0.0, duet)
     return (yield from _guarded(side, side.run(detections, entropy)))
 
 
@@ -241,19 +252,20 @@ class _Alice(Side):
         answerer: Answerer | Teller
         if codes is None:
             answerer = Answerer(words, n_bits, self.cascade(n_bits, qber, seed))
+            if self.duet is not None:
+                self.duet.alice_joins(answerer, talk)
         else:
             answerer = Teller(words, n_bits, codes)
             yield from talk.send(Kind.ANSWER, answerer.opening())
-        rounds, most = 0, cascade_bytes_max(n_bits)
+        most = cascade_bytes_max(n_bits)
         while True:
             kind, data = yield from talk.receive(QUERY, RECONCILED, bytes_max=most, brisk=answerer.brisk)
             if kind is RECONCILED:
                 break
-            rounds += 1
             yield from talk.send(ANSWER, conduct(answerer.answer, data))
         if data != NUMBER.pack(answerer.leak_bits):
             raise Misbehaved("the two ends do not count the same leak")
-        self.reconciled(answerer.leak_bits, rounds)
+        self.reconciled(answerer.leak_bits, answerer.rounds)
 
     def _confirm(self, words: Words, n_bits: int, entropy: Entropy) -> Steps[tuple[int, ...] | None]:
         """Send a fresh hash of the key; learn from Bob where the errors were, if he is to tell."""
@@ -360,6 +372,8 @@ class _Bob(Side):
         questioner: Questioner | Listener
         if codes is None:
             questioner = Questioner(raw, n_bits, self.cascade(n_bits, qber, seed))
+            if self.duet is not None:
+                self.duet.bob_joins(questioner, self.talk)
             query = questioner.next(None)
         else:
             questioner = Listener(raw, n_bits, codes)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from noclone.distill.authentication import AuthenticationPool
+from noclone.distill.duet import Duet
 from noclone.distill.job import BlockAborted, BlockJob, BlockResult
 from noclone.distill.parties import Entropy, Party, alice, bob
 from noclone.errors import ChannelError, NocloneError
@@ -44,6 +45,8 @@ class Outcome:
 
 # What happens to a message between the parties: from the sender's role and the message, what arrives instead.
 Carriage = Callable[[str, bytes], list[bytes]]
+# Who is told of each message between the parties before it arrives, by the sender's role, and may make it wait.
+Heed = Callable[[str, bytes], None]
 
 
 def distill_block(
@@ -57,24 +60,34 @@ def distill_block(
     qber_expected: float | None = None,
     entropy: Entropy = os.urandom,
     carriage: Carriage | None = None,
+    heed: Heed | None = None,
 ) -> DistilledBlock:
-    """Run both parties of one block in this thread. Only messages pass between them, by `carriage`: see `converse`.
+    """Run both parties of one block in this thread. Only messages pass between them: see `converse`.
+
+    Args:
+        carriage: What becomes of each message on its way; for attacks and tests. Without it, waves of Cascade take a
+            shortcut (`duet`), in which the same messages pass.
+        heed: Is told of each message that takes no shortcut.
 
     Raises:
         BlockAborted: The block gives no key; the reason is that of the side that gave up first.
     """
-    sender = alice(settings, job, pool_a, time_s=time_s, qber_expected=qber_expected, entropy=entropy)
-    at_alice, at_bob = converse(sender, bob(detections, job, pool_b, entropy=entropy), carriage)
+    duet = Duet() if carriage is None else None
+    sender = alice(settings, job, pool_a, time_s=time_s, qber_expected=qber_expected, entropy=entropy, duet=duet)
+    at_alice, at_bob = converse(sender, bob(detections, job, pool_b, entropy=entropy, duet=duet), carriage, heed)
     if at_alice.result is not None and at_bob.result is not None:
         return DistilledBlock(at_alice.result, at_bob.result)
     raise _first_cause(at_alice, at_bob)
 
 
-def converse(alice: Party, bob: Party, carriage: Carriage | None = None) -> tuple[Outcome, Outcome]:
+def converse(
+    alice: Party, bob: Party, carriage: Carriage | None = None, heed: Heed | None = None
+) -> tuple[Outcome, Outcome]:
     """Pass messages between two parties until both have ended, and return how each did.
 
     Args:
-        carriage: What becomes of each message on its way; for attacks, tests, and whoever must wait for something.
+        carriage: What becomes of each message on its way.
+        heed: Is told of each message.
     """
     ends = {"alice": _End(alice), "bob": _End(bob)}
     other = {"alice": "bob", "bob": "alice"}
@@ -84,6 +97,9 @@ def converse(alice: Party, bob: Party, carriage: Carriage | None = None) -> tupl
         for role, end in ends.items():
             sent = end.run()
             moved = moved or bool(sent)
+            if heed is not None:
+                for message in sent:
+                    heed(role, message)
             if carriage is not None:
                 sent = [arriving for message in sent for arriving in carriage(role, message)]
             ends[other[role]].inbox.extend(sent)

@@ -16,6 +16,7 @@ from noclone.crypto.polynomial_hash import tag_bits_for
 from noclone.distill import amplification, binary_toeplitz, ldpc
 from noclone.distill.authentication import PAIR_BITS, AuthenticationPool
 from noclone.distill.cascade import CascadeParameters, plan
+from noclone.distill.duet import Duet
 from noclone.distill.estimation import leak_factor
 from noclone.distill.greeting import Greeting, Hello, compare
 from noclone.distill.job import BlockJob, BlockResult, BlockStatistics
@@ -45,8 +46,9 @@ def conduct(step: Callable[[bytes], T], message: bytes) -> T:
 class Side:
     """What both sides do alike."""
 
-    def __init__(self, job: BlockJob, pool: AuthenticationPool, time_s: float) -> None:
+    def __init__(self, job: BlockJob, pool: AuthenticationPool, time_s: float, duet: Duet | None) -> None:
         self.job = job
+        self.duet = duet
         self.pool = pool
         self.statistics = BlockStatistics(job.link, job.block, pool.role)
         self.talk = Conversation(pool.role, self.statistics)

@@ -2,7 +2,7 @@
 
 In: Bob's `Detections`, Alice's `Settings`.  Out: a `Sieve` each: key-basis bits, test-basis bits, and the intensity of
 every one of them. What crosses: Bob's slots and bases (never a value), then Alice's matches and intensities.
-Announcements go in chunks of 2^17 detections, so memory beyond the result stays small however long the block is:
+Announcements go in chunks of 2^19 detections, so memory beyond the result stays small however long the block is:
 
     announcement    count u32 | widths: a byte for each 64 detections | planes: 8 bytes each | bases: one bit each
     answer          matches: one bit each | low bit of each match's intensity | high bit, with three intensities or more
@@ -26,7 +26,7 @@ from noclone.errors import Aborted, InputError
 from noclone.kernels import inner, kernel
 from noclone.records import U8, U64, Basis
 
-CHUNK = 1 << 17
+CHUNK = 1 << 19
 COUNT = struct.Struct(">I")
 ANNOUNCEMENT_BYTES_MAX = COUNT.size + CHUNK // GROUP * (1 + 8 * WIDTH_MAX) + CHUNK // 8
 ROOM_MAX = 1 << 26  # bits; 24 MB, of which a sieve fills what it needs

@@ -42,7 +42,7 @@ class TcpServer:
         except OSError as error:
             raise ChannelError(
                 f"the public channel cannot listen on {host}:{port} ({error.strerror})",
-                hint="another process may hold that port",
+                hint="another process may hold that port: end it, or give the scenario another base_port",
             ) from error
         return server
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 import h5py
 import numpy as np
@@ -24,7 +26,8 @@ from noclone.errors import RecordingError
 from noclone.io.hdf5 import Checked, reading
 from noclone.io.recorded_columns import CHUNK, read_events, read_settings, read_tags
 from noclone.io.time_tags import Receiver
-from noclone.records import MAX_SLOTS, U64, DecoyBB84, Detections, Origin, Settings
+from noclone.process import held_interrupts
+from noclone.records import MAX_SLOTS, DecoyBB84, Detections, Origin, Settings
 
 FORMAT = "noclone-detections"
 VERSION = 1
@@ -124,7 +127,7 @@ def open_recording(path: str | Path, *, double_click_seed: bytes | None = None) 
     """
     path = Path(path)
     if not path.is_file():
-        raise RecordingError(f"{path}: there is no such file")
+        raise RecordingError(f"{path}: " + ("this is no file" if path.exists() else "there is no such file"))
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -208,8 +211,9 @@ def write_recording(path: str | Path, head: RecordingHead, blocks: Iterable[tupl
     try:
         # Through a Python file, whose errors are Python's; HDF5's own would be a page long.
         with temporary.open("w+b") as raw:
-            with h5py.File(raw, "w") as file:
-                _write_head(file, head)
+            with _opened(raw) as file:
+                with held_interrupts():
+                    _write_head(file, head)
                 written = _write_blocks(path, file, head, blocks)
             if not written:
                 raise RecordingError(f"{path}: there is no block to record")
@@ -221,6 +225,18 @@ def write_recording(path: str | Path, head: RecordingHead, blocks: Iterable[tupl
         raise RecordingError(f"{path}: cannot be written ({reason})", hint="is the disk full?") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _opened(raw: BinaryIO) -> Iterator[h5py.File]:
+    """Open a file to write through Python: raised while HDF5 calls back, Ctrl-C would be printed and lost."""
+    with held_interrupts():
+        file = h5py.File(raw, "w")
+    try:
+        yield file
+    finally:
+        with held_interrupts():
+            file.close()
 
 
 def _write_head(file: h5py.File, head: RecordingHead) -> None:
@@ -254,9 +270,8 @@ def _write_blocks(
         if detections.link != head.link or detections.clock_hz != float(head.clock_hz):
             raise RecordingError(f"{path}: block {detections.block} is of another link or clock than the recording")
         _check_space(path, detections)
-        group = file["blocks"].create_group(f"{count:06d}")
-        group.attrs.update({"block": detections.block, "n_slots": detections.n_slots})
-        _write_block(group, settings, detections.events)
+        with held_interrupts() as interrupted:
+            _write_block(file, f"{count:06d}", settings, detections, interrupted)
         count += 1
     return count
 
@@ -272,9 +287,14 @@ def _check_space(path: Path, detections: Detections) -> None:
         )
 
 
-def _write_block(group: h5py.Group, settings: Settings, events: U64) -> None:
+def _write_block(
+    file: h5py.File, name: str, settings: Settings, detections: Detections, interrupted: Callable[[], bool]
+) -> None:
     """Write one block in chunks; a slot number takes eight bytes, so it is delta-friendly shuffled and compressed."""
+    events = detections.events
     n = len(events)
+    group = file["blocks"].create_group(name)
+    group.attrs.update({"block": detections.block, "n_slots": detections.n_slots})
     rows = max(1, min(CHUNK, n))
 
     storage = {"chunks": (rows,), "compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
@@ -288,6 +308,8 @@ def _write_block(group: h5py.Group, settings: Settings, events: U64) -> None:
                                                               ("multiple", "u1"), ("detectors", "u1"),
                                                               ("arrival", "i1"))}  # fmt: skip
     for start in range(0, n, CHUNK):
+        if interrupted():
+            raise KeyboardInterrupt
         part = events[start : start + CHUNK]
         here = slice(start, start + len(part))
         slots = part >> np.uint64(Detections.SLOT_SHIFT)

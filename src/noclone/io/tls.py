@@ -245,7 +245,8 @@ class TlsServer:
             server._server = await asyncio.get_running_loop().create_server(server._accept, host, port, backlog=128)
         except OSError as error:
             raise KmeError(
-                f"cannot listen on {host}:{port} ({error.strerror})", hint="another process may hold that port"
+                f"cannot listen on {host}:{port} ({error.strerror})",
+                hint="another process may hold that port: end it, or give the scenario another base_port",
             ) from None
         return server
 

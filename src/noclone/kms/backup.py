@@ -108,7 +108,8 @@ def write_backup(connection: Connection, desk: Desk, path: Path) -> int:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise StoreError(f"the backup {path} cannot be written ({error.strerror})") from None
+        hint = "name a new file" if path.exists() else "is there space, and permission?"
+        raise StoreError(f"the backup {path} cannot be written ({error.strerror})", hint=hint) from None
     session.journal.note("backed up", rows=rows - 1)
     return rows - 1
 

@@ -15,7 +15,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -28,6 +28,7 @@ from noclone.events import EventLog
 from noclone.io import tls
 from noclone.kms.service import KmeFiles, KmeService
 from noclone.kms.store import Store
+from noclone.process import uninterrupted_children
 from noclone.records import BlockProvenance, Origin, SecretKey
 
 SAES = {"sae-a": "alder", "sae-b": "birch"}
@@ -169,7 +170,8 @@ def two_kmes(place: Path, n_bytes: int, *, refill: bool = False) -> Iterator[Pai
             pipes[name], theirs = spawn.Pipe()
             arguments = (place, name, _Blocks(seed, n_bytes, refill), theirs)
             processes[name] = spawn.Process(target=_serve, args=arguments, daemon=True)
-            processes[name].start()
+            with uninterrupted_children():
+                processes[name].start()
             theirs.close()
         ports = {name: pipe.recv() for name, pipe in pipes.items()}
         pipes["alder"].send(ports["birch"][1])
@@ -180,6 +182,10 @@ def two_kmes(place: Path, n_bytes: int, *, refill: bool = False) -> Iterator[Pai
             {name: port for name, (port, _) in ports.items()},
             {name: process.pid or 0 for name, process in processes.items()},
         )
+    except BaseException:
+        for process in processes.values():
+            process.kill()
+        raise
     finally:
         for pipe in pipes.values():
             pipe.close()
@@ -217,7 +223,8 @@ class _Blocks:
 
 
 def _serve(place: Path, name: str, blocks: _Blocks, pipe: Connection) -> None:
-    asyncio.run(_serve_async(place, name, blocks, pipe))
+    with suppress(BrokenPipeError, EOFError):  # who started us has left: so do we
+        asyncio.run(_serve_async(place, name, blocks, pipe))
 
 
 async def _serve_async(place: Path, name: str, blocks: _Blocks, pipe: Connection) -> None:

@@ -14,7 +14,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -28,6 +28,7 @@ from noclone.kms.relay_calls import RelaySettings
 from noclone.kms.relay_shares import warm_up
 from noclone.kms.service import KmeFiles, KmeService
 from noclone.kms.store import Store
+from noclone.process import uninterrupted_children
 from noclone.records import BlockProvenance, Origin, SecretKey
 
 KEY_BYTES = 32
@@ -86,7 +87,8 @@ def _chain(place: Path, names: list[str], stock_bytes: int) -> Iterator[Connecti
             own = {edge: seed for edge, seed in seeds.items() if name in edge}
             arguments = (place, name, names, own, stock_bytes, theirs)
             processes.append(spawn.Process(target=_serve, args=arguments, daemon=True))
-            processes[-1].start()
+            with uninterrupted_children():
+                processes[-1].start()
             theirs.close()
         ports = {name: pipe.recv() for name, pipe in pipes.items()}
         for pipe in pipes.values():
@@ -94,6 +96,10 @@ def _chain(place: Path, names: list[str], stock_bytes: int) -> Iterator[Connecti
         for pipe in pipes.values():
             pipe.recv()
         yield pipes[names[0]]
+    except BaseException:
+        for process in processes:
+            process.kill()
+        raise
     finally:
         for pipe in pipes.values():
             pipe.close()
@@ -107,7 +113,8 @@ def _serve(
     place: Path, name: str, names: list[str], own: dict[tuple[str, str], bytes], stock_bytes: int, pipe: Connection
 ) -> None:
     stocks = {edge: hashlib.shake_256(seed).digest(stock_bytes) for edge, seed in own.items()}
-    asyncio.run(_serve_async(place, name, names, stocks, pipe))
+    with suppress(BrokenPipeError, EOFError):  # who started us has left: so do we
+        asyncio.run(_serve_async(place, name, names, stocks, pipe))
 
 
 async def _serve_async(

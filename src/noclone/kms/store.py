@@ -317,14 +317,19 @@ class Store:
         """
         clock = clock or SystemClock()
         keks = kek if isinstance(kek, KekFile) else lambda: (kek,)
+        made = isinstance(path, Path) and not path.exists()
         engine, connection = open_engine(path)
         commits = Commits(connection)
         try:
             head = commits.run(lambda c: backup.restore_backup(c, source, keks, clock.now_s()))
+            made = False
         finally:
             commits.close()
             connection.close()
             engine.dispose()
+            if made:  # an empty file would pass for a store
+                for end in ("", "-wal", "-shm"):
+                    Path(f"{path}{end}").unlink(missing_ok=True)
         store = cls.open(path, name="", kek=kek, clock=clock)
         try:
             store.commits.run(lambda _: store.session.journal.note("restored", taken_s=head["taken_s"]))

@@ -25,6 +25,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from noclone.crypto.vectors import asked_for
 from noclone.link import aes_portable
 from noclone.link.aes import ROUNDS_NATURE, ROUNDS_SECRET
 from noclone.link.vectors import declared, pointer, repeat, shuffle, splat
@@ -58,13 +59,14 @@ def variants_here() -> tuple[str, ...]:
 
 
 def choose(wanted: str, here: tuple[str, ...]) -> str:
-    """Return the widest variant that is no wider than asked for; `crypto` refuses widths that there are not."""
+    """Return the widest variant that is no wider than asked for."""
     if wanted == "portable":
         return "portable"
+    wanted = wanted.partition("+")[0]
     return [v for v in here if not (wanted.isdigit() and v.isdigit()) or int(v) <= int(wanted)][-1]
 
 
-VARIANT = choose(os.environ.get("NOCLONE_SIMD", ""), variants_here())
+VARIANT = choose(asked_for(), variants_here())
 
 
 def token(variant: str) -> tuple[int, ...]:

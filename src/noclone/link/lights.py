@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from noclone import gpu
 from noclone.link.devices import LinkDevices
 from noclone.link.heralded import HeraldedPairs, expected_heralded_counts, transmit_heralded
 from noclone.link.light import transmit_chunks
@@ -23,6 +24,7 @@ from noclone.link.settings import MeasuredSettings, SeededSettings, SendingSetti
 from noclone.link.sns import SnsStation, expected_sns_counts
 from noclone.link.tap import NO_TAP, Tap
 from noclone.link.theory import ExpectedCounts, expected_counts
+from noclone.process import cores
 from noclone.protocols import (
     DecoyMdi,
     EntangledPairs,
@@ -68,6 +70,11 @@ def seeded_sender(protocol: LinkProtocol) -> DecoyBB84 | Sender | None:
             return None
 
 
+def usual_threads() -> int:
+    """Return how many threads work out a link's light: two beside its ends; every core where a card outruns them."""
+    return max(2, cores()) if gpu.wanted() else 2
+
+
 def chunks(
     light: LinkLight,
     *,
@@ -77,12 +84,13 @@ def chunks(
     link: str,
     block: int,
     tap: Tap | None = None,
-    threads: int = 2,
+    threads: int | None = None,
 ) -> Iterator[tuple[U64, U64]]:
     """Yield Alice's events, where she measures, and Bob's, a bounded number at a time.
 
     Args:
         tap: What Eve does to the pulses; of decoy-state BB84 only.
+        threads: On which they are worked out; the result does not depend on it. See `usual_threads`.
     """
     assert tap in (None, NO_TAP) or isinstance(light, LinkDevices)
     block_of: dict[str, Any] = {
@@ -91,7 +99,7 @@ def chunks(
         "n_slots": n_slots,
         "link": link,
         "block": block,
-        "threads": threads,
+        "threads": threads or usual_threads(),
     }
     match light:
         case PairDevices():

@@ -12,6 +12,7 @@ degrees. Pointing: a Gaussian beam's intensity under jitter of the same width on
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -140,12 +141,12 @@ class Downlink:
         Jitter leaves a share u of the intensity with P(u < x) = x^g, g = theta^2 / (4 sigma^2): where pointing is poor
         the light comes in flashes. Each case is the mean of u over its part of that law.
         """
-        if self.pointing_urad == 0:
+        if self.pointing_urad < 1e-9 * self.divergence_urad:
             return (0.0,)
         g = (self.divergence_urad / 2) ** 2 / (4 * self.pointing_urad**2)
         edges = [(i / number) ** ((g + 1) / g) for i in range(number + 1)]
         means = [number * g / (g + 1) * (high - low) for low, high in pairwise(edges)]
-        return tuple(-10 * math.log10(mean) for mean in means)
+        return tuple(-10 * math.log10(max(mean, sys.float_info.min)) for mean in means)
 
     def steady_db(self, distance_km: float, elevation: float) -> float:
         """Return the loss between the satellite's exit and the detectors when it points well."""

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from noclone.distill.job import EFFICIENCY
 from noclone.network.fields import Section
+from noclone.proofs.epsilon import LEAST, MOST
 
 TOEPLITZ_BITS_MAX = 400_000_000  # a block may have twice as many bits as it is made for
 
@@ -23,8 +24,8 @@ class DistillationSection(Section):
     block_key_bits: Annotated[int, Field(ge=10_000, le=1_000_000_000)] = Field(
         default=1_000_000, description="sifted bits of the key basis (cv: values) that a block is made for"
     )
-    eps_secrecy: Annotated[float, Field(gt=0, lt=1e-3)] = 1e-10
-    eps_correctness: Annotated[float, Field(gt=0, lt=1e-3)] = 1e-15
+    eps_secrecy: Annotated[float, Field(ge=LEAST, lt=MOST)] = 1e-10
+    eps_correctness: Annotated[float, Field(ge=LEAST, lt=MOST)] = 1e-15
     qber_abort: Annotated[float, Field(gt=0, lt=0.5)] = Field(
         default=0.11, description="no block above this error rate"
     )

@@ -284,11 +284,17 @@ def _check_identity(certificate: Path, key: Path, ca: Path | None, uri: str, now
             raise PkiError(f"{certificate} was not issued by {ca}") from None
 
 
+def _whence(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "`noclone pki SCENARIO -o FOLDER` makes what is missing in its folder; --pki FOLDER says which it is"
+    return "these files are for their owner's eyes: run this as whoever made them"
+
+
 def load_certificate(path: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
     except OSError as error:
-        raise PkiError(f"{path} cannot be read ({error.strerror})", hint="make it with `noclone pki`") from None
+        raise PkiError(f"{path} cannot be read ({error.strerror})", hint=_whence(error)) from None
     except ValueError:
         raise PkiError(f"{path} holds no certificate") from None
 
@@ -298,7 +304,7 @@ def read_private(path: Path, what: str) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError as error:
-        raise PkiError(f"{what} cannot be read: {path} ({error.strerror})", hint="make it with `noclone pki`") from None
+        raise PkiError(f"{what} cannot be read: {path} ({error.strerror})", hint=_whence(error)) from None
     with os.fdopen(descriptor, "rb") as file:
         state = os.fstat(file.fileno())
         if stat.S_IMODE(state.st_mode) & 0o077:

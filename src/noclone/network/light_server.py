@@ -73,7 +73,6 @@ class LightServer:
         seed: bytes | None = None,
         speed: float = 1.0,
         resolve: AttackResolver | None = None,
-        threads: int = 2,
     ) -> None:
         self.plan = plan
         self.attack: ActiveAttack | None = None
@@ -81,7 +80,6 @@ class LightServer:
         self._seed = seed
         self._speed = speed
         self._resolve = resolve
-        self._threads = threads
         self._bob: asyncio.StreamWriter | None = None
         self._server: TlsServer | None = None
         self._ends: set[asyncio.Task[None]] = set()
@@ -246,7 +244,6 @@ class LightServer:
             link=plan.link.name,
             block=block,
             tap=None if eve is None else eve.tap,
-            threads=self._threads,
         )
         return (pair for pair in found if len(pair[0]) or len(pair[1]))
 

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import tempfile
 import time
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from noclone.crypto.kems import PrivateKeys, encapsulate
 from noclone.io import tls
 from noclone.io.https import HttpsServer
 from noclone.network.pki import create_pki
+from noclone.process import uninterrupted_children
 
 BLOCK_BYTES = 16_384
 KEY_BYTES = 32
@@ -85,7 +87,8 @@ def _tls(seconds: float, at_once: int) -> dict[str, Any]:
         create_pki(place, kmes={"kme": []}, saes=["sae"])
         parent, child = multiprocessing.Pipe()
         server = multiprocessing.get_context("spawn").Process(target=_serve, args=(place, child), daemon=True)
-        server.start()
+        with uninterrupted_children():
+            server.start()
         try:
             if not parent.poll(READY_TIMEOUT_S):
                 raise RuntimeError("the server of the bench did not start")
@@ -112,7 +115,8 @@ def _serve(place: Path, ready: Connection) -> None:
         await asyncio.to_thread(_wait_for_end, ready)
         await server.stop(0.1)
 
-    asyncio.run(run())
+    with suppress(BrokenPipeError):  # who started us has left: so do we
+        asyncio.run(run())
 
 
 def _wait_for_end(ready: Connection) -> None:

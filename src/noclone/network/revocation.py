@@ -32,6 +32,7 @@ from noclone.network.pki import (
     new_key,
 )
 from noclone.network.private_files import Writer
+from noclone.spelling import choices
 
 Who = Literal["kme", "sae"]
 LISTS_HOLD = dt.timedelta(days=3650)  # they are carried by hand: an old list shall not stop a network
@@ -87,7 +88,9 @@ def _again(writer: Writer, kind: str, flavour: str, old: x509.Certificate, key: 
 def _place(folder: Path, kind: Who, name: str) -> Path:
     place = folder / f"{kind}s" / plain_name(name)
     if not (place / f"{kind}.crt").exists() or not (place / f"{kind}-pq.crt").exists():
-        raise PkiError(f"{place} holds no certificates", hint="give the whole folder that `noclone pki` made")
+        made = sorted(one.name for one in place.parent.glob("*"))
+        hint = choices(name, made) if made else "give the whole folder that `noclone pki` made"
+        raise PkiError(f"{place} holds no certificates", hint=hint)
     if not (folder / "authority" / f"{kind}-ca.key").exists():
         raise PkiError(f"{folder} holds no authority", hint="this is done where authority/ is kept")
     return place

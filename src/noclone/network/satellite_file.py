@@ -19,6 +19,7 @@ from noclone.link.devices import Fibre, LinkDevices, Receiver, Source
 from noclone.link.orbit import Satellite, Station
 from noclone.network.fields import Name, NonNegative, Positive, Probability, Section
 from noclone.network.satellite_sections import DownlinkSection, OrbitSection, PlaceSection, SkySection, in_utc
+from noclone.proofs.epsilon import LEAST, MOST
 from noclone.records import DecoyBB84
 
 SECTIONS = ("satellite", "station", "downlink", "sky", "devices", "pairs")
@@ -110,8 +111,8 @@ class SatelliteBrief(Section):
     lowest_deg: Annotated[float, Field(ge=0, lt=90)] = 15.0
     step_s: Annotated[float, Field(ge=0.1, le=60)] = 1.0
     proof: str = "lim2014"
-    eps_secrecy: Annotated[float, Field(gt=0, lt=1)] = 1e-9
-    eps_correctness: Annotated[float, Field(gt=0, lt=1)] = 1e-15
+    eps_secrecy: Annotated[float, Field(ge=LEAST, lt=MOST)] = 1e-9
+    eps_correctness: Annotated[float, Field(ge=LEAST, lt=MOST)] = 1e-15
     satellite: Annotated[list[SatelliteSection], Field(min_length=1, max_length=100)]
     station: Annotated[list[StationSection], Field(min_length=1, max_length=100)]
     downlink: DownlinkSection

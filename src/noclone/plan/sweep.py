@@ -8,9 +8,7 @@ Rocklin, Proc. 14th Python in Science Conf., 126 (2015).
 from __future__ import annotations
 
 import multiprocessing.pool
-import os
 import signal
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,6 +19,7 @@ from noclone.extras import how_to_install
 from noclone.plan.candidates import candidates_of
 from noclone.plan.sites import Brief
 from noclone.plan.solver import NoPlan, solve
+from noclone.process import cores, uninterrupted_children
 
 CONNECT_S = 5
 
@@ -104,7 +103,7 @@ def _here(tasks: Sequence[Task], on_plan: Callable[[], None]) -> list[Swept]:
     from dask import compute, delayed
     from dask.callbacks import Callback
 
-    count = min(len(tasks), os.cpu_count() or 1)
+    count = min(len(tasks), cores())
     work = [delayed(plan_task, pure=False)(delayed(task, traverse=False)) for task in tasks]
 
     def done(key: Any, *_: Any) -> None:
@@ -118,13 +117,8 @@ def _here(tasks: Sequence[Task], on_plan: Callable[[], None]) -> list[Swept]:
 def _pool(count: int) -> multiprocessing.pool.Pool:
     """Return processes that Ctrl-C does not reach, not even while they start: leaving the pool ends them at once."""
     context = multiprocessing.get_context("spawn")  # a fork would copy locks of compiled code's threads
-    if threading.current_thread() is not threading.main_thread():
+    with uninterrupted_children():
         return context.Pool(count, _ignore_interrupts)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        return context.Pool(count, _ignore_interrupts)
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _ignore_interrupts() -> None:

@@ -42,7 +42,7 @@ def read_variation(text: str) -> Variation:
     try:
         values = _stretch(*told.split(":")) if ":" in told else tuple(float(value) for value in told.split(","))
     except (TypeError, ValueError):
-        raise PlanError(f"--sweep {text}: '{told}' are no values", hint=FORM) from None
+        raise PlanError(f"--sweep {text}: '{told}' are no values", hint=f"{FORM}; at most {POINTS_MAX}") from None
     if not all(map(math.isfinite, values)):
         raise PlanError(f"--sweep {text}: values are finite numbers", hint=FORM)
     return Variation(name, values)
@@ -98,14 +98,29 @@ def _set(data: dict[str, Any], name: str, value: float) -> None:
     here = data
     *tables, field = name.split(".")
     for part in tables:
-        inside = {key: found for key, old in here.items() if (found := _tables(old)) is not None}
+        inside = _inside(here)
         if part not in inside:
             raise _no_such(name, part, inside, "tables there")
         here = inside[part]
-    numbers = [key for key, old in here.items() if not isinstance(old, bool | str | list | dict)]
+    numbers = _numbers(here)
     if field not in numbers:
+        inside = _inside(here)
+        if field in inside:
+            known = [f"{name}.{key}" for key in _numbers(inside[field]) or _inside(inside[field])]
+            hint = choices("", known, "in it") if known else "nothing in it can be varied by name"
+            raise PlanError(f"--sweep {name}: this is a table, not a number", hint=hint)
+        if not numbers:
+            raise _no_such(name, field, inside, "tables there")
         raise _no_such(name, field, numbers if tables else ["demands", *numbers], "numbers there")
     here[field] = int(value) if isinstance(here[field], int) and value == int(value) else value
+
+
+def _numbers(table: dict[str, Any]) -> list[str]:
+    return [key for key, old in table.items() if not isinstance(old, bool | str | list | dict)]
+
+
+def _inside(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: found for key, old in table.items() if (found := _tables(old)) is not None}
 
 
 def _tables(value: Any) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from noclone.counts import Counts
 from noclone.errors import CountsError, InputError
 from noclone.io.toml import load_toml
 from noclone.proofs.entropy import error_entropy
-from noclone.proofs.epsilon import Epsilons
+from noclone.proofs.epsilon import LEAST, Epsilons
 from noclone.proofs.keylength import PROOFS, KeyLength, choose_proof, correctness_bits, secret_length
 from noclone.records import DecoyBB84
 
@@ -26,7 +26,7 @@ SENT_SIGMAS = 5.0  # two bases whose intensity shares differ by more were not se
 PROBABILITY_SUM = 1e-6  # how far printed probabilities may miss 1
 
 Whole = Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT)]
-Failure = Annotated[float, Field(gt=0, lt=1)]
+Failure = Annotated[float, Field(ge=LEAST, lt=1)]
 
 
 class _Strict(BaseModel):

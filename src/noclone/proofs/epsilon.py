@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LEAST = 1e-30  # that may be asked for: a tag of 128 bits keeps no block's correctness below it
+MOST = 1e-3  # that a key may be said to be secret for
+
 
 @dataclass(frozen=True, slots=True)
 class Epsilons:
