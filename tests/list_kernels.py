@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from numba import njit, types
@@ -27,11 +28,24 @@ HEAD = """\
 """
 
 
+@cache
+def tokens() -> dict[int, str]:
+    """Return the names of this processor's tokens by their length; no other tuple of numbers is as long."""
+    from noclone.cli.compiling import TOKENS
+
+    found = {len(getattr(import_module(module), name)): name for name, module in TOKENS.items()}
+    assert len(found) == len(TOKENS)
+    assert min(found) > 5
+    return found
+
+
 def words(kind: Any) -> str:
     """Write a type as Numba reads it, and as people do."""
     if isinstance(kind, types.Array) and kind.mutable and kind.aligned and kind.layout in "CA":
         last = "::1" if kind.layout == "C" else ":"
         return f"{kind.dtype}[{', '.join([':'] * (kind.ndim - 1) + [last])}]"
+    if isinstance(kind, types.UniTuple) and (name := tokens().get(len(kind))):
+        return name
     if isinstance(kind, types.Tuple):
         return f"Tuple(({', '.join(map(words, kind))}))"
     return "npy_rng" if isinstance(kind, types.NumPyRandomGeneratorType) else repr(kind)

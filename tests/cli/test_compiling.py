@@ -214,3 +214,38 @@ def test_a_command_that_may_write_nowhere_still_runs(
     for one in leaving:
         one()
     assert not folder.exists()
+
+
+OTHER_PROCESSOR = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}  # as if this one had no vectors to speak of
+
+
+def test_kernels_are_compiled_for_the_variant_that_runs_here() -> None:
+    code = (
+        "from noclone.cli.compiling import listed; from noclone.crypto import vectors; "
+        "from noclone.link import aes_simd; "
+        "from noclone.distill import bit_kernels as bits; "
+        "print(vectors.VARIANT, aes_simd.VARIANT, bits.VARIANT); "
+        "due = {'SIMD': vectors.SIMD, 'AES': aes_simd.AES, 'BITS': bits.BITS}; "
+        "print(sorted({name for k in listed() for name, token in due.items() "
+        "if name in k.types and f'UniTuple(int64, {len(token)})' in k.types_here() and name not in k.types_here()}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **OTHER_PROCESSOR},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["portable portable portable", "['AES', 'BITS', 'SIMD']"]
+
+
+@pytest.mark.slow
+def test_every_kernel_compiles_for_a_processor_without_vectors(tmp_path: Path) -> None:
+    """LLVM ends the process where it is asked for instructions that the processor lacks."""
+    environment = {**os.environ, **OTHER_PROCESSOR, "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "noclone", "warmup"], env=environment, capture_output=True, text=True, timeout=500
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "all kernels are ready" in done.stdout + done.stderr

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from noclone.crypto import nim_fft, nim_product
+from noclone.crypto.nim_simd import MATRICES
 from noclone.crypto.nimbers import multiply, point
 from noclone.crypto.vectors import SIMD
 
@@ -50,6 +51,16 @@ def down(points, levels, block=0, width=1, n_out=None):
 def up(points, levels, block=0, width=1, n_known=None):
     n = 1 << levels if n_known is None else n_known
     nim_fft.up(SIMD, points.ctypes.data, levels, block, width, n, width, 0, NUMBERS, TABLE)
+
+
+def test_matrices_multiply_as_the_processor_reads_them():
+    """Intel's definition: bit i of the result is the parity of the byte and byte 7 - i of the matrix."""
+    table, _ = nim_fft.tables()
+    matrices = table[MATRICES:].reshape(256, 8)
+    for factor in (0, 1, 2, 3, 77, 128, 254, 255):
+        for x in range(256):
+            bits = [int(matrices[factor, 7 - i] & x).bit_count() & 1 for i in range(8)]
+            assert sum(bit << i for i, bit in enumerate(bits)) == multiply(factor, x)
 
 
 def test_down_evaluates_in_the_novel_basis():

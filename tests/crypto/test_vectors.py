@@ -14,6 +14,8 @@ TARGETS = {
     "512": ("x86_64-unknown-linux-gnu", "icelake-server", "+vpclmulqdq,+avx512f"),
     "256": ("x86_64-unknown-linux-gnu", "znver3", "+vpclmulqdq"),
     "128": ("x86_64-unknown-linux-gnu", "westmere", "+pclmul"),
+    "512+gfni": ("x86_64-unknown-linux-gnu", "icelake-server", "+vpclmulqdq,+avx512f,+gfni"),
+    "256+gfni": ("x86_64-unknown-linux-gnu", "alderlake", "+vpclmulqdq,+gfni"),
 }
 NUMBER = ir.IntType(64)
 
@@ -66,6 +68,8 @@ def test_arm_multiplies_and_looks_up_in_one_instruction(intrinsic):
         ("512", "vpclmul[a-z]*.*zmm", "vpshufb.*ymm"),
         ("256", "vpclmul[a-z]*.*ymm", "vpshufb.*ymm"),
         ("128", "pclmul", "pshufb"),
+        ("512+gfni", "vpclmul[a-z]*.*zmm", "vgf2p8affineqb.*ymm"),
+        ("256+gfni", "vpclmul[a-z]*.*ymm", "vgf2p8affineqb.*ymm"),
     ],
 )
 def test_x86_uses_its_widest_instructions(variant, product, shuffle):

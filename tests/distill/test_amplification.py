@@ -258,7 +258,7 @@ def test_the_widest_variant_is_chosen():
     assert variant == names[-1]
 
 
-@pytest.mark.parametrize("name", ["portable", "128", "256"])
+@pytest.mark.parametrize("name", ["portable", "128", "256", "256+gfni", "512"])
 def test_every_variant_gives_the_same_bits(name):
     _, names, expected = here()
     if name not in names:

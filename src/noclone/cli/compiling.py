@@ -26,6 +26,8 @@ from noclone.cli.terminal import progress, say
 from noclone.process import cores, held_interrupts
 
 LIST = Path(__file__).with_name("kernels.txt")
+# What names the processor's variant to kernels, by how the list writes it, and where it stands.
+TOKENS = {"SIMD": "noclone.crypto.vectors", "AES": "noclone.link.aes_simd", "BITS": "noclone.distill.bit_kernels"}
 BLOCKS = ("light", "cascade", "chain")  # the sections that a link's blocks need, from the light to the secret key
 NOT_KEPT = "compiling kernels (they cannot be kept: NUMBA_CACHE_DIR may name a folder that can be written to) ..."
 MOST_PROCESSES = 6  # each takes some 300 MB, and the longest chain of callers takes as long as a sixth of the whole
@@ -39,7 +41,7 @@ class Kernel:
 
     Args:
         path_s: How long this kernel and the longest chain of its callers took to compile, where the list was written.
-        types: Its arguments, as Numba reads them.
+        types: Its arguments, as Numba reads them, but for the names of `TOKENS`.
     """
 
     section: str
@@ -54,8 +56,16 @@ class Kernel:
 
         # Given as words, Numba would keep it under these words, where no call looks.
         with contextlib.suppress(Exception):  # whoever calls it compiles it, and will hear what is wrong
-            types, _ = normalize_signature(self.types)  # type: ignore[no-untyped-call]
+            types, _ = normalize_signature(self.types_here())  # type: ignore[no-untyped-call]
             getattr(import_module(self.module), self.name).compile(types)
+
+    def types_here(self) -> str:
+        """Return its arguments with this machine's tokens: those of another would have LLVM end the process."""
+        types = self.types
+        for name, module in TOKENS.items():
+            if name in types:
+                types = types.replace(name, f"UniTuple(int64, {len(getattr(import_module(module), name))})")
+        return types
 
 
 @dataclass(frozen=True, slots=True)

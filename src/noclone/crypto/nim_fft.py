@@ -44,9 +44,10 @@ Points = NDArray[np.uint64]  # shape (n, 8)
 
 @lru_cache(maxsize=1)
 def tables() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return products of bytes and with 128, as `nim_simd` looks them up, and omega_(2b) behind 64 other numbers.
+    """Return what `nim_simd` reads of products of bytes, and omega_(2b) behind 64 other numbers.
 
-    Number j < 32 is beta_(j+1), number 32 + j is 2^j times 2^15.
+    The former: products with halves of a byte, with 128, and as matrices. Number j < 32 is beta_(j+1), number 32 + j is
+    2^j times 2^15.
     """
     products = np.zeros((256, 256), np.uint8)
     for i in range(8):
@@ -63,7 +64,17 @@ def tables() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     numbers[:31] = betas[1:]
     numbers[FIRST_CARRIED : FIRST_CARRIED + 16] = [nimbers.multiply(1 << j, 1 << 15) for j in range(16)]
     numbers = np.concatenate([numbers, twiddles])
-    return np.concatenate([entries.ravel(), products[128]]), numbers
+    return np.concatenate([entries.ravel(), products[128], _matrices(products).ravel()]), numbers
+
+
+def _matrices(products: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the matrix of a product with each byte, 8 rows each, the last one first, as GF2P8AFFINEQB wants them.
+
+    Bit j of row i is bit i of the product with 2^j (Intel SDM volume 2, GF2P8AFFINEQB).
+    """
+    columns = products[:, 1 << np.arange(8)]  # of each factor the products with 2^j
+    bits = columns[:, None, :] >> np.arange(7, -1, -1)[None, :, None] & 1
+    return np.packbits(bits.astype(np.uint8), axis=2, bitorder="little")[:, :, 0]
 
 
 @njit(inline="always")

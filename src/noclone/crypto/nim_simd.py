@@ -38,7 +38,9 @@ POINT_BYTES = 64
 ENTRY_BYTES = 32  # of the multiplication table: products with the low, then with the high halves of a byte
 FIRST_CARRIED, FIRST_TWIDDLE = 32, 64  # places in the table of numbers
 BY_128 = 256 * ENTRY_BYTES  # where the table of products with 128 lies
+MATRICES = BY_128 + 256  # and the matrices, 8 bytes each
 _LOOK_UP = {16: "llvm.x86.ssse3.pshuf.b.128", 32: "llvm.x86.avx2.pshuf.b"}
+_MULTIPLY = "llvm.x86.vgf2p8affineqb.256"
 _QUARTER = ir.VectorType(I64, 2)
 
 
@@ -47,7 +49,8 @@ class _Bytes:
 
     def __init__(self, b: ir.IRBuilder, variant: str, table: Any) -> None:
         self.b, self.variant, self.table = b, variant, table
-        self.width = 32 if variant in ("256", "512") else 16
+        self.affine = variant.endswith("+gfni")
+        self.width = 32 if variant.startswith(("256", "512")) else 16
         self.parts = POINT_BYTES // self.width
         self.vector = ir.VectorType(I64, self.width // 8)
 
@@ -56,6 +59,8 @@ class _Bytes:
         address, second = self._address(index), None if other is None else self._address(other)
         if self.variant == "portable":
             return [address, second if second is not None else address]
+        if self.affine:
+            return [self._matrices(index, index if other is None else other)] * 2
         halves = []
         for offset in (0, 16):
             even = load(self.b, address, _QUARTER, offset)
@@ -64,6 +69,13 @@ class _Bytes:
         if self.width == 16:
             return list(zip(*halves, strict=True))
         return [[shuffle(self.b, even, odd, [0, 1, 2, 3]) for even, odd in halves]] * 2
+
+    def _matrices(self, even: Any, odd: Any) -> Any:
+        """Return a vector with one factor's matrix in its first half and another's in its second."""
+        b, one = self.b, ir.VectorType(I64, 1)
+        places = [b.add(self.table, b.mul(index, ir.Constant(I64, 8))) for index in (even, odd)]
+        first, second = (load(b, place, one, MATRICES, align=1) for place in places)
+        return shuffle(b, first, second, [0, 0, 1, 1])
 
     def _address(self, index: Any) -> Any:
         return self.b.add(self.table, self.b.mul(index, ir.Constant(I64, ENTRY_BYTES)))
@@ -74,6 +86,10 @@ class _Bytes:
         if self.variant == "portable":
             function = shared(b, "noclone_nim_times", self.vector, [self.vector, I64], _times_portable)
             return b.call(function, [x, tables])
+        if self.affine:
+            many = ir.VectorType(I8, self.width)
+            function = external(b, _MULTIPLY, many, [many, many, I8])
+            return b.bitcast(b.call(function, [b.bitcast(v, many) for v in (x, tables)] + [I8(0)]), self.vector)
         mask = splat(self.vector, 0x0F0F0F0F0F0F0F0F)
         low = b.and_(x, mask)
         high = b.and_(b.lshr(x, splat(self.vector, 4)), mask)
@@ -105,31 +121,43 @@ def _times_portable(b: ir.IRBuilder, x: Any, table: Any) -> Any:
     return total
 
 
-class _Twiddle:
-    """Multiplies points by one nimber below 2^bits; `carried` is its upper half times 2^15, used with 32 bits alone."""
+def _three(field: _Bytes, value: Any, other: Any = None) -> list[Any]:
+    """Return the entries of a nimber below 2^16: of its lower byte, of its upper byte carried, and of their sum."""
+    b = field.b
 
-    def __init__(self, field: _Bytes, bits: int, value: Any, carried: Any) -> None:
+    def split(number: Any) -> list[Any]:  # low + 256 high, with 256^2 = 256 + 128
+        low, high = b.and_(number, ir.Constant(I64, 255)), b.lshr(number, ir.Constant(I64, 8))
+        place = b.add(field.table, b.add(high, ir.Constant(I64, BY_128)))
+        return [low, b.zext(load(b, place, I8, align=1), I64), b.xor(low, high)]
+
+    others = [None] * 3 if other is None else split(other)
+    return [field.entry(first, second) for first, second in zip(split(value), others, strict=True)]
+
+
+class _Upper:
+    """The upper half of a nimber of 32 bits; all twiddles of blocks that follow each other share it."""
+
+    def __init__(self, field: _Bytes, value: Any, numbers: Any) -> None:
+        b = field.b
+        self.half = b.lshr(value, ir.Constant(I64, 16))
+        carried = _sum_of(b, b.add(numbers, ir.Constant(I64, 8 * FIRST_CARRIED)), self.half)  # times 2^15
+        self.crossed = _three(field, carried, self.half)
+
+
+class _Twiddle:
+    """Multiplies points by one nimber below 2^8, 2^16, or, where its upper half is at hand, 2^32."""
+
+    def __init__(self, field: _Bytes, bits: int, value: Any, upper: _Upper | None) -> None:
         self.field, self.bits = field, bits
         b = field.b
         if bits == 8:
             self.entries = [field.entry(value)]
-        elif bits == 16:
-            self.entries = self._three(value, None)
+        elif upper is None:
+            self.entries = _three(field, value)
         else:
-            low, high = b.and_(value, ir.Constant(I64, 0xFFFF)), b.lshr(value, ir.Constant(I64, 16))
-            self.entries = self._three(low, b.xor(low, high))
-            self.crossed = self._three(carried, high)
-
-    def _three(self, value: Any, other: Any) -> list[Any]:
-        b, field = self.field.b, self.field
-
-        def split(number: Any) -> list[Any]:  # low + 256 high, with 256^2 = 256 + 128
-            low, high = b.and_(number, ir.Constant(I64, 255)), b.lshr(number, ir.Constant(I64, 8))
-            place = b.add(field.table, b.add(high, ir.Constant(I64, BY_128)))
-            return [low, b.zext(load(b, place, I8, align=1), I64), b.xor(low, high)]
-
-        others = [None] * 3 if other is None else split(other)
-        return [field.entry(first, second) for first, second in zip(split(value), others, strict=True)]
+            low = b.and_(value, ir.Constant(I64, 0xFFFF))
+            self.entries = _three(field, low, b.xor(low, upper.half))
+            self.crossed = upper.crossed
 
     def _pairs(self, x: list[Any], entries: list[Any]) -> list[Any]:
         b, half = self.field.b, self.field.parts // 2
@@ -231,31 +259,37 @@ def _two(inverse: bool) -> Any:
             high = _sum_of(b, numbers, block)
             low = _sum_of(b, numbers, b.shl(block, ir.Constant(I64, 1)))
             beta = load(b, numbers, I64)
-            with repeat(b, count) as index:
+
+            def twiddles(index: Any) -> tuple[Any, list[Any]]:
+                """Return where a block begins, and its three twiddles: of the upper level, and of the lower one."""
                 place = b.add(rows, b.mul(b.mul(index, quarter), ir.Constant(I64, 4 * POINT_BYTES)))
                 at = b.add(numbers, b.mul(index, ir.Constant(I64, 8)))
                 w = b.xor(high, load(b, at, I64, 8 * FIRST_TWIDDLE))
                 w0 = b.xor(low, load(b, b.add(at, b.mul(index, ir.Constant(I64, 8))), I64, 8 * FIRST_TWIDDLE))
-                w1 = b.xor(w0, beta)
-                largest = b.or_(w, b.or_(w0, w1))
+                return place, [w, w0, b.xor(w0, beta)]
 
-                def below(limit: int) -> Any:
-                    return b.icmp_signed("<", largest, ir.Constant(I64, limit))
+            # What differs between the blocks of one call lies below 2^16.
+            with b.if_else(b.icmp_signed("<", b.or_(high, low), ir.Constant(I64, 1 << 16))) as (usual, large):
+                with usual, repeat(b, count) as index:
+                    place, (w, w0, w1) = twiddles(index)
+                    largest = b.or_(w, b.or_(w0, w1))
 
-                with b.if_else(below(4)) as (first, others):  # block 0: 0, 0 and beta_1 = 2
-                    with first:
-                        _kernel(b, field, 8, place, quarter, [None, None, (w1, None)], inverse)
-                    with others, b.if_else(below(1 << 8)) as (small, larger):
-                        with small:
-                            _kernel(b, field, 8, place, quarter, [(f, None) for f in (w, w0, w1)], inverse)
-                        with larger, b.if_else(below(1 << 16)) as (middle, large):
+                    def below(limit: int) -> Any:
+                        return b.icmp_signed("<", largest, ir.Constant(I64, limit))
+
+                    with b.if_else(below(4)) as (first, others):  # block 0: 0, 0 and beta_1 = 2
+                        with first:
+                            _kernel(b, field, 8, place, quarter, [None, None, (w1, None)], inverse)
+                        with others, b.if_else(below(1 << 8)) as (small, middle):
+                            with small:
+                                _kernel(b, field, 8, place, quarter, [(f, None) for f in (w, w0, w1)], inverse)
                             with middle:
                                 _kernel(b, field, 16, place, quarter, [(f, None) for f in (w, w0, w1)], inverse)
-                            with large:
-                                carried = b.add(numbers, ir.Constant(I64, 8 * FIRST_CARRIED))
-                                upper = [b.lshr(f, ir.Constant(I64, 16)) for f in (w, w0, w1)]
-                                factors = [(f, _sum_of(b, carried, u)) for f, u in zip((w, w0, w1), upper, strict=True)]
-                                _kernel(b, field, 32, place, quarter, factors, inverse)
+                with large:
+                    upper, lower = _Upper(field, high, numbers), _Upper(field, low, numbers)
+                    with repeat(b, count) as index:
+                        place, (w, w0, w1) = twiddles(index)
+                        _kernel(b, field, 32, place, quarter, [(w, upper), (w0, lower), (w1, lower)], inverse)
             return context.get_dummy_value()
 
         return types.void(simd, *[types.intp] * 6), emit

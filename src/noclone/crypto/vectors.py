@@ -1,14 +1,14 @@
 """The processor's vectors: which variant runs here, and the LLVM IR that the intrinsics of this package share.
 
-Five variants compute the same bits: carry-less multiplication 512, 256 or 128 bits wide (VPCLMULQDQ, PCLMULQDQ), ARM's
-PMULL (`neon`), and `portable`, plain integer operations for any processor. All run in a time that does not depend on
-the data.
+Seven variants compute the same bits: carry-less multiplication 512, 256 or 128 bits wide (VPCLMULQDQ, PCLMULQDQ), the
+former two also with products of bytes by 8 x 8 matrices (`+gfni`), ARM's PMULL (`neon`), and `portable`, plain integer
+operations for any processor. All run in a time that does not depend on the data.
 
-The variant is chosen from the host's features when this module is imported; NOCLONE_SIMD=portable|128|256|512|neon
-forces one. The token `SIMD` is a tuple whose length says which variant and which `VERSION` of the emitters: it is part
-of every kernel's signature, hence of Numba's cache key, and so kernels of different variants never mix. Numba does not
-notice edits in an emitter when it loads a cached kernel of another file: whoever changes what is emitted in `vectors`,
-`gf128_simd`, `gf512_simd` or `nim_simd` adds one to `VERSION`.
+The variant is chosen from the host's features when this module is imported; NOCLONE_SIMD, if set, names one
+(`VARIANTS`). The token `SIMD` is a tuple whose length says which variant and which `VERSION` of the emitters: it is
+part of every kernel's signature, hence of Numba's cache key, and so kernels of different variants never mix. Numba does
+not notice edits in an emitter when it loads a cached kernel of another file: whoever changes what is emitted in
+`vectors`, `gf128_simd`, `gf512_simd` or `nim_simd` adds one to `VERSION`.
 
 The generic `llvm.clmul` aborts LLVM 22 on some targets and is slow on the others: only target intrinsics are used.
 """
@@ -27,12 +27,13 @@ from llvmlite import ir
 from noclone.errors import InputError
 from noclone.spelling import choices
 
-VERSION = 4
-VARIANTS = ("portable", "128", "256", "512", "neon")
+VERSION = 5
+VARIANTS = ("portable", "128", "256", "512", "neon", "256+gfni", "512+gfni")
 
 I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _CLMUL = {2: "llvm.x86.pclmulqdq", 4: "llvm.x86.pclmulqdq.256", 8: "llvm.x86.pclmulqdq.512"}
-_WIDTHS = {"128": 2, "256": 4, "512": 8, "neon": 2}  # 64-bit lanes of the widest carry-less multiplication
+# 64-bit lanes of the widest carry-less multiplication.
+_WIDTHS = {"128": 2, "256": 4, "512": 8, "neon": 2, "256+gfni": 4, "512+gfni": 8}
 
 
 def variants_here() -> tuple[str, ...]:
@@ -49,9 +50,8 @@ def variants_here() -> tuple[str, ...]:
     elif features.get("pclmul") and features.get("ssse3"):
         found.append("128")
         if features.get("vpclmulqdq") and features.get("avx2"):
-            found.append("256")
-            if features.get("avx512f"):
-                found.append("512")
+            for width in ("256", "512") if features.get("avx512f") else ("256",):
+                found += [width, f"{width}+gfni"] if features.get("gfni") else [width]
     return tuple(found)
 
 

@@ -62,6 +62,7 @@ def choose(wanted: str, here: tuple[str, ...]) -> str:
     """Return the widest variant that is no wider than asked for."""
     if wanted == "portable":
         return "portable"
+    wanted = wanted.partition("+")[0]
     return [v for v in here if not (wanted.isdigit() and v.isdigit()) or int(v) <= int(wanted)][-1]
 
 
