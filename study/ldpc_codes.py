@@ -3,7 +3,7 @@
     python study/ldpc_evolution.py 12/128 14/128 ... > study/ldpc_degrees.jsonl     a minute for each code
     python study/ldpc_codes.py study/ldpc_degrees.jsonl src/noclone/distill/ldpc_codes.json     a minute for all
 
-In: column degrees and schedules from density evolution.  Out: rows and shifts of all circulants. The seed is fixed: the
+In: column degrees from density evolution.  Out: rows and shifts of all circulants. The seed is fixed: the
 same degrees give the same table. What the codes are worth stands in docs/decisions/015-ldpc.md.
 
 Progressive edge growth (Hu, Eleftheriou and Arnold 2005) on the base graph: columns are placed in the order of their
@@ -31,7 +31,6 @@ FADE = 0.45
 COST4, COST6, COST8 = 1e4, 1.0, 0.05
 POOL = 4  # rows with the fewest edges that compete for an edge
 SWEEPS = 4
-ITERATIONS = 44  # frames that decode do so in 25 to 40; more would only lengthen the failures
 
 
 class Walks:
@@ -130,13 +129,10 @@ def entry(found):
         [int(x) for r, s in sorted(zip(*column, strict=True)) for x in (r, s, half[r, c])]
         for c, column in enumerate(columns)
     ]
-    # A layered schedule gets as far in one iteration as a flooding one in two.
-    flooding = [round(256 * alpha) for alpha in found["schedule"]]
-    schedule = [flooding[min(2 * i + 1, len(flooding) - 1)] for i in range(ITERATIONS)]
     print(f"{rows}/{n_columns}: {sum(degrees)} edges, rows of {widest} at most, {fours} cycles of length 4")
     return {
         "rows": rows, "circulant": 65_536 // n_columns, "threshold": found["threshold"],
-        "degrees": found["degrees"], "schedule": schedule, "columns": flat,
+        "degrees": found["degrees"], "columns": flat,
     }  # fmt: skip
 
 

@@ -2,6 +2,9 @@
 
 In: numbers of base rows and columns.  Out: columns of each degree, the threshold, a schedule of normalisation factors.
 
+    python study/ldpc_evolution.py 34/128 ...             a minute for each code
+    python study/ldpc_evolution.py --long 23/256 ...      two minutes for each: for low error rates
+
 Messages are the decoder's own: integers of 8 bits that saturate, min-sum, magnitudes times alpha / 256, rounded. Their
 distribution is followed exactly for an ensemble without cycles (Richardson, Shokrollahi and Urbanke 2001, in the
 discretised form of Chung, Forney, Richardson and Urbanke 2001). The channel is the binary symmetric one: all channel
@@ -18,6 +21,9 @@ CHANNEL = 16  # magnitude of a channel value; the scale is arbitrary, what is lo
 TOP = 127
 FFT = 4096
 DEGREES = (2, 3, 4, 5, 6, 8, 10, 12, 14, 16)
+DEGREES_LONG = (*DEGREES, 18, 20, 22)
+SPLIT_LONG = 0.05  # of the checks: at low error rates about so many are when a frame decodes
+TRIALS, TRIALS_LONG = 160, 700
 ALPHAS = np.arange(2, 17) / 16
 SPOILED = 1e-6
 ITERATIONS = 110  # of a flooding schedule; a layered one needs about half
@@ -28,13 +34,16 @@ def entropy(q):
 
 
 class Ensemble:
-    """Columns by degree over `rows` base rows, whose weights differ by one at most."""
+    """Columns by degree over `rows` base rows, whose weights differ by one at most; a share of them told as halves."""
 
-    def __init__(self, counts: dict[int, int], rows: int) -> None:
+    def __init__(self, counts: dict[int, int], rows: int, split: float = 0.0) -> None:
         edges = sum(d * n for d, n in counts.items())
         self.columns = [(d - 1, d * n / edges) for d, n in sorted(counts.items()) if n]
         low, more = divmod(edges, rows)
-        self.rows = [(low - 1, low * (rows - more) / edges), (low, (low + 1) * more / edges)]
+        whole = [(low, low * (rows - more) / edges), (low + 1, (low + 1) * more / edges)]
+        halves = [(half, half / weight * share) for weight, share in whole for half in (weight // 2, -(-weight // 2))]
+        self.rows = [(weight - 1, (1 - split) * share) for weight, share in whole]
+        self.rows += [(half - 1, split * share) for half, share in halves] if split else []
 
     def at_checks(self, pmf):
         """Return signed tails P(v >= x), P(v <= -x), x = 1 .. TOP, of a check's outgoing messages before alpha."""
@@ -96,23 +105,29 @@ class Ensemble:
         return low
 
 
-def start(rows, columns):
+def start(rows, columns, degrees):
     """Return column counts to begin the search with."""
     share = rows / columns
     twos = min(rows - 1, round(columns * (0.02 + 0.42 * share)))
     high = min(16, rows)
     many = round(columns * (0.30 - 0.20 * share))
-    counts = dict.fromkeys([d for d in DEGREES if d <= rows], 0)
+    counts = dict.fromkeys([d for d in degrees if d <= rows], 0)
     counts[2], counts[max(d for d in counts if d <= min(high, 12))] = twos, many
     counts[3] += columns - twos - many
     return counts
 
 
-def search(rows, columns, rng, trials=160):
-    """Climb from `start`: move a few columns to another degree wherever that lifts the threshold."""
-    counts = start(rows, columns)
-    low = Ensemble(counts, rows).threshold(0.0005, 0.14, 12)
-    q = low
+def search(rows, columns, rng, *, long=False):
+    """Climb from `start`: move a few columns to another degree wherever that lifts the threshold.
+
+    Args:
+        long: Allow more edges, aim at the checks as they are when a few have been split, and try more often.
+    """
+    counts = start(rows, columns, DEGREES_LONG if long else DEGREES)
+    trials, split = (TRIALS_LONG, SPLIT_LONG) if long else (TRIALS, 0.0)
+    # A denser code must earn its edges: each tenth of an edge a bit costs two per cent of speed.
+    least, price, most = (1.0005, 0.003, 0.3) if long else (1.001, 0.01, 0.2)
+    q = Ensemble(counts, rows, split).threshold(0.0005, 0.14, 12)
     for trial in range(trials):
         new = dict(counts)
         size = (
@@ -126,22 +141,23 @@ def search(rows, columns, rng, trials=160):
             new[take] += moved
         if new[2] >= rows or new == counts:
             continue
-        # A denser code must earn its edges: each tenth of an edge a bit costs two per cent of speed.
         edges = sum(d * (new[d] - counts[d]) for d in new) / columns
-        if Ensemble(new, rows).converges(q * (1.001 + max(edges, -0.2) * 0.01)):
+        if Ensemble(new, rows, split).converges(q * (least + max(edges, -most) * price)):
             counts = new
-            q = Ensemble(new, rows).threshold(q, q * 1.05, 5)
+            q = Ensemble(new, rows, split).threshold(q, q * 1.05, 5)
     ensemble = Ensemble(counts, rows)
-    return counts, q, ensemble.converges(q * 0.995)
+    if long:  # of the checks as they are; where they begin to converge is ragged, for the factors are chosen greedily
+        q = next(x / 1e5 for x in range(round(1e5 * q), 0, -1) if ensemble.converges(x / 1e5))
+    return counts, q, ensemble.converges(q if long else q * 0.995)
 
 
 if __name__ == "__main__":
     import json
     import sys
 
-    for size in sys.argv[1:]:  # such as 12/128
+    for size in [argument for argument in sys.argv[1:] if argument != "--long"]:  # such as 12/128
         rows, columns = map(int, size.split("/"))
-        counts, q, schedule = search(rows, columns, np.random.default_rng(rows))
+        counts, q, schedule = search(rows, columns, np.random.default_rng(rows), long="--long" in sys.argv)
         used = {d: n for d, n in counts.items() if n}
         print(json.dumps({
             "rows": rows, "columns": columns, "degrees": used, "threshold": round(q, 5),

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 
-from noclone.distill import cascade_parities, ldpc_frames
+from noclone.distill import ldpc_frames
 from noclone.distill.ldpc_codes import FRAME_BITS, codes
 from noclone.distill.ldpc_search import find_errors
 from noclone.proofs.entropy import binary_entropy
@@ -26,18 +26,23 @@ def error_rate(entropy):
     return low
 
 
-def failures(code, qber, lanes, rng):
-    """Return how many of `lanes` frames do not decode, and the mean number of iterations of those that do."""
+def draw(code, qber, lanes, rng):
+    """Return error patterns of some frames, packed, and their syndromes with no check split."""
     bits = rng.random((FRAME_BITS, lanes)) < qber
     sliced = (bits.astype(np.uint64) << np.arange(lanes, dtype=np.uint64)).sum(1, dtype=np.uint64)
     whole, half = np.empty((2, 64 * code.whole_words), np.uint64)
     ldpc_frames.syndromes(sliced, code.circulant, code.row, code.half, code.column, code.shift, whole, half)
     rows = np.empty((lanes, code.whole_words), np.uint64)
-    cascade_parities.pack_rows(whole, lanes, rows)
+    ldpc_frames.pack_rows(whole, lanes, rows)
+    return np.ascontiguousarray(np.packbits(bits.T, axis=1, bitorder="little")).view(np.uint64), rows
+
+
+def failures(code, qber, lanes, rng):
+    """Return how many of `lanes` frames do not decode, and the mean number of iterations of those that do."""
+    right, rows = draw(code, qber, lanes, rng)
     known = np.zeros(FRAME_BITS, bool)
     patterns, iterations = find_errors(code, 0, known, rows, np.arange(lanes), 1)
     found = iterations > 0
-    right = np.ascontiguousarray(np.packbits(bits.T, axis=1, bitorder="little")).view(np.uint64)
     assert (patterns[found] == right[found]).all(), "a frame decoded to a wrong pattern"
     return int((~found).sum()), float(iterations[found].mean()) if found.any() else 0.0
 

@@ -47,7 +47,7 @@ def small_code(circulant, rows, columns, rng):
         for i, column in enumerate(rng.permutation(columns)[: 3 + row * (columns - 3) // max(1, rows - 1)]):
             edges.append((row, i % 2, int(column), int(rng.integers(circulant))))
     row, half, column, shift = np.array(sorted(edges), np.int64).T
-    return Code(rows, circulant, 0.1, row, column, shift, half, rng.integers(40, 257, 3))
+    return Code(rows, circulant, 0.1, row, column, shift, half, tuple(rng.integers(40, 257, 9).tolist()), iterations=7)
 
 
 def compare_frames(code, splits, known, syndromes, frames):
@@ -60,7 +60,7 @@ def compare_frames(code, splits, known, syndromes, frames):
     here, counts = np.zeros((len(syndromes), len(known) // 64), np.uint64), np.zeros(len(syndromes), np.int64)
     ldpc_decoder.decode(
         ldpc_decoder.TOKEN, program.steps, program.places, program.mirrors, program.bits, code.circulant,
-        code.schedule, prior, syndromes, frames, here, counts,
+        np.array(code.pace), code.iterations, prior, syndromes, frames, here, counts,
     )  # fmt: skip
     there, there_counts = ldpc_cuda.find_errors(code, splits, known, syndromes, frames)
     assert np.array_equal(counts, there_counts), (counts, there_counts)

@@ -1,6 +1,6 @@
 """One-time pads between applications three hops apart: relayed over disjoint paths, under the strictest policy.
 
-The network is that of tests/network/test_relaying.py: KMEs that are served over TLS, and fibres that are played.
+The network is that of tests/network/relay_net.py: KMEs that are served over TLS, and fibres that are played.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every command as a user types it: good input, bad input, what goes to stdout, and how it ends."""
+"""Every command as a user types it: good input, what goes to stdout, and how it ends."""
 
 from __future__ import annotations
 
@@ -9,54 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Run
 from tests.conftest import free_base_port
 
 NOCLONE = [sys.executable, "-m", "noclone"]
 ROOT = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a command in this process, and check what must hold for all: errors on stderr alone, 0, 1 or 2."""
-    from noclone.cli.main import run_command
-
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("TERM", "dumb")
-
-    def command(*arguments: str | Path, cwd: Path | None = None) -> Done:
-        if cwd is not None:
-            monkeypatch.chdir(cwd)
-        capfd.readouterr()
-        try:
-            code = run_command([str(argument) for argument in arguments])
-        except SystemExit as leaving:  # how the parser ends
-            code = leaving.code if isinstance(leaving.code, int) else 1
-        out, errors = capfd.readouterr()
-        assert code in (0, 1, 2), errors
-        if code == 2:
-            assert out == "", "bad input leaves stdout empty"
-        return Done(code, out, errors)
-
-    return command
 
 
 def test_help_names_every_command_and_imports_nothing_heavy(run: Run) -> None:
@@ -88,79 +50,9 @@ def test_version(run: Run) -> None:
     assert run("--version").stdout.strip() == __version__
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["rnu"], "run"),
-        (["run"], "scenario"),
-        (["run", "nowhere"], "shipped scenario"),
-        (["run", "metro", "--blocks", "0"], "blocks"),
-        (["run", "metro", "--blocks", "many"], "blocks"),
-        (["run", "missing.toml"], "cannot be read"),
-        (["record", "metro", "-o", "/nonexistent/x.h5"], "no such folder"),
-        (["record", "metro", "-o", "."], "is a folder"),
-        (["distill", "missing.h5"], "no such file"),
-        (["keylength", "missing.toml"], "cannot be read"),
-        (["key", "get", "--to", "b"], "--scenario"),
-        (["key", "get", "--to", "b", "--kme", "https://127.0.0.1:1"], "--certificate"),
-        (["serve", "metro", "--speed", "-1", "--pki", "."], "speed"),
-        (["file", "send", "x", "--to", "b", "-o", "y", "--scenario", "metro"], "--as"),
-        (["attack", "intercept-resend", "metro", "--on", "x", "--strength", "7"], "strength"),
-        (["report", "metro", "-o", "/nonexistent/x.html"], "no such folder"),
-        (["report", "metro", "--matrix", "missing.json"], "redteam --all"),
-        (["redteam", "blinding", "-o", "."], "is a folder"),
-        (["generate", "5", "-o", "/nonexistent/x.toml"], "no such folder"),
-        (["plan", str(ROOT / "examples" / "sites.toml"), "--report", "/nonexistent/x.html"], "no such folder"),
-        (["distill", "x.h5", "--eps-secrecy", "2"], "eps-secrecy"),
-        (["distill", "x.h5", "--eps-correctness", "1e-300"], "eps-correctness"),
-        (["distill", "."], "this is no file"),
-        (["repeater", "--eps-secrecy", "0"], "eps-secrecy"),
-        (["satellite", "--eps-secrecy", "nan"], "eps-secrecy"),
-        (["satellite", "--clock-hz", "1e13"], "between 1 and 1e+12"),
-        (["satellite", "--gate-ns", "1000"], "must not exceed"),
-        (["satellite", "--divergence-urad", "1e-300"], "divergence-urad"),
-    ],
-)
-def test_bad_input_is_said_and_ends_with_2(run: Run, arguments: list[str], words: str, tmp_path: Path) -> None:
-    done = run(*arguments, cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
-    assert words.lower() in done.stderr.lower()
-
-
 def test_schema_is_json(run: Run) -> None:
     for form in ([], ["--json"]):
         assert json.loads(run("schema", *form).stdout)["title"] == "noclone scenario"
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [("--pointing-urad", "1e15"), ("--pointing-urad", "1e-300"), ("--divergence-urad", "1e-6")],
-)
-def test_beams_that_nobody_builds_are_computed_all_the_same(run: Run, option: str, value: str) -> None:
-    done = run("satellite", option, value)
-    assert done.returncode in (0, 1)
-    assert "secret bits" in done.stdout or "NO KEY" in done.stdout
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["attack", "status", "metro"],
-        ["link", "status", "metro"],
-        ["site", "drain", "koganei", "metro"],
-        ["key", "explain", "x", "metro"],
-        ["key", "status", "--scenario", "metro", "--as", "sae-koganei", "--to", "sae-otemachi"],
-        ["serve", "metro"],
-    ],
-)
-def test_what_needs_certificates_says_how_they_are_made(run: Run, command: list[str], tmp_path: Path) -> None:
-    done = run(*command, cwd=tmp_path)
-    assert done.returncode == 1
-    assert "make them: noclone pki metro; --pki says" in done.stderr
-    elsewhere = run(*command, "--pki", "there")
-    assert "make them: noclone pki metro -o there" in elsewhere.stderr
-    (tmp_path / "there").mkdir()
-    assert "noclone pki SCENARIO -o FOLDER" in run(*command, "--pki", "there").stderr
 
 
 def test_pki_makes_private_files_and_a_second_call_keeps_them(run: Run, small_scenario: Path, tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_the_leak_is_what_crossed():
     counted, open_frames = 0, 8
     for stage, message in enumerate(run.told[:stages]):
         magic, at, _, frames, words = HEADER.unpack_from(message)
-        assert (magic, at, frames) == (b"LS1!", stage, open_frames)
+        assert (magic, at, frames) == (b"LS2!", stage, open_frames)
         assert len(message) == HEADER.size + 8 * frames * words
         counted += 64 * frames * words + frames
         report = run.reports[stage]
@@ -260,6 +260,12 @@ def test_changed_headers_are_refused(field):
         alice.answer(changed(report))
 
 
+def test_a_peer_with_other_codes_is_told_so():
+    alice, bob = started()
+    with pytest.raises(ChannelError, match="of another version"):
+        bob.next(b"LS1!" + alice.opening()[4:])
+
+
 def test_reports_must_make_sense():
     alice, bob = started()
     report = bytearray(bob.next(alice.opening()))
@@ -319,7 +325,7 @@ def test_syndromes_at_random_end_in_failed_frames_and_cascade(seed):
     rng = np.random.default_rng(seed)
     words = bob.params.words
     for stage, (before, now) in enumerate(zip((0, *words), words, strict=False)):
-        report = bob.next(HEADER.pack(b"LS1!", stage, 0, 2, now - before) + rng.bytes(16 * (now - before)))
+        report = bob.next(HEADER.pack(b"LS2!", stage, 0, 2, now - before) + rng.bytes(16 * (now - before)))
     assert report[:4] == b"LF1?"
     assert HEADER.unpack_from(report, HEADER.size + 1)[0] == b"CQ3?"
     with pytest.raises((Aborted, ChannelError)):

@@ -74,7 +74,7 @@ def test_frames_that_do_not_decode_fall_back_to_cascade(make_pools, monkeypatch)
 
     at_alice, at_bob = converse(*sides(block, make_pools()), listen)
     magics = [m[HEADER.size : HEADER.size + 4] for _, m in told if m[0] in (Kind.QUERY, Kind.ANSWER)]
-    assert {b"LS1!", b"LF1?", b"CQ3?", b"CA3!"} == set(magics)
+    assert {b"LS2!", b"LF1?", b"CQ3?", b"CA3!"} == set(magics)
     assert at_bob.result.key.to_bytes() == at_alice.result.key.to_bytes()
     assert at_bob.result.statistics.leak_bits == at_alice.result.statistics.leak_bits
     assert at_bob.result.statistics.leak_factor > 1.3
@@ -115,7 +115,7 @@ def test_a_block_too_small_for_frames_goes_through_cascade(case, make_pools):
 
     at_alice, at_bob = converse(*sides(dataclasses.replace(case, job=job), make_pools()), listen)
     assert at_alice.result.key.to_bytes() == at_bob.result.key.to_bytes()
-    assert not [m for m in told if m[HEADER.size : HEADER.size + 4] == b"LS1!"]
+    assert not [m for m in told if m[HEADER.size : HEADER.size + 4] == b"LS2!"]
 
 
 def test_the_method_is_part_of_what_is_agreed(case, make_pools):

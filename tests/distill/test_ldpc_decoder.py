@@ -5,7 +5,7 @@ import pytest
 
 from noclone.bits import pack, unpack
 from noclone.distill import ldpc_decoder as kernels
-from noclone.distill.ldpc_codes import BEFORE, FRAME_BITS, Code, codes, compile_program
+from noclone.distill.ldpc_codes import BEFORE, FRAME_BITS, PACE, Code, codes, compile_program
 from noclone.distill.ldpc_search import prior_levels
 
 
@@ -21,8 +21,8 @@ def small_code(circulant, rows, columns, seed):
             shift = rng.choice([0, 1, 63, 64, 65, circulant - 64, circulant - 1, int(rng.integers(circulant))])
             edges.append((row, i % 2, int(column), int(shift)))
     row, half, column, shift = np.array(sorted(edges), np.int64).T
-    schedule = rng.integers(40, 257, 12)
-    return Code(rows, circulant, 0.1, row, column, shift, half, schedule)
+    pace = tuple(rng.integers(40, 257, 9).tolist())
+    return Code(rows, circulant, 0.1, row, column, shift, half, pace)
 
 
 def matrix_checks(code, splits):
@@ -65,30 +65,48 @@ def saturate(value):
     return max(-128, min(127, value))
 
 
-def twin(code, splits, prior, words, iterations):
-    """The decoder with lists and integers; returns every position's level after so many iterations."""
+def twin(code, splits, prior, words, most):
+    """The decoder with lists and integers; returns every position's level at the end, and after how many iterations."""
     levels = [int(x) for x in prior]
     order = code.split_order()[:splits].tolist()
+    checks = []
+    for stretch, parts, lanes in matrix_checks(code, splits):
+        told = int(words[stretch])
+        if stretch in order:
+            first = int(words[code.whole_words + order.index(stretch)])
+            told = first if parts == (0,) else told ^ first
+        checks += [(positions, told >> lane & 1) for lane, positions in enumerate(lanes)]
     messages = {}
-    for alpha in code.schedule[:iterations].tolist():
-        for number, (stretch, parts, lanes) in enumerate(matrix_checks(code, splits)):
-            told = int(words[stretch])
-            if stretch in order:
-                first = int(words[code.whole_words + order.index(stretch)])
-                told = first if parts == (0,) else told ^ first
-            for lane, positions in enumerate(lanes):
-                without = [saturate(levels[p] - messages.get((number, lane, p), 0)) for p in positions]
-                sizes = [abs(t) for t in without]
-                least = min([*sizes, 127])
-                rest = sorted([*sizes, 127, 127])[1]
-                negative = sum(t < 0 for t in without) + (told >> lane & 1)
-                for p, t in zip(positions, without, strict=True):
-                    size = rest if abs(t) == least else least
-                    size = min(size * alpha + 128 >> 8, kernels.LARGEST)
-                    message = -size if (negative - (t < 0)) % 2 else size
-                    messages[number, lane, p] = message
-                    levels[p] = saturate(t + message)
-    return levels
+    at_first, least, stalled = sum(told for _, told in checks), None, 0
+    alpha = code.pace[-1]
+    needed = 0
+    while needed < most:
+        needed += 1
+        wrong = 0
+        for number, (positions, told) in enumerate(checks):
+            wrong += (sum(levels[p] < 0 for p in positions) + told) % 2
+            without = [saturate(levels[p] - messages.get((number, p), 0)) for p in positions]
+            sizes = [abs(t) for t in without]
+            smallest = min([*sizes, 127])
+            rest = sorted([*sizes, 127, 127])[1]
+            negative = sum(t < 0 for t in without) + told
+            for p, t in zip(positions, without, strict=True):
+                size = rest if abs(t) == smallest else smallest
+                size = min(size * alpha + 128 >> 8, kernels.LARGEST)
+                message = -size if (negative - (t < 0)) % 2 else size
+                messages[number, p] = message
+                levels[p] = saturate(t + message)
+        steps = len(code.pace) - 1
+        alpha = code.pace[min(steps * wrong // max(at_first, 1), steps - 1)]
+        stalled += 1
+        if least is None or kernels.FALL * (least - wrong) > at_first:
+            least, stalled = wrong, 0
+        error = np.array([level < 0 for level in levels])
+        if wrong == 0 and np.array_equal(syndrome_words(code, splits, error), words):
+            break
+        if stalled > kernels.PATIENCE:
+            break
+    return levels, needed
 
 
 def run(code, splits, prior, words, iterations):
@@ -97,14 +115,14 @@ def run(code, splits, prior, words, iterations):
     patterns, taken = np.zeros((1, n // 64), np.uint64), np.zeros(1, np.int64)
     kernels.decode(
         kernels.TOKEN, program.steps, program.places, program.mirrors, program.bits, code.circulant,
-        code.schedule[:iterations], prior_levels(code, prior == kernels.KNOWN), words[None, :], np.array([0]), patterns,
-        taken,
+        np.array(code.pace), iterations, prior_levels(code, prior == kernels.KNOWN), words[None, :], np.array([0]),
+        patterns, taken,
     )  # fmt: skip
     return unpack(patterns[0], n), int(taken[0])
 
 
 @pytest.mark.parametrize(("circulant", "rows", "columns", "splits"), [(128, 3, 6, 0), (192, 2, 5, 3), (256, 2, 4, 8)])
-@pytest.mark.parametrize("iterations", [1, 2, 5])
+@pytest.mark.parametrize("iterations", [1, 2, 5, 40])
 def test_the_twin_agrees_bit_for_bit(circulant, rows, columns, splits, iterations):
     for seed in range(3):
         code = small_code(circulant, rows, columns, seed)
@@ -115,8 +133,9 @@ def test_the_twin_agrees_bit_for_bit(circulant, rows, columns, splits, iteration
         prior = np.where(known, kernels.KNOWN, code.prior).astype(np.int8)
         words = syndrome_words(code, splits, error)
         found, taken = run(code, splits, prior, words, iterations)
-        hard = [level < 0 for level in twin(code, splits, prior, words, taken or iterations)]
-        assert found.tolist() == [int(x) for x in hard]
+        levels, needed = twin(code, splits, prior, words, iterations)
+        assert found.tolist() == [int(level < 0) for level in levels]
+        assert abs(taken) == needed
         fits = np.array_equal(syndrome_words(code, splits, found), words)
         assert (taken > 0) == fits
 
@@ -138,8 +157,20 @@ def test_codes_are_what_they_claim(number):
         halves = np.bincount(code.half[code.row == row], minlength=2)
         assert abs(int(halves[0]) - int(halves[1])) <= 1
     assert len(set(code.split_order().tolist())) == code.whole_words
-    assert len(code.schedule) > 30
-    assert code.schedule.max() <= 256
+
+
+def test_the_pace_is_one_for_all_codes():
+    assert all(code.pace == PACE for code in codes())
+    assert min(PACE) > 0
+    assert max(PACE) <= 256
+
+
+def test_frames_that_do_not_come_forward_are_given_up():
+    """A syndrome at random fits no likely error: the decoder must not take every iteration to say so."""
+    code = codes()[6]
+    words = np.random.default_rng(0).integers(0, 2**64, code.whole_words, np.uint64)
+    _, taken = run(code, 0, np.full(FRAME_BITS, code.prior), words, code.iterations)
+    assert -code.iterations // 2 < taken < 0
 
 
 @pytest.mark.parametrize("number", range(len(codes())))

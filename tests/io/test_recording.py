@@ -69,6 +69,14 @@ def test_ctrl_c_waits_for_hdf5_and_leaves_nothing(tmp_path, monkeypatch, during)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    path = tmp_path / "light.h5"
+    write_recording(path, head(), [block(7)])
+    monkeypatch.setattr("noclone.io.recording.os.access", lambda path, mode: False)  # who is root may read everything
+    with pytest.raises(RecordingError, match="may not be read"):
+        open_recording(path)
+
+
 def test_blocks_come_back_as_they_were(tmp_path, monkeypatch):
     monkeypatch.setattr("noclone.io.recorded_columns.CHUNK", 100)
     path = tmp_path / "light.h5"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import uuid
 from typing import Any
 
 import pytest
@@ -13,29 +11,8 @@ from noclone.errors import KmeError
 from noclone.kms.containers import Delivered
 from noclone.kms.keys import Refused
 from noclone.kms.kme import Kme
-from noclone.kms.limits import KmeSettings
-from noclone.kms.policies import Policies, Policy
-from noclone.kms.requests import KeyRequest
-from noclone.kms.store import Store, StoreSettings
 from noclone.trust.provenance import formula_of_key
-
-
-def wanted(**fields: Any) -> KeyRequest:
-    return KeyRequest.model_validate(fields)
-
-
-def ids(delivered: Delivered) -> list[str]:
-    return [key.key_id for key in delivered.keys]
-
-
-def values(delivered: Delivered) -> list[bytes]:
-    return [key.value for key in delivered.keys]
-
-
-async def refusal(call: Any) -> Refused:
-    with pytest.raises(Refused) as refused:
-        await call
-    return refused.value
+from tests.kms.asking import ids, refusal, values, wanted
 
 
 def test_two_requests_before_one_collection_lose_nothing(pair: Any) -> None:
@@ -78,51 +55,6 @@ def test_a_burst_beyond_the_stock_serves_exactly_the_stock(pair: Any) -> None:
     asyncio.run(story())
 
 
-@pytest.mark.parametrize(
-    ("caller", "slave", "fields", "status", "reason"),
-    [
-        ("nobody", "sae-b", {}, 401, "unknown-sae"),
-        ("sae-b", "sae-a", {}, 401, "unknown-sae"),  # a good SAE, at the wrong KME
-        ("sae-a", "nobody", {}, 400, "unknown-slave"),
-        ("sae-a", "sae-b", {"size": 7}, 400, "bad-size"),
-        ("sae-a", "sae-b", {"size": 8}, 400, "bad-size"),
-        ("sae-a", "sae-b", {"size": 65_544}, 400, "bad-size"),
-        ("sae-a", "sae-b", {"number": 129}, 400, "bad-number"),
-        ("sae-a", "sae-b", {"additional_slave_SAE_IDs": ["sae-b"]}, 400, "duplicate-slave"),
-        ("sae-a", "sae-b", {"additional_slave_SAE_IDs": ["sae-b2", "sae-b2"]}, 400, "duplicate-slave"),
-        ("sae-a", "sae-b", {"additional_slave_SAE_IDs": ["sae-a2"]}, 400, "unknown-slave"),
-        ("sae-a", "sae-b", {"additional_slave_SAE_IDs": ["x"] * 17}, 400, "too-many-saes"),
-        ("sae-a", "sae-b", {"extension_mandatory": [{"abc_route": "direct"}]}, 400, "unsupported-extension"),
-        ("sae-a", "sae-b", {"extension_mandatory": [{"noclone_origin": "hardware"}]}, 400, "demand-unmet"),
-        ("sae-a", "sae-b", {"extension_mandatory": [{"noclone_max_age_s": 1, "abc": 1}]}, 400, "unsupported-extension"),
-        ("sae-a", "sae-b", {"extension_mandatory": [{"noclone_max_age_s": 0}]}, 400, "demand-unmet"),
-        ("sae-a", "sae-b", {"extension_mandatory": [{"noclone_max_epsilon": 1e-30}]}, 400, "demand-unmet"),
-        ("sae-a", "sae-a", {"extension_mandatory": [{"noclone_profile": "link"}]}, 400, "demand-unmet"),
-        ("sae-a", "sae-a", {"additional_slave_SAE_IDs": ["sae-b"]}, 400, "unknown-slave"),
-    ],
-)
-def test_what_cannot_be_asked(
-    pair: Any, caller: str, slave: str, fields: dict[str, Any], status: int, reason: str
-) -> None:
-    async def story() -> None:
-        await pair.deposit()
-        before = pair.a.store.pool("birch").result()
-        refused = await refusal(pair.a.enc_keys(caller, slave, wanted(**fields)))
-        assert (refused.status, refused.reason) == (status, reason)
-        assert pair.a.store.pool("birch").result() == before
-
-    asyncio.run(story())
-
-
-def test_extensions_that_are_optional_or_empty_are_no_obstacle(pair: Any) -> None:
-    async def story() -> None:
-        await pair.deposit()
-        fields = {"extension_mandatory": [], "extension_optional": [{"abc_max_age": 30000}]}
-        assert len((await pair.a.enc_keys("sae-a", "sae-b", wanted(**fields))).keys) == 1
-
-    asyncio.run(story())
-
-
 def test_only_the_named_applications_get_a_copy_each_once(pair: Any) -> None:
     async def story() -> None:
         await pair.deposit()
@@ -134,86 +66,6 @@ def test_only_the_named_applications_get_a_copy_each_once(pair: Any) -> None:
         for sae in ("sae-b", "sae-b2"):
             assert values(await pair.b.dec_keys(sae, "sae-a", ids(shared))) == values(shared)
             assert (await refusal(pair.b.dec_keys(sae, "sae-a", ids(shared)))).status == 400
-
-    asyncio.run(story())
-
-
-def test_with_the_peer_out_of_reach_nothing_is_taken(pair: Any) -> None:
-    async def story() -> None:
-        await pair.deposit()
-        pair.peers["alder"].connected = False
-        before = pair.a.store.pool("birch").result()
-        refused = await refusal(pair.a.enc_keys("sae-a", "sae-b", wanted()))
-        assert (refused.status, refused.reason) == (503, "peer-unreachable")
-        assert pair.a.store.pool("birch").result() == before
-        pair.peers["alder"].connected = True
-        assert len((await pair.a.enc_keys("sae-a", "sae-b", wanted())).keys) == 1
-
-    asyncio.run(story())
-
-
-@pytest.mark.parametrize("fault", ["lost-request", "lost-answer"])
-def test_a_promise_whose_outcome_is_unknown_is_voided_at_both_ends(pair: Any, fault: str) -> None:
-    async def story() -> None:
-        await pair.deposit(640)
-        pair.peers["alder"].faults.append(fault)
-        assert (await refusal(pair.a.enc_keys("sae-a", "sae-b", wanted(number=2)))).status == 503
-        await pair.a.close()
-        assert pair.a.store.undelivered("birch").result() == []
-        assert pair.b.store.pool("alder").result().reserved_keys == 0
-        rest = await pair.a.enc_keys("sae-a", "sae-b", wanted(number=8))
-        assert values(await pair.b.dec_keys("sae-b", "sae-a", ids(rest))) == values(rest)
-
-    asyncio.run(story())
-
-
-def test_doubts_that_the_peer_could_not_hear_are_settled_when_it_is_back(pair: Any) -> None:
-    async def story() -> None:
-        await pair.deposit(640)
-        peer = pair.peers["alder"]
-        peer.faults.append("lost-answer")
-        original = peer.reserve
-
-        async def reserve_then_go(assignments: Any) -> Any:
-            try:
-                return await original(assignments)
-            finally:
-                peer.connected = False
-
-        peer.reserve = reserve_then_go
-        pair.a.add_peer(peer)
-        assert (await refusal(pair.a.enc_keys("sae-a", "sae-b", wanted()))).status == 503
-        await pair.a.close()
-        [(doubtful, _)] = pair.a.store.undelivered("birch").result()
-        assert pair.b.store.pool("alder").result().reserved_keys == 1
-        peer.connected = True
-        await pair.a.resume("birch")
-        assert pair.a.store.undelivered("birch").result() == []
-        assert (await refusal(pair.b.dec_keys("sae-b", "sae-a", [doubtful]))).status == 400
-
-    asyncio.run(story())
-
-
-def test_settling_leaves_requests_under_way_alone(pair: Any) -> None:
-    async def story() -> None:
-        await pair.deposit()
-        peer, gate = pair.peers["alder"], asyncio.Event()
-        original = peer.reserve
-
-        async def slow(assignments: Any) -> Any:
-            answer = await original(assignments)
-            await gate.wait()
-            return answer
-
-        peer.reserve = slow
-        pair.a.add_peer(peer)
-        request = asyncio.create_task(pair.a.enc_keys("sae-a", "sae-b", wanted()))
-        while not pair.b.store.pool("alder").result().reserved_keys:
-            await asyncio.sleep(0.01)
-        await pair.a.settle("birch")
-        gate.set()
-        delivered = await request
-        assert values(await pair.b.dec_keys("sae-b", "sae-a", ids(delivered))) == values(delivered)
 
     asyncio.run(story())
 
@@ -240,26 +92,6 @@ def test_an_application_that_hangs_up_leaves_no_promise_behind(pair: Any) -> Non
         await pair.a.close()
         assert pair.a.store.undelivered("birch").result() == []
         assert pair.b.store.pool("alder").result().reserved_keys == 0
-
-    asyncio.run(story())
-
-
-def test_a_master_restored_from_a_backup_still_serves_fresh_keys_only(pair: Any, tmp_path: Any) -> None:
-    async def story() -> None:
-        await pair.deposit()
-        pair.a.store.close()
-        shutil.copy(tmp_path / "alder.db", tmp_path / "backup.db")
-        pair.b.store.close()
-        pair.open()
-        old = await pair.a.enc_keys("sae-a", "sae-b", wanted(number=5))
-        pair.close()
-        shutil.copy(tmp_path / "backup.db", tmp_path / "alder.db")
-        pair.open()
-        new = await pair.a.enc_keys("sae-a", "sae-b", wanted(number=5))
-        assert not set(values(new)) & set(values(old))
-        assert values(await pair.b.dec_keys("sae-b", "sae-a", ids(new))) == values(new)
-        assert values(await pair.b.dec_keys("sae-b", "sae-a", ids(old))) == values(old)
-        assert any(event.kind == "key.refused" for event in pair.a.events)
 
     asyncio.run(story())
 
@@ -304,17 +136,6 @@ def test_concurrent_use_delivers_each_key_once_and_keeps_every_promise(pair: Any
     asyncio.run(story())
 
 
-def test_an_unknown_peer_plane_request_is_refused(pair: Any) -> None:
-    async def story() -> None:
-        await pair.deposit()
-        claimed = await pair.a.store.claim("birch", master="sae-a", slaves=["sae-b"], number=1, size_bits=256)
-        promise = claimed[0].assignment
-        assert [r.reason for r in (await pair.b.on_reserve("cedar", [promise])).values()] == ["malformed"]
-        assert await pair.b.on_reserve("alder", [promise]) == {}
-
-    asyncio.run(story())
-
-
 def test_status_says_what_there_is(pair: Any) -> None:
     async def story() -> None:
         await pair.deposit()
@@ -333,32 +154,6 @@ def test_status_says_what_there_is(pair: Any) -> None:
             "min_key_size": 64,
             "max_SAE_ID_count": 16,
         }
-
-    asyncio.run(story())
-
-
-def test_a_block_of_the_far_end_first_becomes_usable_when_ours_arrives(pair: Any, make_key: Any) -> None:
-    async def story() -> None:
-        key = make_key(0)
-        assert not await pair.b.deposit(key, "alder")
-        assert await pair.a.deposit(key, "birch")
-        assert not await pair.a.deposit(key, "birch")
-        assert len((await pair.b.enc_keys("sae-b", "sae-a", wanted())).keys) == 1
-
-    asyncio.run(story())
-
-
-def test_blocks_that_were_stored_apart_meet_on_resume(pair: Any, make_key: Any) -> None:
-    async def story() -> None:
-        key = make_key(0)
-        pair.peers["alder"].connected = pair.peers["birch"].connected = False
-        assert not await pair.a.deposit(key, "birch")
-        assert not await pair.b.deposit(key, "alder")
-        assert (await pair.a.status("sae-a", "sae-b"))["stored_key_count"] == 0
-        pair.peers["alder"].connected = True
-        await pair.a.resume("birch")
-        assert (await pair.a.status("sae-a", "sae-b"))["stored_key_count"] == 64
-        assert (await pair.b.status("sae-b", "sae-a"))["stored_key_count"] == 64
 
     asyncio.run(story())
 
@@ -436,61 +231,6 @@ def test_a_full_disk_gives_503_and_loses_nothing(pair: Any) -> None:
     asyncio.run(story())
 
 
-def test_too_many_ids_are_refused(pair: Any) -> None:
-    async def story() -> None:
-        refused = await refusal(pair.b.dec_keys("sae-b", "sae-a", [str(uuid.uuid4()) for _ in range(129)]))
-        assert (refused.status, refused.reason) == (400, "too-many-keys")
-
-    asyncio.run(story())
-
-
-def test_settings_refuse_nonsense() -> None:
-    with pytest.raises(ValueError, match="whole bytes"):
-        StoreSettings(unit_bits=12)
-    with pytest.raises(ValueError, match="live"):
-        StoreSettings(lifetime_s=0)
-    assert KmeSettings().max_key_size_bits == 65_536
-    assert Store.__doc__
-
-
-def test_demands_of_a_request_are_met_or_refused_before_a_key_is_taken(pair: Any) -> None:
-    def asking(**demands: Any) -> KeyRequest:
-        return wanted(extension_mandatory=[{f"noclone_{name}": value} for name, value in demands.items()])
-
-    async def story() -> None:
-        await pair.deposit()
-        pair.clock.advance(30.0)  # the blocks are of its beginning
-        for demands in ({"profile": "link"}, {"max_nodes_knowing": 0}, {"max_age_s": 60}, {"max_epsilon": 1e-9}):
-            assert len((await pair.a.enc_keys("sae-a", "sae-b", asking(**demands))).keys) == 1
-        before = pair.a.store.pool("birch").result()
-        for demands in ({"origin": "hardware"}, {"max_epsilon": 1e-11}, {"origin": "gold"}, {"profile": 1},
-                        {"max_nodes_knowing": True}, {"max_age_s": float("nan")}):  # fmt: skip
-            refused = await refusal(pair.a.enc_keys("sae-a", "sae-b", asking(**demands)))
-            assert (refused.status, refused.reason, refused.message) == (
-                400, "demand-unmet", "not all extension_mandatory request options could be met",
-            )  # fmt: skip
-        refused = await refusal(pair.a.enc_keys("sae-a", "sae-b", asking(profile="paths-2")))
-        assert (refused.status, refused.reason) == (503, "keys-exhausted")  # there is none of that now
-        refused = await refusal(pair.a.enc_keys("sae-a", "sae-b", asking(max_age_s=10)))
-        assert (refused.status, refused.reason) == (503, "keys-exhausted")
-        assert pair.a.store.pool("birch").result() == before  # none of it cost a key
-
-    asyncio.run(story())
-
-
-def test_a_policy_and_a_demand_that_contradict_each_other(pair: Any) -> None:
-    pair.a.policies = Policies([Policy(("sae-a", "sae-b"), "link")])
-
-    async def story() -> None:
-        await pair.deposit()
-        demand = [{"noclone_profile": "paths-2"}]
-        refused = await refusal(pair.a.enc_keys("sae-a", "sae-b", wanted(extension_mandatory=demand)))
-        assert (refused.status, refused.reason) == (400, "demand-unmet")
-        assert (await pair.a.enc_keys("sae-a", "sae-b", wanted(extension_mandatory=[{"noclone_profile": "link"}]))).keys
-
-    asyncio.run(story())
-
-
 def test_applications_at_one_kme_share_keys_that_never_leave_it(pair: Any) -> None:
     async def story() -> None:
         got = await pair.a.enc_keys("sae-a", "sae-a2", wanted(number=2, additional_slave_SAE_IDs=["sae-a"]))
@@ -500,38 +240,5 @@ def test_applications_at_one_kme_share_keys_that_never_leave_it(pair: Any) -> No
         label = got.to_json()["keys"][0]["key_extension"]
         assert (label["noclone_origin"], label["noclone_leaks"]) == ("local", "site:alder")
         assert pair.a.store.pool("alder").result().reserved_keys == 0
-
-    asyncio.run(story())
-
-
-@pytest.mark.parametrize("name", ["alder", "birch"])
-def test_a_restored_end_and_the_other_both_say_that_the_pool_is_void(pair: Any, tmp_path: Any, name: str) -> None:
-    other = {"alder": "birch", "birch": "alder"}[name]
-    sae = {"alder": "sae-a", "birch": "sae-b"}
-
-    async def story() -> None:
-        await pair.deposit(1024)
-        store = pair.kmes[name].store
-        store.back_up(tmp_path / "backup")
-        await pair.deposit(1024)
-        store.close()
-        pair.clock.advance(60.0)
-        restored = Store.restore(tmp_path / "new.db", tmp_path / "backup", kek=pair.keks[name], clock=pair.clock)
-        kme = pair.kmes[name] = Kme(restored, pair.kmes[other].saes, settings=pair.kmes[other].settings)
-        kme.add_peer(pair.peers[name])
-        pair.peers[other].other = kme
-        refused = await refusal(kme.enc_keys(sae[name], sae[other], wanted()))
-        assert (refused.status, refused.reason) == (503, "pool-void")
-        assert refused.message.startswith(f"this pool is void: the key store of {name} was restored from a backup")
-        refused = await refusal(pair.kmes[other].enc_keys(sae[other], sae[name], wanted()))
-        assert (refused.status, refused.reason) == (503, "pool-void")
-        assert refused.message.startswith(f"this pool is void: the key store of {name} was restored from a backup")
-        pair.blocks += 1
-        await pair.deposit(1024)  # new key: all is well again, and what is used up then is just used up
-        for master, slave in ((name, other), (other, name)):
-            got = await pair.kmes[master].enc_keys(sae[master], sae[slave], wanted(number=16))
-            assert len(values(await pair.kmes[slave].dec_keys(sae[slave], sae[master], ids(got)))) == 16
-            refused = await refusal(pair.kmes[master].enc_keys(sae[master], sae[slave], wanted()))
-            assert refused.reason == "keys-exhausted"
 
     asyncio.run(story())

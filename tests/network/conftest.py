@@ -1,4 +1,4 @@
-"""A served network seen from two of its applications."""
+"""A served network seen from two of its applications; certificates for networks whose fibres are played."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from noclone.client import Etsi014Client, KeyContainer, Refusal
 from noclone.events import EventLog
 from noclone.network.identities import load_sae
 from noclone.network.node import RunOptions
+from noclone.network.pki import create_pki
 from noclone.network.scenario import Scenario
 from noclone.network.served import ServedNetwork
 from noclone.network.setup import create_pki_for
@@ -65,3 +66,11 @@ def fetch_keys(tmp_path: Path) -> Fetch:
         return asyncio.run(serve(network, resolve))
 
     return fetch
+
+
+@pytest.fixture(scope="session")
+def web_pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return certificates for `relay_net`, the same for all tests: they take longer than the tests."""
+    folder = tmp_path_factory.mktemp("web-pki")
+    create_pki(folder, kmes={node: ["127.0.0.1"] for node in "abcdez"}, saes=["sae-a", "sae-z"], links={})
+    return folder

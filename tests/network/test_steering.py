@@ -29,7 +29,7 @@ from noclone.network.served import ServedNetwork
 from noclone.network.setup import create_pki_for
 from noclone.redteam.attacks import resolve
 from tests.conftest import free_base_port
-from tests.network.test_relaying import scenario_text
+from tests.network.relay_net import scenario_text
 
 BLOCKS = "[link.distillation]\nblock_key_bits = 200_000\n"
 

@@ -34,7 +34,8 @@ from noclone.errors import Aborted, ChannelError
 __all__ = ["LdpcParameters", "Listener", "Teller", "plan"]
 
 _HEADER = struct.Struct("<4sHHIQ")  # magic, stage, reserved, frames, words of 64 bits
-_SYNDROMES, _FAILED = b"LS1!", b"LF1?"
+# The digit after "LS" is the version of the codes and stages: ends that differ must not read each other's syndromes.
+_SYNDROMES, _FAILED = b"LS2!", b"LF1?"
 _SEED_TAG = b"noclone ldpc 1\0"
 
 
@@ -232,6 +233,8 @@ class Listener(_Party):
     def _enter(self, answer: bytes) -> None:
         """Add Alice's syndromes to ours: what is left is the syndrome of the errors."""
         words = self._tell()
+        if answer[:2] == _SYNDROMES[:2] and answer[:4] != _SYNDROMES:
+            raise ChannelError("the peer's LDPC codes are of another version: run the same noclone at both ends")
         due = _HEADER.pack(_SYNDROMES, self._stage, 0, len(self._open), words)
         if len(answer) != len(due) + 8 * len(self._open) * words:
             raise ChannelError(
@@ -257,7 +260,7 @@ class Listener(_Party):
             self._threads,
             self._beliefs,
         )
-        self.iterations[self._open] += iterations[self._open]
+        self.iterations[self._open] += np.abs(iterations[self._open])
         found = iterations[self._open] > 0
         self.corrected += self._kernels.flip(
             self.words, params.n_bits, params.lanes, params.frame_bits, self._order, patterns, self._open[found]

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from noclone import gpu
 from noclone.bits import Words
 from noclone.distill.ldpc_codes import Code
-from noclone.distill.ldpc_decoder import KNOWN, LARGEST
+from noclone.distill.ldpc_decoder import FALL, KNOWN, LARGEST, PATIENCE
 from noclone.gpu import inlined, kernel
 
-I8, I32, U32, U64 = np.int8, np.int32, np.uint32, np.uint64
+I8, I32, I64, U32, U64 = np.int8, np.int32, np.int64, np.uint32, np.uint64
 MOST_BLOCKS = 1 << 10  # at a time; each has memory of its own
 NOBODY = U32(255)  # edge that was the least certain
 _HALVES = 2  # rows of `told` before the signs: what the check, or its first half, and its second half told
@@ -117,9 +117,15 @@ def _parity(levels, first, end, i, edges):  # type: ignore[no-untyped-def]
     return total
 
 
+@inlined
+def _next_alpha(pace, wrong, first):  # type: ignore[no-untyped-def]
+    last = len(pace) - 1
+    return pace[min(last * wrong // max(first, I64(1)), I64(last - 1))]
+
+
 @kernel
 def decode(  # type: ignore[no-untyped-def]
-    ends, table, split, schedule, prior, syndromes, chosen, levels, memory, patterns, iterations
+    ends, table, split, pace, most, prior, syndromes, chosen, levels, memory, patterns, iterations
 ):
     """Look for the error patterns of the chosen frames: as many threads a block as a circulant has checks.
 
@@ -127,6 +133,7 @@ def decode(  # type: ignore[no-untyped-def]
         ends: uint32[rows, 3]: a row's first edge, the first of its second half, where it ends.
         table: uint32[edges]: see `_treat`.
         split: int32[rows, stretches]: the syndrome's word that tells a stretch's first half, or -1.
+        pace: int32[n + 1], and most: see `ldpc_decoder.decode`.
         prior: int8[positions].
         syndromes: uint64[frames, words].
         levels, memory: int8[blocks, positions], uint32[blocks, rows, 2 + signs, circulant]: for work.
@@ -136,15 +143,20 @@ def decode(  # type: ignore[no-untyped-def]
     mine, told = levels[block], memory[block]
     edges = table, U32(threads - U32(1))
     stretch, stretches = U32(i >> U32(6)), U32(split.shape[1])
-    last = len(schedule) - 1
+    totals = cuda.shared.array(2, I32)  # checks that do not fit: now, and at the start
     for number in range(block, len(chosen), cuda.gridDim.x):
         frame = U64(chosen[number])
         for place in range(i, U32(len(prior)), threads):
             mine[place] = prior[place]
-        found, iteration = 0, 0
-        while iteration <= last and found == 0:
+        found, iteration, alpha = 0, 0, I32(pace[len(pace) - 1])
+        least, stalled = I64(1 << 40), 0
+        while found == 0:
             cuda.syncthreads()
-            alpha, fresh, wrong = I32(schedule[iteration]), iteration == 0, U32(0)
+            fresh, wrong, begun = iteration == 0, U32(0), U32(0)
+            if i == U32(0):  # everybody has read them, and nobody adds before a row's end
+                totals[0] = I32(0)
+                if fresh:
+                    totals[1] = I32(0)
             for row in range(U32(len(ends))):
                 first, middle, end = ends[row, U32(0)], ends[row, U32(1)], ends[row, U32(2)]
                 extra = split[row, stretch]
@@ -158,10 +170,21 @@ def decode(  # type: ignore[no-untyped-def]
                             due = _bit(syndromes, frame, U32(extra), i)
                             if half == 1:
                                 due = U32(due ^ bit)
-                        wrong |= _treat(mine, told, row, half, begin, until, first, i, edges, due, alpha, fresh)
+                        begun = U32(begun + due)
+                        misfit = _treat(mine, told, row, half, begin, until, first, i, edges, due, alpha, fresh)
+                        wrong = U32(wrong + misfit)
                 cuda.syncthreads()
+            cuda.atomic.add(totals, 0, I32(wrong))
+            if fresh:
+                cuda.atomic.add(totals, 1, I32(begun))
+            cuda.syncthreads()
+            wrong_now, at_first = I64(totals[0]), I64(totals[1])
+            alpha = I32(_next_alpha(pace, wrong_now, at_first))
             iteration += 1
-            if cuda.syncthreads_or(wrong) and iteration <= last:
+            stalled = 0 if FALL * (least - wrong_now) > at_first else stalled + 1
+            least = wrong_now if stalled == 0 else least
+            last = stalled > PATIENCE or iteration == most
+            if wrong_now > 0 and not last:
                 continue
             wrong = U32(0)
             for row in range(U32(len(ends))):
@@ -174,6 +197,8 @@ def decode(  # type: ignore[no-untyped-def]
                     wrong |= half_sum ^ _bit(syndromes, frame, U32(extra), i)
             if cuda.syncthreads_or(wrong) == 0:
                 found = iteration
+            elif last:
+                found = -iteration
         for word in range(i, U32(patterns.shape[1]), threads):
             bits = U32(0)
             for j in range(32):
@@ -202,7 +227,7 @@ def _split_words(code: Code, splits: int) -> NDArray[np.int32]:
 def find_errors(
     code: Code, splits: int, known: NDArray[np.bool_], syndromes: Words, frames: NDArray[np.int64]
 ) -> tuple[Words, NDArray[np.int64]]:
-    """Return packed error patterns, and iterations, 0 where no pattern was found; of the given `frames` alone."""
+    """Return packed error patterns, and iterations, -n where none was found in n; of the given `frames` alone."""
     found = np.zeros((len(syndromes), len(known) // 64), np.uint64)
     iterations = np.zeros(len(syndromes), np.int64)
     if len(frames):
@@ -228,9 +253,10 @@ class Decoder:
             ends,
             (code.column * code.circulant | code.shift << 16).astype(np.uint32),
             _split_words(code, splits),
-            code.schedule.astype(np.int32),
-            prior,
+            np.array(code.pace, np.int32),
         )
+        self._most = code.iterations
+        self._prior = cuda.to_device(np.ascontiguousarray(prior))
         self._tables = [cuda.to_device(np.ascontiguousarray(table)) for table in tables]
         self._levels = cuda.device_array((blocks, len(known)), np.int8)
         self._memory = cuda.device_array((blocks, code.rows, _HALVES + signs, code.circulant), np.uint32)
@@ -245,5 +271,7 @@ class Decoder:
         chosen = cuda.to_device(np.arange(n))
         patterns = cuda.device_array((n, self._words), np.uint32)
         iterations = cuda.device_array(n, np.int64)
-        decode[self._shape](*self._tables, syndromes, chosen, self._levels, self._memory, patterns, iterations)
+        decode[self._shape](
+            *self._tables, self._most, self._prior, syndromes, chosen, self._levels, self._memory, patterns, iterations
+        )
         return patterns, iterations

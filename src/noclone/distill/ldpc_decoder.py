@@ -8,11 +8,13 @@ checks of one circulant, one in each lane of a vector: written as vector code fo
 AVX-512, two under AVX2, four under NEON. It reads 64 neighbouring levels for each edge at whatever address they begin;
 so a column's first levels are kept again behind its last ones, and what is written near either end is written twice.
 
-The magnitude passed on is (alpha * least + 128) >> 8, where alpha changes from one iteration to the next: it makes
-up for what min-sum overestimates, which is most at first (study/ldpc_evolution.py). It is cut at LARGEST: a level that
-has saturated forgets part of what it was told, and when later a large message is taken away from it, it would be left
-weak or wrong; then whole frames break up that had all but decoded. All messages scale with the prior belief, so this
-need not follow the error rate, which only chooses the code.
+The magnitude passed on is (alpha * least + 128) >> 8: alpha makes up for what min-sum overestimates, which is most at
+first (study/ldpc_evolution.py). It follows how far a frame has come, not how many iterations it took: alpha is looked
+up by the checks that do not fit, over those that did not at the start (`ldpc_codes.PACE`). So frames with few errors
+hurry, and those with many are not hurried; a frame is given up once this number has ceased to fall, for more iterations
+seldom help. The magnitude is cut at LARGEST: a level that has saturated forgets part of what it was told, and when
+later a large message is taken away from it, it would be left weak or wrong; then whole frames break up that had all but
+decoded. All messages scale with the prior belief, so this need not follow the error rate, which only chooses the code.
 """
 
 # Numba reads the arguments' names of an intrinsic, used or not.
@@ -29,6 +31,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from noclone.distill.cascade_words import count
 from noclone.kernels import kernel
 
 VERSION = 1
@@ -39,6 +42,7 @@ TOKEN: tuple[int, ...] = (
 LANES = 64
 BORDER = 64  # bytes before a column's first level; twice as many stand behind its last
 LARGEST = 48  # message
+PATIENCE, FALL = 4, 128  # a frame is given up when in more iterations so few 1 / FALL of its wrong checks went
 KNOWN = 127  # belief in a position that is no part of the key: a zero at both ends
 
 _I8, _I16, _I32, _I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
@@ -199,18 +203,20 @@ def fits(program, bits, circulant, syndrome, pattern):  # type: ignore[no-untype
 
 @kernel
 def decode(  # type: ignore[no-untyped-def]
-    token, program, places, mirrors, bits, circulant, schedule, prior, syndromes, chosen, patterns, iterations
+    token, program, places, mirrors, bits, circulant, pace, most, prior, syndromes, chosen, patterns, iterations
 ):  # fmt: skip
     """Look for the error patterns of the chosen frames.
 
     Args:
         program: int64[steps, 6]: first edge, edges that border, edges, syndrome word, a second one or -1, first mirror.
         places: int32[edges]: where in `levels` the 64 levels of each edge begin; bits: the same in a packed pattern.
-        schedule: int64[iterations]: alpha, in 256ths.
+        pace: int64[n + 1]: alpha, in 256ths, where so many nth of the first wrong checks are wrong; the last is for the
+            first iteration.
+        most: iterations.
         prior: int8[frames, levels]: `levels` at the beginning, borders included; one row serves all frames.
         syndromes: uint64[frames, words].
         patterns: uint64[frames, words], overwritten for the chosen frames.
-        iterations: int64[frames], overwritten: how many were needed, 0 where nothing was found.
+        iterations: int64[frames], overwritten: how many were needed; -n where nothing was found in n.
     """
     # Room for aligned vectors, whose addresses the kernels compute by themselves.
     size = prior.shape[1]
@@ -221,24 +227,32 @@ def decode(  # type: ignore[no-untyped-def]
     spare = messages + 64 * len(places)
     columns = patterns.shape[1] // (circulant >> 6)
     stride = size // columns
+    steps = len(pace) - 1
     for frame in chosen:
         room[start : start + size] = prior[frame if len(prior) > 1 else 0]
         room[start + size : start + size + 64 * len(places)] = 0
         syndrome = syndromes[frame]
-        iterations[frame] = 0
-        for iteration in range(len(schedule)):
-            wrong = np.uint64(0)
+        alpha = pace[steps]
+        at_first, least, stalled = 0, 1 << 40, 0
+        for iteration in range(most):
+            wrong = 0
             for step in range(len(program)):
                 first = program[step, 0]
                 told = syndrome[program[step, 3]]
                 if program[step, 4] >= 0:
                     told ^= syndrome[program[step, 4]]
-                wrong |= check(
+                if iteration == 0:
+                    at_first += count(np.int64(told))
+                misfits = check(
                     token, levels, messages + 64 * first, spare, places.ctypes.data + 4 * first,
-                    mirrors.ctypes.data + 4 * program[step, 5], program[step, 1], program[step, 2], told,
-                    schedule[iteration],
+                    mirrors.ctypes.data + 4 * program[step, 5], program[step, 1], program[step, 2], told, alpha,
                 )  # fmt: skip
-            if wrong and iteration + 1 < len(schedule):
+                wrong += count(np.int64(misfits))
+            alpha = pace[min(steps * wrong // max(at_first, 1), steps - 1)]
+            stalled = 0 if FALL * (least - wrong) > at_first else stalled + 1
+            least = wrong if stalled == 0 else least
+            last = stalled > PATIENCE or iteration + 1 == most
+            if wrong and not last:
                 continue
             pattern = patterns[frame]
             for word in range(len(pattern)):
@@ -246,4 +260,7 @@ def decode(  # type: ignore[no-untyped-def]
                 pattern[word] = signs(token, levels + column * stride + 64 + 64 * (word - column * (circulant >> 6)))
             if fits(program, bits, circulant, syndrome, pattern):
                 iterations[frame] = iteration + 1
+                break
+            if last:
+                iterations[frame] = -iteration - 1
                 break

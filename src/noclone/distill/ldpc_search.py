@@ -38,7 +38,7 @@ def find_errors(
     threads: int,
     beliefs: NDArray[np.int8] | None = None,
 ) -> tuple[Words, NDArray[np.int64]]:
-    """Return packed error patterns, and iterations, 0 where no pattern was found; of the given `frames` alone.
+    """Return packed error patterns, and iterations, -n where none was found in n; of the given `frames` alone.
 
     Args:
         beliefs: int8[frames, positions]: how sure each guess is, where some are surer than others; `code.prior` is what
@@ -49,6 +49,7 @@ def find_errors(
 
         return ldpc_cuda.find_errors(code, splits, known, syndromes, frames)
     program = compile_program(code, splits)
+    pace = np.array(code.pace, np.int64)
     prior = prior_levels(code, known) if beliefs is None else bordered(code, beliefs)
     patterns = np.zeros((len(syndromes), FRAME_BITS // 64), np.uint64)
     iterations = np.zeros(len(syndromes), np.int64)
@@ -56,7 +57,7 @@ def find_errors(
     def decode(chosen: NDArray[np.int64]) -> None:
         kernels.decode(
             kernels.TOKEN, program.steps, program.places, program.mirrors, program.bits, code.circulant,
-            code.schedule, prior, syndromes, chosen, patterns, iterations,
+            pace, code.iterations, prior, syndromes, chosen, patterns, iterations,
         )  # fmt: skip
 
     pieces = [frames[i : i + FRAMES_EACH] for i in range(0, len(frames), FRAMES_EACH)]

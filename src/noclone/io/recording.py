@@ -128,6 +128,8 @@ def open_recording(path: str | Path, *, double_click_seed: bytes | None = None) 
     path = Path(path)
     if not path.is_file():
         raise RecordingError(f"{path}: " + ("this is no file" if path.exists() else "there is no such file"))
+    if not os.access(path, os.R_OK):  # HDF5 would say so within a page of its own
+        raise RecordingError(f"{path}: may not be read", hint="ask its owner for permission")
     try:
         file = h5py.File(path, "r")
     except OSError as error:
