@@ -98,6 +98,16 @@ def test_an_accepted_block_under_a_weak_attack_is_admitted() -> None:
     assert "1 accepted (0), whose length pays" in judge(log).truth[0]
 
 
+def test_light_that_eve_touched_and_nobody_distilled_is_told_apart() -> None:
+    log = EventLog()
+    for block in (1, 2, 3):
+        log.add("light.sent", "link:a-b", block=block, attack="intercept-resend", strength=1.0)
+    refused(log, 2)
+    assert (
+        "3 blocks, 1-3 (intercept-resend at strength 1): 1 refused, 2 not finished, 0 accepted." in judge(log).truth[0]
+    )
+
+
 @pytest.mark.parametrize(
     ("reason", "code"), [("authentication-failed", "under-attack"), ("too-few-detections", "no-key")]
 )

@@ -30,3 +30,9 @@ def make_block():
 def make_pools():
     """Make two pools that share a secret: always the same one, so that ends made apart still fit."""
     return lambda secret=b"\x5a" * 4096: pools(secret)
+
+
+@pytest.fixture
+def blocks(make_block):
+    """Make so many blocks, numbered from 0, with changes."""
+    return lambda n, **changes: [make_block(block=block, seed=block, **changes) for block in range(n)]

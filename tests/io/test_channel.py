@@ -176,7 +176,8 @@ def test_a_flood_does_not_fill_the_memory():
     ("hello", "message"),
     [
         ({"magic": b"GET / HTTP/1.1\r\n\r\n".ljust(24)}, "does not speak"),
-        ({"version": 2}, "version 2"),
+        ({"version": VERSION - 1}, f"speaks version {VERSION - 1} of the public channel, we speak {VERSION}"),
+        ({"version": VERSION + 1}, f"version {VERSION + 1}"),
         ({"role": 1}, "claim to be"),
         ({"role": 9}, "claim to be"),
         ({"link": b"a-c"}, "another link"),

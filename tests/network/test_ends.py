@@ -20,7 +20,8 @@ from noclone.distill.job import BLOCK_MAX, BlockAborted
 from noclone.errors import ChannelError
 from noclone.events import EventLog
 from noclone.io.channel import HELLO, MemoryChannel, TcpChannel, memory_pair
-from noclone.network import ends
+from noclone.network import alice_end, bob_end, ends
+from noclone.network.alice_end import AHEAD_MAX
 from noclone.network.blocks import DETECTIONS_FLOOR, LinkPlan, plan_link
 from noclone.network.frames import LENGTH
 from noclone.network.node import RunOptions
@@ -42,7 +43,7 @@ def plan(small_scenario: Path) -> LinkPlan:
 
 
 def services(role: Any, log: EventLog, last_block: int = -1) -> Any:
-    async def wants_key() -> bool:
+    async def wants_key(_coming_bits: int) -> bool:
         return True
 
     return SimpleNamespace(
@@ -56,9 +57,9 @@ def services(role: Any, log: EventLog, last_block: int = -1) -> Any:
     )
 
 
-def bob_end(plan: LinkPlan, last_block: int = -1) -> ends.BobEnd:
+def bob_of(plan: LinkPlan, last_block: int = -1) -> bob_end.BobEnd:
     addresses = ends.Addresses(("127.0.0.1", 1), ("127.0.0.1", 2))
-    return ends.BobEnd(plan, addresses, services("bob", EventLog(), last_block))
+    return bob_end.BobEnd(plan, addresses, services("bob", EventLog(), last_block))
 
 
 def light(plan: LinkPlan, *blocks: int) -> asyncio.StreamReader:
@@ -81,7 +82,7 @@ async def bobs_light(
     if hang_up:
         await at_alice.close()
     async with asyncio.timeout(120):
-        return await bob_end(plan)._light(at_bob, reader, block)
+        return await bob_of(plan)._light(at_bob, reader, block)
 
 
 SENT = b'{"sent":true}'
@@ -106,7 +107,7 @@ def test_light_of_a_later_block_is_an_error(plan: LinkPlan) -> None:
 
 
 def test_light_that_never_comes_is_not_waited_for(plan: LinkPlan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ends, "LIGHT_GRACE_S", 0.1)
+    monkeypatch.setattr(bob_end, "LIGHT_GRACE_S", 0.1)
 
     async def read() -> None:
         await bobs_light(plan, light(plan, 6), 7, SENT)
@@ -149,7 +150,7 @@ def test_bob_refuses_numbers_that_are_none_or_were_tried(plan: LinkPlan, number:
     async def block() -> None:
         at_bob, at_alice = memory_pair()
         await at_alice.send(json.dumps({"block": number}).encode())
-        await bob_end(plan, last_block=4)._block(at_bob, light(plan))
+        await bob_of(plan, last_block=4)._agree(at_bob)
 
     with pytest.raises(ChannelError):
         asyncio.run(block())
@@ -157,14 +158,14 @@ def test_bob_refuses_numbers_that_are_none_or_were_tried(plan: LinkPlan, number:
 
 def test_bob_tries_no_block_whose_light_did_not_come(plan: LinkPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     """So a changed announcement, however far ahead, leaves his number where it was."""
-    monkeypatch.setattr(ends, "LIGHT_GRACE_S", 0.1)
-    end = bob_end(plan)
+    monkeypatch.setattr(bob_end, "LIGHT_GRACE_S", 0.1)
+    end = bob_of(plan)
 
     async def block() -> None:
         at_bob, at_alice = memory_pair()
         await at_alice.send(json.dumps({"block": BLOCK_MAX - 1}).encode())
         await at_alice.send(SENT)
-        await end._block(at_bob, light(plan, 0))
+        await end._light(at_bob, light(plan, 0), await end._agree(at_bob))
 
     with pytest.raises(ChannelError):
         asyncio.run(block())
@@ -172,27 +173,20 @@ def test_bob_tries_no_block_whose_light_did_not_come(plan: LinkPlan, monkeypatch
 
 
 class Talk:
-    """Alice's end with a channel on which somebody says where Bob is, and a light that is recorded, not sent."""
+    """Alice's end with a channel on which somebody says where Bob is."""
 
     def __init__(self, plan: LinkPlan, last_block: int) -> None:
         addresses = ends.Addresses(("127.0.0.1", 1), ("127.0.0.1", 2))
-        self.end = ends.AliceEnd(plan, addresses, services("alice", EventLog(), last_block))
+        self.end = alice_end.AliceEnd(plan, addresses, services("alice", EventLog(), last_block))
 
     async def says(self, number: Any) -> list[dict[str, Any]]:
-        """Return what Alice answers, until she finds that the light is gone."""
+        """Return what Alice answers, until she would have the light sent."""
         at_alice, at_bob = memory_pair()
         await at_bob.send(json.dumps({"next": number}).encode())
-        reader = asyncio.StreamReader()
-        reader.feed_eof()
-        sent = SimpleNamespace(write=lambda data: None, drain=_nothing)
         with contextlib.suppress(ChannelError):
-            await self.end._block(at_alice, reader, sent)  # type: ignore[arg-type]
+            await self.end._announce(at_alice)
         await at_alice.close()
         return await _all(at_bob)
-
-
-async def _nothing() -> None:
-    pass
 
 
 async def _all(channel: MemoryChannel) -> list[dict[str, Any]]:
@@ -203,29 +197,29 @@ async def _all(channel: MemoryChannel) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize(("number", "block"), [(0, 5), (5, 5), (9, 9), (5 + ends.AHEAD_MAX, 5 + ends.AHEAD_MAX)])
+@pytest.mark.parametrize(("number", "block"), [(0, 5), (5, 5), (9, 9), (5 + AHEAD_MAX, 5 + AHEAD_MAX)])
 def test_alice_goes_on_from_the_later_of_the_two(plan: LinkPlan, number: int, block: int) -> None:
     talk = Talk(plan, 4)
     assert asyncio.run(talk.says(number)) == [{"block": block}]
     assert talk.end._next_block() == block + 1, "a number that was announced is used up: Bob may have gone on with it"
 
 
-@pytest.mark.parametrize("number", [6 + ends.AHEAD_MAX, BLOCK_MAX - 1, BLOCK_MAX, 1 << 2000, -1, 1.5])
+@pytest.mark.parametrize("number", [6 + AHEAD_MAX, BLOCK_MAX - 1, BLOCK_MAX, 1 << 2000, -1, 1.5])
 def test_alice_announces_nothing_on_a_number_far_ahead(plan: LinkPlan, number: Any) -> None:
     talk = Talk(plan, 4)
     assert asyncio.run(talk.says(number)) == []
-    assert talk.end._next_block() <= 6 + ends.AHEAD_MAX
+    assert talk.end._next_block() <= 6 + AHEAD_MAX
 
 
 def test_a_bob_who_truly_is_far_ahead_is_reached(plan: LinkPlan) -> None:
     """Forged numbers that Alice forgot in a restart can have led him there: that must not end the link."""
     talk = Talk(plan, -1)
-    there = 5 * ends.AHEAD_MAX + 7
+    there = 5 * AHEAD_MAX + 7
     answers = [asyncio.run(talk.says(there)) for _ in range(7)]
     assert [{"block": there}] in answers
 
 
-class Broken(ends._End):
+class Broken(ends.End):
     """An end whose sessions fail in many ways."""
 
     role = "bob"
@@ -358,7 +352,7 @@ def test_one_changed_number_costs_no_more_than_a_block(
     scenario = scenario.model_copy(update={"base_port": free_base_port()})
     create_pki_for(scenario, tmp_path / "pki")
     log = EventLog()
-    monkeypatch.setattr(ends, "LIGHT_GRACE_S", 0.5)
+    monkeypatch.setattr(bob_end, "LIGHT_GRACE_S", 0.5)
 
     async def serve() -> None:
         between = await Between(change).serve(*scenario.channel_address(LINK))
@@ -368,7 +362,7 @@ def test_one_changed_number_costs_no_more_than_a_block(
         async def connect(host: str, _: int, **more: Any) -> TcpChannel:
             return await real(host, port, **more)
 
-        monkeypatch.setattr(ends, "TcpChannel", SimpleNamespace(connect=connect))
+        monkeypatch.setattr(bob_end, "TcpChannel", SimpleNamespace(connect=connect))
         network = ServedNetwork(
             scenario,
             pki=tmp_path / "pki",
@@ -383,7 +377,7 @@ def test_one_changed_number_costs_no_more_than_a_block(
         between.close()
 
     asyncio.run(serve())
-    assert all(e.data["block"] <= 3 * ends.AHEAD_MAX for e in log if e.kind == "block.distilled")
+    assert all(e.data["block"] <= 3 * AHEAD_MAX for e in log if e.kind == "block.distilled")
 
 
 def _again(log: EventLog) -> bool:

@@ -163,3 +163,18 @@ def test_a_response_is_for_its_alarms_and_its_link() -> None:
         log.add("alarm.raised", "link:ada-ben", monitor="gain-1")
     assert stopped == [("ada-ben", False)]
     assert responder.stopped("ada-ben")
+
+
+def test_blocks_under_way_when_an_alarm_stops_the_link_give_no_key() -> None:
+    log = EventLog()
+    responder = Responder(log, [ResponseSection(alarm="gain-*", then="stop-link")])
+    responder.vet("ada-ben", [], STATISTICS)
+    log.add("alarm.raised", "link:ada-ben", monitor="gain-1", block=3)
+    with pytest.raises(BlockAborted, match="under way") as caught:
+        responder.vet("ada-ben", [], STATISTICS)
+    assert caught.value.reason == "alarm"
+    responder.vet("elsewhere", [], STATISTICS)
+    log.add("link.stopped", "link:elsewhere", by="operator")
+    responder.vet("elsewhere", [], STATISTICS)
+    log.add("link.started", "link:ada-ben", by="operator")
+    responder.vet("ada-ben", [], STATISTICS)

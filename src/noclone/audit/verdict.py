@@ -350,7 +350,9 @@ def _truth(evidence: LinkEvidence) -> list[str]:
     refused = [block for block in touched if block in evidence.refused]
     passed = [block for block in touched if block in accepted]
     sentence = f"{evidence.link}: Eve was on {_blocks(touched)}, {_ranges(touched)} ({'; '.join(names)})"
-    sentence += f": {len(refused)} refused, {len(passed)} accepted"
+    unfinished = {*touched} - {*refused} - accepted  # light of a block that was begun when another gave no key
+    sentence += f": {len(refused)} refused, " + (f"{len(unfinished)} not finished, " if unfinished else "")
+    sentence += f"{len(passed)} accepted"
     if passed:
         sentence += f" ({_ranges(passed)}), whose length pays for what the proof says she can know"
     return [sentence + "."]

@@ -80,6 +80,7 @@ class Flight:
         self._handing_out = False
         self._holding = False
         self._end: ChannelError | None = None
+        self._hung_up = False
         self._arrived: deque[bytes] = deque()
         self._out: list[bytes] = []
         self._spoke_last = False
@@ -172,7 +173,7 @@ class Flight:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
 
     async def close(self) -> None:
-        """Give up what is in flight, but for steps that were begun: they may release a key. Then hang up."""
+        """Give up what is in flight, but for steps that were begun: they may release a key. Then hang up, once."""
         self.no_more()
         if self._spoke_last and self._broken is None:  # our last word: it would be lost if we hung up at once
             await asyncio.wait({self._broke}, timeout=LAST_WORD_S)
@@ -181,7 +182,9 @@ class Flight:
             await asyncio.wait(self._running)
         self._watching.cancel()
         await asyncio.wait({self._watching})
-        await self._channel.close()
+        if not self._hung_up:  # whoever listens may have let another peer in since
+            self._hung_up = True
+            await self._channel.close()
 
     async def _fly(self, lane: Lane) -> None:
         """Run our side of a block to its end."""

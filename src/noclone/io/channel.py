@@ -26,7 +26,7 @@ DRAIN_BYTES_MAX = 1 << 30
 READ_BYTES = 1 << 18
 
 MAGIC = b"noclone-public-channel\0\0"
-VERSION = 1
+VERSION = 2
 HELLO = struct.Struct(">24sHB64s")  # magic, version, role, link
 ROLES = {"alice": 1, "bob": 2}
 

@@ -189,10 +189,11 @@ class Store:
         """Say whether a restore from a backup made what was shared with a peer void, and nothing came since."""
         return self.commits.submit(lambda c: pools.is_void(c, peer))
 
-    def wants_key(self, peer: str, profile: str = LINK_PROFILE) -> bool:
-        """Say whether the pool has room for another block of a profile."""
+    def wants_key(self, peer: str, profile: str = LINK_PROFILE, *, coming_bits: int = 0) -> bool:
+        """Say whether the pool has room for another block of a profile, where so many bits are on their way to it."""
         state = self.pool(peer, (profile,)).result()
-        return state.ready_out_bits + state.ready_in_bits + state.held_bits < self.settings.capacity_bits
+        there = state.ready_out_bits + state.ready_in_bits + state.held_bits
+        return there + coming_bits < self.settings.capacity_bits
 
     # Keys
 

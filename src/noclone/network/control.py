@@ -83,7 +83,7 @@ class Control:
         }
 
     async def steer(self, link: str, *, running: bool) -> None:
-        """Stop a link after the block that is under way, or let it go on; what is stored can be used all the same."""
+        """Stop a link after the blocks that are under way, or let it go on; what is stored can be used all the same."""
         await self._steering().steer(link, running=running)
 
     async def operate(self, node: str, body: Mapping[str, Any]) -> dict[str, Any]:

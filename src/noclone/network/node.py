@@ -24,10 +24,12 @@ from noclone.io import tls
 from noclone.kms.kekfile import KekFile
 from noclone.kms.service import KmeService
 from noclone.kms.store import Store, StoreSettings
+from noclone.network.alice_end import AliceEnd
 from noclone.network.blocks import plan_link
+from noclone.network.bob_end import BobEnd
 from noclone.network.bootstrap import Bootstrap, SignedLink
 from noclone.network.border_ends import BorderEnds
-from noclone.network.ends import Addresses, AliceEnd, BobEnd, Deposit, EndServices, Vet, WantsKey, block_room
+from noclone.network.ends import Addresses, Deposit, EndServices, Vet, WantsKey, block_room
 from noclone.network.identities import KmeIdentity, load_kme
 from noclone.network.identity_watch import IdentityWatch
 from noclone.network.link_sections import LinkSection
@@ -216,7 +218,7 @@ class Node:
 
     @property
     def making(self) -> set[str]:
-        """Links of which a block is under way, as far as this node leads them."""
+        """Links of which a block is under way at this end: from its light at Alice's, once it has come at Bob's."""
         return {name for name, end in self.ends.items() if end.making} | self._vendors.making
 
     async def rotate_kek(self) -> int:
@@ -385,8 +387,8 @@ class Node:
         return deposit
 
     def _asker(self, peer: str) -> WantsKey:
-        async def wants_key() -> bool:
-            return await asyncio.to_thread(self._store.wants_key, peer)
+        async def wants_key(coming_bits: int) -> bool:
+            return await asyncio.to_thread(self._store.wants_key, peer, coming_bits=coming_bits)
 
         return wants_key
 

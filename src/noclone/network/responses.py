@@ -4,7 +4,8 @@ In: alarms.  Out: a block thrown away, a link stopped, a person called: events, 
 
     note       nothing but the alarm itself (also where no table speaks of it)
     discard    the block that it is about gives no key
-    stop-link  as discard, and the link makes no more blocks until somebody starts it again
+    stop-link  as discard, and the link makes no more blocks until somebody starts it again; of those that are under
+               way none gives key
     re-route   as stop-link, and all KMEs hear that the link is down: no relay goes over it, whatever it has stored
     page       as note, and `person.paged` says whom it concerns
 """
@@ -65,7 +66,7 @@ class Responder:
         return {one.then for one in self._responses if one.covers(alarm, link)}
 
     def vet(self, link: str, alarms: Sequence[Alarm], statistics: BlockStatistics) -> None:
-        """Refuse a finished block whose alarms ask for that; it gives no key then.
+        """Refuse a finished block whose alarms ask for that, or whose link one has stopped meanwhile: it gives no key.
 
         Raises:
             BlockAborted: "alarm".
@@ -74,6 +75,9 @@ class Responder:
         if asked:
             names = ", ".join(alarm.monitor for alarm in asked)
             raise BlockAborted("alarm", f"{names}: {asked[0].message}", statistics=statistics)
+        if self.stopped(link):
+            message = "an alarm about an earlier block stopped the link while this one was under way"
+            raise BlockAborted("alarm", message, statistics=statistics)
 
     def _hear(self, event: Event) -> None:
         kind, _, link = event.subject.partition(":")

@@ -74,7 +74,7 @@ class Steering:
         self._apply()
 
     async def steer(self, link: str, *, running: bool) -> None:
-        """Stop a link after the block that is under way, or let it go on.
+        """Stop a link after the blocks that are under way, or let it go on.
 
         Raises:
             InputError: There is no such link, or a node at its end is drained.

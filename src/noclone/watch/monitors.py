@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from noclone.counts import Counts, Paired
@@ -24,10 +24,50 @@ from noclone.watch.statistics import tail_bound as tail_bound
 
 FORGED_REASONS = frozenset({"authentication-failed"})
 FORGERY = 2.0**-80  # more than any tag's chance to pass, or to fail, by accident
+BLOCKS_KEPT = 64  # of a link; far fewer are under way at a time
+
+
+@dataclass(slots=True)
+class _Block:
+    """What came of one block, and what was looked at: each thing once, whichever end tells of it first.
+
+    Args:
+        readings: What the devices reported, until it is looked at.
+    """
+
+    readings: Telemetry | None = None
+    measured: bool = False
+    counted: bool = False
+    ended: bool = False
+    forged: bool = False
+    alarms: list[Alarm] = field(default_factory=list)
+
+
+class _Link:
+    """The monitors of one link, and its newest blocks: several are under way at a time."""
+
+    def __init__(self, known: Watched) -> None:
+        self.watch = known.fresh()
+        self._blocks: dict[int, _Block] = {}
+        self._over = -1  # blocks up to this number are forgotten
+
+    def block(self, number: int) -> _Block | None:
+        """Return what is known of a block; None if it is long over."""
+        if number <= self._over:
+            return None
+        found = self._blocks.setdefault(number, _Block())
+        while len(self._blocks) > BLOCKS_KEPT:
+            self._over = min(self._blocks)
+            del self._blocks[self._over]
+        return found if number > self._over else None
 
 
 class LinkMonitor:
     """Watch the blocks of a network's links, and add an event for each alarm.
+
+    Of each block its readings and its counts are looked at once, when somebody first tells of them: either end asks
+    before it releases a key, and reports how the block ended. Each end does so in the order of the blocks, so what
+    both know enters the drifts in that order, however the reports of the two are interleaved.
 
     Args:
         links: For each link, what it should report.
@@ -35,28 +75,27 @@ class LinkMonitor:
 
     def __init__(self, log: EventLog, links: Mapping[str, Watched]) -> None:
         self._log = log
-        self._links = {name: known.fresh() for name, known in links.items()}
-        self._seen: dict[str, int] = {}
-        self._ended: dict[str, int] = {}
-        self._forgeries: dict[str, int] = {}
-        self._readings: dict[str, tuple[int, Telemetry]] = {}
-        self._raised: dict[str, list[Alarm]] = {}
+        self._links = {name: _Link(known) for name, known in links.items()}
         self._lock = threading.Lock()
         self.stop: Callable[[], None] = log.listen(self._hear)
 
     def check(self, link: str, block: int, counts: Counts | None) -> list[Alarm]:
-        """Return the alarms of a block; both ends may ask, and the alarms are raised once."""
+        """Return the alarms of a block so far; both ends may ask, and the alarms are raised once."""
         if link not in self._links:
             return []
         with self._lock:
-            if block <= self._seen.get(link, -1):
-                return list(self._raised.get(link, [])) if block == self._seen[link] else []
-            self._seen[link] = block
-            number, readings = self._readings.get(link, (-1, None))
-            alarms = self._links[link].look(counts, readings if number == block else None, block=block)
-            self._raised[link] = alarms
+            one = self._links[link].block(block)
+            if one is None:
+                return []
+            if one.counted:
+                counts = None
+            readings, one.readings = one.readings, None
+            alarms = self._links[link].watch.look(counts, readings, block=block)
+            one.counted = one.counted or counts is not None
+            one.alarms += alarms
+            found = list(one.alarms)
         self._raise(link, block, alarms)
-        return alarms
+        return found
 
     def _raise(self, link: str, block: int, alarms: list[Alarm]) -> None:
         for alarm in alarms:
@@ -67,28 +106,40 @@ class LinkMonitor:
         if kind != "link" or link not in self._links:
             return
         if event.kind == "devices.measured":
-            self._readings[link] = event.data["block"], Telemetry.from_json(event.data["telemetry"])
+            self._measured(link, event.data["block"], Telemetry.from_json(event.data["telemetry"]))
         elif event.kind in ("block.distilled", "block.aborted"):
             self._end_of_block(link, event)
 
+    def _measured(self, link: str, block: int, readings: Telemetry) -> None:
+        """Keep what the devices report until the block is looked at, which is now if it has ended."""
+        with self._lock:
+            one = self._links[link].block(block)
+            if one is None or one.measured:
+                return
+            one.measured, one.readings = True, readings
+            ended = one.ended
+        if ended:
+            self.check(link, block, None)
+
     def _end_of_block(self, link: str, event: Event) -> None:
         block, counts = event.data["block"], counts_of(event.data)
-        measured = self._readings.get(link, (-1, None))[0] == block
-        if counts is not None or measured:
-            self.check(link, block, counts)
+        self.check(link, block, counts)
         alarms = []
         with self._lock:
-            if block > self._ended.get(link, -1):  # the other end reports the same block
-                self._ended[link] = block
-                alarms += self._links[link].key_rate(event.kind == "block.aborted")
+            one = self._links[link].block(block)
+            if one is None:
+                return
+            if not one.ended:  # the other end reports the same block
+                one.ended = True
+                alarms += self._links[link].watch.key_rate(event.kind == "block.aborted")
             # Only the end that checked the tag knows; the other one heard a word, and perhaps first.
-            if event.data.get("reason") in FORGED_REASONS and block > self._forgeries.get(link, -1):
-                self._forgeries[link] = block
+            if event.data.get("reason") in FORGED_REASONS and not one.forged:
+                one.forged = True
                 alarms.append(self._forged(link, event.data))
         self._raise(link, block, alarms)
 
     def _forged(self, link: str, data: Mapping[str, Any]) -> Alarm:
-        alpha = self._links[link].known.alpha
+        alpha = self._links[link].watch.known.alpha
         message = f"what crossed the public channel was changed: {data.get('message', '')}"
         return Alarm("authentication", 1.0, 0.0, FORGERY, alpha, message)
 
