@@ -151,7 +151,7 @@ def live(camera: Camera, folder: Path) -> None:
         page.goto(f"{shown.url}#at=link:{NEAR}")
         page.get_by_text("Keys flow.").wait_for()
         shown.wait_for(lambda found: all(len(one["series"]) > 4 for one in found["links"]), 300)
-        page.locator(".network").get_by_text("stored").nth(5).wait_for()
+        page.locator(".network").get_by_text("stored").first.wait_for()  # where it is full, links say less
         camera.take("live")
         camera.press("table")
         camera.take("table")
