@@ -6,9 +6,7 @@ The network is that of tests/network/relay_net.py: KMEs that are served over TLS
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -27,14 +25,7 @@ from noclone.network.identities import load_sae
 from noclone.network.pki import create_pki
 from noclone.network.scenario import load_scenario
 from noclone.trust.reading import standing
-
-_path = Path(__file__).parents[1] / "network" / "test_relaying.py"
-_spec = importlib.util.spec_from_file_location("network_relaying", _path)
-assert _spec is not None
-assert _spec.loader is not None
-relaying: Any = importlib.util.module_from_spec(_spec)
-sys.modules["network_relaying"] = relaying
-_spec.loader.exec_module(relaying)
+from tests.network.relay_net import RING, Net, scenario_text
 
 POLICY = """
 [[policy]]
@@ -53,16 +44,16 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Etsi
     pki = folder / "pki"
     create_pki(pki, kmes={node: ["127.0.0.1"] for node in "abcdez"}, saes=["sae-a", "sae-z"], links={})
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
+    thread = threading.Thread(target=loop.run_forever, daemon=True)  # where the network does not come up, it is left
     thread.start()
 
     def run(coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(60)
 
     async def begin() -> Any:
-        text = relaying.scenario_text(relaying.RING, more=POLICY).replace("low_bits = 8192", "low_bits = 65536")
+        text = scenario_text(RING, more=POLICY).replace("low_bits = 8192", "low_bits = 65536")
         (folder / "web.toml").write_text(text.replace("high_bits = 16384", "high_bits = 131072"))
-        net = relaying.Net(folder, pki, load_scenario(folder / "web.toml"))
+        net = Net(folder, pki, load_scenario(folder / "web.toml"))
         await net.__aenter__()
         await net.fill(65_536)
         return net

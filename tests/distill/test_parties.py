@@ -211,7 +211,7 @@ def test_a_wrong_guess_of_the_error_rate_costs_leak_not_correctness(case, make_p
 
 def test_keys_that_differ_are_noticed(case, make_pools, monkeypatch):
     """Break reconciliation: confirmation catches it, and nobody gets key."""
-    from noclone.distill import parties as module
+    from noclone.distill import side as module
 
     class Broken(module.Questioner):
         def next(self, answers):

@@ -19,6 +19,7 @@ from noclone.network.relaying import Relaying, policies_of, relay_settings
 from noclone.network.scenario import Scenario, load_scenario
 from noclone.records import BlockProvenance, Origin, SecretKey
 
+RING = "ab bc cz ad de ez"
 LINK = """
 [[link]]
 name = "{a}-{b}"

@@ -23,9 +23,7 @@ from noclone.network.responses import Responder, ResponseSection
 from noclone.network.scenario import Scenario
 from noclone.redteam.live import LIVE_ATTACKS
 from noclone.trust.explanation import explanation, lines
-from tests.network.relay_net import RELAY, Net, scenario_of
-
-RING = "ab bc cz ad de ez"
+from tests.network.relay_net import RELAY, RING, Net, scenario_of
 
 
 def test_pools_fill_and_a_dead_node_is_gone_around_without_repeating_a_key(tmp_path: Path, web_pki: Path) -> None:

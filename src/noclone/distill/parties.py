@@ -50,11 +50,7 @@ from noclone.distill.job import BlockAborted, BlockJob, BlockResult
 from noclone.distill.ldpc import Listener, Teller
 from noclone.distill.messages import Kind, Misbehaved, Steps
 from noclone.distill.pair_sifting import pack_levels, peer_levels_of, sift_received, sift_sent, split_levels
-from noclone.distill.pairing import (
-    choose_phases,
-    refuse_told_bits,
-    split_told,
-)
+from noclone.distill.pairing import choose_phases, refuse_told_bits, split_told
 from noclone.distill.side import Side, conduct
 from noclone.distill.sifting import (
     ANNOUNCEMENT_BYTES_MAX,
@@ -251,9 +247,7 @@ class _Alice(Side):
         codes = self.codes(n_bits, qber, seed)
         answerer: Answerer | Teller
         if codes is None:
-            answerer = Answerer(words, n_bits, self.cascade(n_bits, qber, seed))
-            if self.duet is not None:
-                self.duet.alice_joins(answerer, talk)
+            answerer = self.answerer(words, n_bits, qber, seed)
         else:
             answerer = Teller(words, n_bits, codes)
             yield from talk.send(Kind.ANSWER, answerer.opening())
@@ -371,9 +365,7 @@ class _Bob(Side):
         codes = self.codes(n_bits, qber, seed)
         questioner: Questioner | Listener
         if codes is None:
-            questioner = Questioner(raw, n_bits, self.cascade(n_bits, qber, seed))
-            if self.duet is not None:
-                self.duet.bob_joins(questioner, self.talk)
+            questioner = self.questioner(raw, n_bits, qber, seed)
             query = questioner.next(None)
         else:
             questioner = Listener(raw, n_bits, codes)

@@ -15,7 +15,7 @@ from noclone.counts import Counts, Paired
 from noclone.crypto.polynomial_hash import tag_bits_for
 from noclone.distill import amplification, binary_toeplitz, ldpc
 from noclone.distill.authentication import PAIR_BITS, AuthenticationPool
-from noclone.distill.cascade import CascadeParameters, plan
+from noclone.distill.cascade import Answerer, CascadeParameters, Questioner, plan
 from noclone.distill.duet import Duet
 from noclone.distill.estimation import leak_factor
 from noclone.distill.greeting import Greeting, Hello, compare
@@ -114,6 +114,20 @@ class Side:
     def cascade(self, n_bits: int, qber: float, seed: bytes) -> CascadeParameters:
         """Return what both sides of Cascade must hold alike."""
         return plan(n_bits, qber, seed, leak_bits_max=self.job.agreement.leak_bits_max)
+
+    def answerer(self, words: Words, n_bits: int, qber: float, seed: bytes) -> Answerer:
+        """Return Alice's part in Cascade."""
+        answerer = Answerer(words, n_bits, self.cascade(n_bits, qber, seed))
+        if self.duet is not None:
+            self.duet.alice_joins(answerer, self.talk)
+        return answerer
+
+    def questioner(self, words: Words, n_bits: int, qber: float, seed: bytes) -> Questioner:
+        """Return Bob's part in Cascade."""
+        questioner = Questioner(words, n_bits, self.cascade(n_bits, qber, seed))
+        if self.duet is not None:
+            self.duet.bob_joins(questioner, self.talk)
+        return questioner
 
     def codes(self, n_bits: int, qber: float, seed: bytes) -> ldpc.LdpcParameters | None:
         """Return the same for LDPC codes; None where Cascade was agreed on, or no code fits."""
