@@ -33,7 +33,7 @@ from noclone.distill.cascade_group import Half, Search
 from noclone.distill.cascade_plan import SEED_BYTES, CascadeParameters, Group, plan
 from noclone.errors import Aborted, ChannelError
 
-__all__ = ["SEED_BYTES", "Answerer", "CascadeParameters", "Group", "Questioner", "plan"]
+__all__ = ["SEED_BYTES", "Answerer", "CascadeParameters", "Group", "Questioner", "cascade_bytes_max", "plan"]
 
 HEADER = struct.Struct("<4sHHIQ")  # magic, group, reserved, round, number of bits
 ROUND_AT, BITS_AT = struct.calcsize("<4sHH"), struct.calcsize("<4sHHI")
@@ -220,3 +220,8 @@ class Answerer(_Party):
             self.rounds -= 1
         if search.done:
             raise ChannelError("a Cascade message came after the end")
+
+
+def cascade_bytes_max(n_bits: int) -> int:
+    """Return the largest message that either side of Cascade may send: a bounded multiple of the block."""
+    return (1 << 20) + n_bits

@@ -24,12 +24,13 @@ import numpy as np
 
 from noclone import rng
 from noclone.distill.authentication import Role
+from noclone.distill.cascade import cascade_bytes_max
 from noclone.distill.cascade_bench import Case
 from noclone.distill.chain_bench import EFFICIENCY, model_block, pools
 from noclone.distill.flight import Flight
 from noclone.distill.job import BlockResult, BlockStatistics
 from noclone.distill.messages import Conversation, Kind
-from noclone.distill.parties import Party, alice, bob, cascade_bytes_max
+from noclone.distill.parties import Party, alice, bob
 from noclone.errors import ChannelError
 from noclone.io.attending import Ended, Heard
 from noclone.io.channel import TcpChannel

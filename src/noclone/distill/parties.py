@@ -42,7 +42,7 @@ from noclone.counts import Counts
 from noclone.crypto.polynomial_hash import digest
 from noclone.distill import chsh, gaussian, pairing
 from noclone.distill.authentication import AuthenticationPool
-from noclone.distill.cascade import Answerer, Questioner
+from noclone.distill.cascade import Answerer, Questioner, cascade_bytes_max
 from noclone.distill.duet import Duet
 from noclone.distill.estimation import errors_by_intensity, pack_numbers, qber_estimate, unpack_numbers
 from noclone.distill.greeting import HELLO_BYTES_MAX, Hello
@@ -397,8 +397,3 @@ class _Bob(Side):
                 f"after reconciliation the two keys of {n_bits} bits still differ",
                 hint="rare by chance; if it repeats, the error rate is higher than Cascade planned for",
             )
-
-
-def cascade_bytes_max(n_bits: int) -> int:
-    """Return the largest message that either side of Cascade may send: a bounded multiple of the block."""
-    return (1 << 20) + n_bits

@@ -387,10 +387,7 @@ class Node:
         return deposit
 
     def _asker(self, peer: str) -> WantsKey:
-        async def wants_key(coming_bits: int) -> bool:
-            return await asyncio.to_thread(self._store.wants_key, peer, coming_bits=coming_bits)
-
-        return wants_key
+        return lambda coming_bits: asyncio.to_thread(self._store.wants_key, peer, coming_bits=coming_bits)
 
 
 def light_context(identity: KmeIdentity) -> SSL.Context:
